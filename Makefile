@@ -1,0 +1,53 @@
+# Two commands: `make repro` and `make test`. Everything else is listed by `make help`.
+PYTHON ?= python3.11
+VENV := .venv
+RUN := $(VENV)/bin/python
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export MLFLOW_DISABLE_TELEMETRY ?= true
+
+.PHONY: help setup repro test test-long check ui schedule doctor lock clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+setup: $(VENV)/ready ## the virtual environment from requirements.lock; nothing the second time
+
+# Byte-compiled on purpose: containers often forbid it, and then every stage pays seconds for its imports.
+# --no-deps: the lock file is complete, and pip need not solve what is solved.
+$(VENV)/ready: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed ($(PYTHON) not found): install it, or name it with PYTHON=…"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages (about 3 GB on disk, a few minutes) …"
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --compile -r requirements.lock
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: $(VENV)/ready ## data, training, evaluation, report, registered model; only what changed
+	@$(RUN) -m flows.pipeline
+
+test: $(VENV)/ready ## all tests but the long ones
+	@$(RUN) -m pytest
+
+test-long: $(VENV)/ready ## the long proofs as well
+	@$(RUN) -m pytest -m "long or not long"
+
+check: $(VENV)/ready ## lint and types
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m pyright
+
+ui: $(VENV)/ready ## Prefect and MLflow pages on 127.0.0.1, until Ctrl-C
+	@$(RUN) -m flows.ui
+
+schedule: $(VENV)/ready ## serve the scheduled retraining (needs `make ui` running), until Ctrl-C
+	@$(RUN) -m flows.retrain
+
+doctor: $(VENV)/ready ## what works here, and what to do about what does not
+	@$(VENV)/bin/ich doctor
+
+lock: ## solve the dependencies of pyproject.toml anew into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+
+clean: ## remove what the stages wrote; keeps data/, the registry and the environment
+	rm -rf work .state

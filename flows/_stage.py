@@ -1,0 +1,156 @@
+"""How a stage runs: plainly, or as a Prefect flow where an API answers; errors become one sentence and an exit status.
+
+Three ways, one body:
+
+* ``python -m flows.<stage>`` with no Prefect API: the body runs plainly (so ``dvc repro`` starts no server).
+* the same with an API (``make ui`` running, or PREFECT_API_URL set): the body runs as a flow of its own.
+* under ``flows.pipeline`` (ICH_EVENTS names a file): the body runs plainly and writes its progress and result there; the
+  pipeline's task for the stage shows them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from flows import layout
+from flows.prefect_api import api_url
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.errors import InputError
+from ich_pipeline.progress import terminal
+
+T = TypeVar("T")
+PROGRESS_SECONDS = 2.0  # between two writes of the progress; a display, not a measurement
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage shows a person: a sentence, small tables, pictures (PNG), links. No patient identifiers."""
+
+    summary: str
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    pictures: Mapping[str, Path] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """The form that travels through the events file."""
+        return {
+            "summary": self.summary,
+            "tables": {k: json.loads(v.to_json(orient="records")) for k, v in self.tables.items()},
+            "pictures": {k: str(v) for k, v in self.pictures.items()},
+            "links": dict(self.links),
+        }
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a body gets: its name and matrix item, the parameters, the logger, and ``track`` for progress."""
+
+    name: str
+    item: str | None
+    params: Params
+    log: logging.Logger
+    report_progress: Callable[[float, str], None]
+
+    @property
+    def title(self) -> str:
+        """``train@vgg16``, as DVC names it."""
+        return f"{self.name}@{self.item}" if self.item else self.name
+
+    def track(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        """Yield the items; show progress on the terminal, in the UI, or nowhere."""
+        count = total if total is not None else (len(items) if hasattr(items, "__len__") else 0)  # type: ignore[arg-type]
+        last = time.monotonic()
+        for done, item in enumerate(terminal(items, description, count or None), start=1):
+            yield item
+            now = time.monotonic()
+            if count and (done == count or now - last > PROGRESS_SECONDS):
+                last = now
+                self.report_progress(done / count, description)
+
+
+Body = Callable[[Stage], StageResult]
+
+
+def main(name: str, body: Body, item_name: str | None = None, arguments: list[str] | None = None) -> None:
+    """Run a stage from the command line and leave with its exit status.
+
+    Args:
+        name: the stage's name in dvc.yaml.
+        body: does the work; raises :class:`InputError` for what the user can mend.
+        item_name: what the matrix item is called (``"architecture"``), None for a stage without one.
+        arguments: instead of ``sys.argv[1:]``.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{name}", description=(sys.modules[body.__module__].__doc__))
+    if item_name:
+        parser.add_argument(item_name)
+    parsed = parser.parse_args(arguments)
+    item = getattr(parsed, item_name) if item_name else None
+    sys.exit(run(name, body, item))
+
+
+def run(name: str, body: Body, item: str | None = None) -> int:
+    """Run a stage; returns the exit status: 0, 2 for the user's mistakes, 1 for faults (traceback in ``.state/faults``)."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    title = f"{name}@{item}" if item else name
+    try:
+        params = load_params()
+        if not layout.DATA.is_dir():
+            raise InputError(
+                "data/ is missing: `ich cohort phantom` makes the synthetic one, `ich cohort folder SOURCE --labels CSV` brings yours."
+            )
+        result = _run_where_it_shows(name, item, params, body)
+    except InputError as error:
+        print(f"{title}: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:  # the boundary: a fault becomes a sentence here and nowhere else
+        return _fault(title, error)
+    print(f"{title}: {result.summary}")
+    return 0
+
+
+def _fault(title: str, error: Exception) -> int:
+    path = layout.STATE / "faults" / f"{title}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(traceback.format_exc(), encoding="utf-8")
+    reason = " ".join(str(error).split())[:400]
+    print(f"{title} failed: {type(error).__name__}: {reason} (the traceback is in {path}).", file=sys.stderr)
+    return 1
+
+
+def _run_where_it_shows(name: str, item: str | None, params: Params, body: Body) -> StageResult:
+    log = logging.getLogger(f"ich.{name}")
+    events = os.environ.get("ICH_EVENTS")
+    if events:
+        return _run_for_pipeline(Path(events), Stage(name, item, params, log, _progress_writer(Path(events))), body)
+    if api_url() is None:
+        return body(Stage(name, item, params, log, lambda fraction, text: None))
+    from flows.prefect_stage import run_as_flow
+
+    return run_as_flow(name, item, params, body)
+
+
+def _progress_writer(events: Path) -> Callable[[float, str], None]:
+    def write(fraction: float, text: str) -> None:
+        with events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"progress": fraction, "text": text}) + "\n")
+
+    return write
+
+
+def _run_for_pipeline(events: Path, stage: Stage, body: Body) -> StageResult:
+    result = body(stage)
+    with events.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"result": result.to_json()}) + "\n")
+    return result

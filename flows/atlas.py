@@ -1,0 +1,87 @@
+"""Stage atlas: the most representative training images of each subtype, and all training positives for the prediction basis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.errors import InputError
+from ich_pipeline.explain.atlas import Atlas, build_atlas
+from ich_pipeline.files import atomic_dir, read_table
+from ich_pipeline.label_tables import read_labels
+from ich_pipeline.windowing import prepare
+
+THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
+
+
+def body(stage: Stage) -> StageResult:
+    """Read training images and labels, write work/atlas."""
+    from ich_pipeline.explain.attention import Explainer
+    from ich_pipeline.report.figures import draw_atlas
+    from ich_pipeline.training.network import Network
+
+    params, labels = stage.params, stage.params.label_set
+    rows = _training_positives(params.label_set)
+    network = Network.load(layout.TRAIN / params.explain.architecture)
+    largest = max(n.image_size for n in (params.networks[name] for name in params.architectures))
+    hu = np.load(layout.WINDOW / f"hu_{network.spec.image_size}.npy", mmap_mode="r")
+    pictures = np.load(layout.WINDOW / f"hu_{largest}.npy", mmap_mode="r")
+    at = rows["row"].to_numpy()
+    truth = rows[list(labels.subtypes)].to_numpy(np.uint8)
+    explainer = Explainer(network, params.explain)
+    wanted = np.concatenate([np.zeros((len(truth), 1), bool), truth.astype(bool)], axis=1)
+    attention = explainer.explain(hu[at], wanted, stage.track)
+    atlas = build_atlas(
+        labels,
+        params.explain,
+        explainer.kernel,
+        attention,
+        prepare(pictures[at], min(largest, THUMBNAIL), network.spec.windows),
+        truth,
+        rows["SOPInstanceUID"].tolist(),
+        rows["case_id"].tolist(),
+        rows["patient_key"].tolist(),
+    )
+    with atomic_dir(layout.ATLAS) as folder:
+        atlas.save(folder)
+        draw_atlas(atlas, network.spec.windows, params.explain.region_fraction, folder / "atlas.png")
+    table = _table(atlas)
+    shown = int(table["examples"].sum())
+    summary = (
+        f"{shown} examples of {len(labels.subtypes)} subtypes from {len(at):,} positive training slices; {atlas.method}"
+    )
+    return StageResult(summary, tables={"atlas": table}, pictures={"atlas": layout.ATLAS / "atlas.png"})
+
+
+def _training_positives(labels) -> pd.DataFrame:
+    """Rows of the window index of the training slices with at least one subtype, with their labels."""
+    index = read_table(layout.WINDOW / "index.parquet", "window/1")
+    truth = read_labels(layout.SPLIT / "labels" / "train.csv", labels)
+    truth = truth[truth[list(labels.subtypes)].to_numpy().any(axis=1)]
+    rows = index[index["cohort"] == "train"].merge(truth, on="SOPInstanceUID").sort_values("row", kind="stable")
+    if rows.empty:
+        raise InputError(
+            f"{layout.SPLIT / 'labels' / 'train.csv'} has no positive slice of any subtype: an atlas needs some; bring labels."
+        )
+    return rows
+
+
+def _table(atlas: Atlas) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "subtype": e.label,
+                "training positives": len(e.positives),
+                "classic features": len(e.classic),
+                "examples": len(e.ranked),
+                "note": e.reason or "",
+            }
+            for e in atlas.entries
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main("atlas", body)

@@ -1,0 +1,167 @@
+"""Stage calibrate: SI degree a network, combiner, calibration and operating points, from validation predictions alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.ensemble.ranking import Ranked, mean_average_precision
+from ich_pipeline.ensemble.selection import Choice, Predictions
+from ich_pipeline.ensemble.validation_tables import ValidationSlices, load_validation
+from ich_pipeline.files import atomic_dir, write_json, write_table
+
+SCHEMA = "validation_scores/1"
+
+
+def body(stage: Stage) -> StageResult:
+    """Fit, write work/calibrate, record."""
+    from ich_pipeline.evaluation.figures import draw_reliability
+    from ich_pipeline.registry.tracking import open_run
+
+    params = stage.params
+    labels = params.label_set
+    slices = load_validation(
+        train=layout.TRAIN,
+        labels_csv=layout.SPLIT / "labels" / "validation.csv",
+        index=layout.WINDOW / "index.parquet",
+        architectures=params.architectures,
+        degrees=params.interpolation.candidates,
+        labels=labels,
+    )
+    predictions = slices.predictions
+    with open_run(stage.name, stage.item, params) as run:
+        ensemble, choice, validation = fit_ensemble(
+            labels, predictions, slices.case_index, slices.neighbours, params.ensemble
+        )
+        calibrated = cross_calibrated(validation.combined_second, predictions, params.ensemble.folds)
+        metrics = _metrics(ensemble, choice, validation, predictions, calibrated)
+        with atomic_dir(layout.CALIBRATE) as folder:
+            ensemble.save(folder / "ensemble.json")
+            write_table(folder / "validation.parquet", _table(slices, validation, ensemble), SCHEMA)
+            write_json(folder / "metrics.json", metrics)
+            draw_reliability(
+                labels,
+                validation.combined_second,
+                calibrated,
+                predictions.truth,
+                params.ensemble.folds,
+                folder / "reliability.png",
+            )
+        run.params({"combiner": choice.kind, "members": ",".join(choice.members), "degrees": choice.degrees})
+        run.metrics(metrics)
+        run.figure(layout.CALIBRATE / "reliability.png")
+        run.artifact(layout.CALIBRATE / "ensemble.json")
+    summary = (
+        f"{choice.kind.replace('_', ' ')} of {', '.join(choice.members)}; mean average precision "
+        f"{metrics['cross_fitted']['mean_ap']:.3f} (cross-fitted), prevalence {metrics['prevalence']:.3f}"
+    )
+    tables = {
+        "slice interpolation": _degree_table(choice),
+        "combiners": _candidate_table(choice),
+        "operating points": _point_table(ensemble),
+    }
+    return StageResult(summary, tables=tables, pictures={"reliability": layout.CALIBRATE / "reliability.png"})
+
+
+def _figure(value: float) -> float | None:
+    """A number for JSON: None where there is none."""
+    return None if np.isnan(value) else float(value)
+
+
+def _ranking(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    return {
+        "mean_ap": _figure(mean_average_precision(scores[:, 1:], truth[:, 1:])),
+        "auc_any": _figure(float(Ranked(scores[:, 0], truth[:, 0]).auc())),
+    }
+
+
+def _metrics(
+    ensemble: Ensemble, choice: Choice, validation: Validation, predictions: Predictions, calibrated: np.ndarray
+) -> dict[str, Any]:
+    truth = predictions.truth
+    names = ensemble.labels.columns
+    true_case = validation.case_truth[:, 0] == 1
+    present = truth[:, 1:].any(axis=0)
+    brier = {
+        stage: {name: float(((scores[:, k] - truth[:, k]) ** 2).mean()) for k, name in enumerate(names)}
+        for stage, scores in (("before", validation.combined_second), ("after", calibrated))
+    }
+    return {
+        "patients": len(np.unique(predictions.patients)),
+        "cases": len(true_case),
+        "slices": len(truth),
+        "prevalence": float(truth[:, 1:].mean(axis=0)[present].mean()) if present.any() else None,
+        # Every choice repeated without the slice's patient: the figure to report.
+        "cross_fitted": _ranking(validation.honest, truth),
+        # What the iterative reading gives with the choices made: they saw these patients.
+        "final": _ranking(validation.final, truth),
+        "degrees": {
+            name: {f"{degree:g}": _figure(value) for degree, value in figures.items()}
+            for name, figures in choice.degree_figures.items()
+        },
+        "chosen_degrees": choice.degrees,
+        "candidates": {
+            f"{kind}({'+'.join(members)})": _figure(value) for kind, members, value in choice.candidate_figures
+        },
+        "brier": brier,
+        "reading": {
+            "slices_reread": int(validation.reread.sum()),
+            "true_cases": int(true_case.sum()),
+            "true_cases_lost": int((true_case & ~validation.let_through).sum()),
+        },
+    }
+
+
+def _table(slices: ValidationSlices, validation: Validation, ensemble: Ensemble) -> pd.DataFrame:
+    table = slices.table[["SOPInstanceUID", "case_id", "patient_key"]].copy()
+    for reading in ("first", "second", "final"):
+        for k, name in enumerate(ensemble.labels.columns):
+            table[f"{reading}_{name}"] = getattr(validation, reading)[:, k]
+    table["reread"] = validation.reread
+    return table
+
+
+def _degree_table(choice: Choice) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "architecture": name,
+                **{f"SI {d:g}": round(v, 3) for d, v in figures.items()},
+                "chosen": choice.degrees[name],
+            }
+            for name, figures in choice.degree_figures.items()
+        ]
+    )
+
+
+def _candidate_table(choice: Choice) -> pd.DataFrame:
+    rows = [{"combiner": k, "members": ", ".join(m), "mAP": round(v, 3)} for k, m, v in choice.candidate_figures]
+    return pd.DataFrame(rows).sort_values("mAP", ascending=False, kind="stable").head(8)
+
+
+def _point_table(ensemble: Ensemble) -> pd.DataFrame:
+    any_name = ensemble.labels.any
+    points = {"gate": ensemble.gate}
+    points |= {f"slice, {name}": p for name, p in ensemble.slice_points[any_name].items()}
+    points |= {f"case, {name}": p for name, p in ensemble.case_points[any_name].items()}
+    return pd.DataFrame(
+        [
+            {
+                "operating point": name,
+                "threshold": p.threshold,
+                "sensitivity": p.sensitivity,
+                "specificity": p.specificity,
+            }
+            for name, p in points.items()
+        ]
+    ).round(3)
+
+
+if __name__ == "__main__":
+    main("calibrate", body)

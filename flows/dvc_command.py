@@ -1,0 +1,71 @@
+"""DVC as a command: the pipeline's only way to it, so that its lock file and cache stay DVC's own business."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """The environment of a stage: this interpreter first in PATH, for ``python -m flows.<stage>``."""
+    here = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": here + os.pathsep + os.environ.get("PATH", ""), **(extra or {})}
+
+
+def dvc(*arguments: str) -> list[str]:
+    """The command line of ``dvc``."""
+    return [sys.executable, "-m", "dvc", *arguments]
+
+
+def stage_names() -> list[str]:
+    """All stages in the order of dvc.yaml, which is an order they can run in."""
+    out = subprocess.run(dvc("stage", "list", "--name-only"), capture_output=True, text=True, env=environment())
+    if out.returncode:
+        raise DvcError(out.stderr.strip() or out.stdout.strip())
+    return out.stdout.split()
+
+
+def is_up_to_date() -> bool:
+    """Whether ``dvc repro`` has nothing to do."""
+    out = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, env=environment())
+    if out.returncode:
+        raise DvcError(out.stderr.strip() or out.stdout.strip())
+    return json.loads(out.stdout or "{}") == {}
+
+
+def lines(command: list[str], extra: dict[str, str] | None = None) -> Iterator[str]:
+    """Run a command and yield its output (stdout and stderr) line by line; :class:`DvcError` where it fails."""
+    process = subprocess.Popen(
+        command, env=environment(extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    last, mistake = "", False
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            mistake = mistake or "exited with 2" in line
+            if line.strip() and "failed to reproduce" not in line:
+                last = line.strip()
+            yield line.rstrip("\n")
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.stdout.close()
+        process.wait()
+    if process.returncode:
+        raise DvcError(last, mistake)
+
+
+class DvcError(Exception):
+    """A dvc command failed; the message is its last line before DVC's own summary.
+
+    ``mistake`` says that a stage ended with exit status 2: the user can mend it, and the message says how.
+    """
+
+    def __init__(self, message: str, mistake: bool = False) -> None:
+        super().__init__(message)
+        self.mistake = mistake

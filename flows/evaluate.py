@@ -1,0 +1,187 @@
+"""Stage evaluate: the ensemble and the ablation on one test cohort, with intervals by patient.
+
+The only stage, with report, that opens a test cohort's sealed labels; of one test only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.config import Params
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.errors import InputError
+from ich_pipeline.evaluation.ablation import ablation_rows
+from ich_pipeline.evaluation.cohort import TestCohort
+from ich_pipeline.evaluation.curves import curve_tables
+from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, as_text, case_table, key_figures, slice_table
+from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
+from ich_pipeline.label_tables import read_labels
+
+if TYPE_CHECKING:
+    from ich_pipeline.training.network import Network
+
+
+@dataclass(frozen=True)
+class Slices:
+    """All slices of the test's cases: images by size, neighbours among them, case and patient of each."""
+
+    images: dict[int, Any]
+    neighbours: NDArray[np.integer]
+    case_index: NDArray[np.integer]
+    patients: NDArray[np.integer]
+
+
+def body(stage: Stage) -> StageResult:
+    """Read, measure, write work/evaluate/<test>, record."""
+    from ich_pipeline.evaluation.figures import curves_of, draw_pr, draw_roc
+    from ich_pipeline.registry.tracking import open_run
+
+    params, test = stage.params, stage.item
+    if test not in params.tests:
+        raise InputError(f"{test!r} is none of the tests in params.yaml ({', '.join(params.tests)}): name one of them.")
+    with open_run(stage.name, test, params) as run:
+        cohort, single, table = _read(stage, params, test)
+        metrics = cohort.metrics()
+        ablation = ablation_rows(cohort, single)
+        roc, pr = curves_of(cohort)
+        target = layout.EVALUATE / test
+        with atomic_dir(target) as folder:
+            write_table(folder / "slices.parquet", slice_table(cohort, table), SLICES_SCHEMA)
+            write_table(folder / "cases.parquet", case_table(cohort, table), CASES_SCHEMA)
+            write_json(folder / "metrics.json", metrics)
+            account = cohort.reading_account()
+            write_json(folder / "reading.json", account)
+            _write_csv(folder / "ablation.csv", ablation)
+            for name, curves in (("roc", roc), ("pr", pr)):
+                points = curve_tables(curves)
+                _write_csv(folder / f"{name}.csv", points)
+                # DVC draws one line a file: the slice-level curve of "any".
+                of_any = (points["level"] == "slice") & (points["label"] == cohort.labels.any)
+                _write_csv(folder / f"{name}_any.csv", points.loc[of_any, ["x", "y"]])
+            draw_roc(cohort, roc, test, folder / "figures" / "roc.png")
+            draw_pr(cohort, pr, test, folder / "figures" / "pr.png")
+        run.metrics({level: {label: _values(m) for label, m in of.items()} for level, of in metrics.items()})
+        for name in ("roc", "pr"):
+            run.figure(target / "figures" / f"{name}.png")
+        run.artifact(target / "ablation.csv")
+    return _result(cohort, metrics, account, ablation, target)
+
+
+def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str, NDArray[np.float32]], pd.DataFrame]:
+    """The system's reading of the test, and the single-window networks' probabilities for the ablation."""
+    from ich_pipeline.ensemble.reading import read
+    from ich_pipeline.training.network import Network
+
+    labels = params.label_set
+    ensemble = Ensemble.load(layout.CALIBRATE / "ensemble.json")
+    if ensemble.labels != labels:
+        raise InputError(
+            "work/calibrate/ensemble.json was fitted for other labels than params.yaml names: run `dvc repro`."
+        )
+    table = _table(test)
+    labelled, truth = _truth(test, table, params)
+    networks = {name: Network.load(layout.TRAIN / name) for name in stage.track(params.architectures, "loading")}
+    single = {name: Network.load(layout.ABLATE / name) for name in params.ablation}
+    slices = _slices(table, [*networks.values(), *single.values()])
+    stage.log.info("reading %d slices of %d cases", len(table), int(slices.case_index.max()) + 1)
+    reading = read(networks, ensemble, slices.images, slices.neighbours, slices.case_index, everywhere=True)
+    single_window = {
+        name: network.probabilities(slices.images[network.spec.image_size])
+        for name, network in stage.track(single.items(), "single window", len(single))
+    }
+    cohort = TestCohort(
+        ensemble=ensemble,
+        reading=reading,
+        labelled=labelled,
+        truth=truth,
+        case_index=slices.case_index,
+        patients=slices.patients,
+        params=params.evaluation,
+        seed=params.seed,
+    )
+    return cohort, single_window, table
+
+
+def _table(test: str) -> pd.DataFrame:
+    """The window index's rows of the test's cases."""
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", "cohorts/1")
+    cases = cohorts.loc[cohorts["cohort"] == test, "case_id"]
+    index = read_table(layout.WINDOW / "index.parquet", "window/1")
+    table = index.loc[index["case_id"].isin(cases)]
+    if table.empty:
+        raise InputError(
+            f"work/split/cohorts.parquet has no case in {test}: give this test patients in params.yaml (split)."
+        )
+    return table.reset_index(drop=True)
+
+
+def _slices(table: pd.DataFrame, networks: list[Network]) -> Slices:
+    from ich_pipeline.training.data import SliceRows, local_neighbours, open_slices
+
+    rows = table["row"].to_numpy()
+    opened = {size: open_slices(layout.WINDOW, size) for size in sorted({n.spec.image_size for n in networks})}
+    index, _ = next(iter(opened.values()))
+    return Slices(
+        images={size: SliceRows(hu, rows) for size, (_, hu) in opened.items()},
+        neighbours=local_neighbours(index, rows),
+        case_index=pd.factorize(table["case_id"])[0],
+        patients=pd.factorize(table["patient_key"], sort=True)[0],
+    )
+
+
+def _truth(test: str, table: pd.DataFrame, params: Params) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
+    """Which slices carry labels, and these."""
+    path = layout.SPLIT / "sealed" / f"{test}.csv"
+    labels = read_labels(path, params.label_set).set_index("SOPInstanceUID")
+    strangers = labels.index.difference(pd.Index(table["SOPInstanceUID"]))
+    if len(strangers):
+        raise InputError(
+            f"{path} names SOPInstanceUID {strangers[0]}, which is no slice of {test}: run `dvc repro split`."
+        )
+    if labels.empty:
+        raise InputError(f"{path} labels no slice: {test} cannot be evaluated without labels.")
+    labelled = table["SOPInstanceUID"].isin(labels.index).to_numpy()
+    truth = labels.loc[table.loc[labelled, "SOPInstanceUID"], list(params.label_set.columns)]
+    return labelled, truth.to_numpy(np.int8)
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _values(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: entry["value"] for key, entry in metrics.items()}
+
+
+def _result(
+    cohort: TestCohort, metrics: dict[str, Any], account: dict[str, Any], ablation: pd.DataFrame, target: Path
+) -> StageResult:
+    of_slices = metrics["slice"]
+    any_name = cohort.labels.any
+    summary = (
+        f"slice AUC {any_name} {as_text(of_slices[any_name]['auc'])}, mean average precision "
+        f"{as_text(of_slices['mean']['ap'])} at prevalence {as_text(of_slices['mean']['prevalence'])}; the first "
+        f"reading loses {account['true_cases_lost']} of {account['true_cases']} true cases"
+    )
+    return StageResult(
+        summary,
+        tables={
+            "slices": key_figures(metrics, "slice"),
+            "cases": key_figures(metrics, "case"),
+            "ablation": ablation[["architecture", "step", "mean_ap", "auc_any"]].round(3),
+        },
+        pictures={name: target / "figures" / f"{name}.png" for name in ("roc", "pr")},
+    )
+
+
+if __name__ == "__main__":
+    main("evaluate", body, item_name="test")

@@ -1,0 +1,23 @@
+"""Stage ingest: every file under data/dicom accounted for, one series a study decoded to Hounsfield units."""
+
+from __future__ import annotations
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+
+
+def body(stage: Stage) -> StageResult:
+    """Read data/dicom, write work/ingest."""
+    from ich_pipeline.dicom.ingest import ingest
+    from ich_pipeline.dicom.tables import reason_counts
+
+    report = ingest(layout.DICOM, layout.INGEST, stage.params.ingest, stage.track)
+    return StageResult(
+        summary=report.summary,
+        tables={"files by reason": reason_counts(report.account)},
+        links={"account of every file": str(layout.INGEST / "account.csv")},
+    )
+
+
+if __name__ == "__main__":
+    main("ingest", body)

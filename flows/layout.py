@@ -1,0 +1,27 @@
+"""Where every stage reads and writes, relative to the project's top folder. dvc.yaml names the same paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DATA = Path("data")
+DICOM = DATA / "dicom"
+LABELS = DATA / "labels.csv"
+READERS = DATA / "readers.csv"
+MASKS = DATA / "masks.csv"
+
+WORK = Path("work")
+INGEST = WORK / "ingest"
+VALIDATE = WORK / "validate"
+SPLIT = WORK / "split"
+WINDOW = WORK / "window"
+TRAIN = WORK / "train"
+ABLATE = WORK / "ablate"
+CALIBRATE = WORK / "calibrate"
+EVALUATE = WORK / "evaluate"
+ATLAS = WORK / "atlas"
+REGISTER = WORK / "register"
+REPORTS = Path("reports")
+
+STATE = Path(".state")
+MLRUNS = Path("mlruns")

@@ -1,0 +1,202 @@
+"""``make repro``: from nothing to a registered, explained model.
+
+Makes data/ where it may, runs the DVC graph inside one MLflow run, sees to it that the registry holds what came out, and
+says how far the recorded run was reproduced. With a Prefect API (``make ui`` running) every stage is a task of one flow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows import data, layout, reproduction
+from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
+from flows.prefect_api import api_url, client_environment, running_ui
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the pipeline did: whether any stage ran, and the registered version it ended with."""
+
+    ran: bool
+    version: str
+    new_version: bool
+
+
+def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
+    """The whole graph with one ``dvc repro``; no server needed."""
+    say(data.ensure(params))
+    if is_up_to_date():
+        say("Everything is up to date.")
+        return _registered(ran=False)
+
+    def repro(run_id: str) -> None:
+        for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}):
+            say(line)
+
+    return _recorded(params, repro)
+
+
+def run_as_flow(params: Params, url: str, name: str = "pipeline") -> Outcome:
+    """The whole graph as a Prefect flow, each stage a task."""
+    os.environ.update(client_environment(url))
+    from prefect import flow
+
+    @flow(name=name, persist_result=False)
+    def pipeline() -> Outcome:
+        return run_inside_flow(params)
+
+    return pipeline()
+
+
+def run_inside_flow(params: Params) -> Outcome:
+    """The body of the flow; also the scheduled retraining's."""
+    from prefect import task
+    from prefect.logging import get_run_logger
+
+    from flows.prefect_show import progress_artifact
+
+    logger = get_run_logger()
+
+    @task(name="data", persist_result=False)
+    def data_task() -> str:
+        return data.ensure(params)
+
+    stage_task = task(persist_result=False)(_stage_task)
+    logger.info(data_task())
+    if is_up_to_date():
+        logger.info("Everything is up to date.")
+        return _registered(ran=False)
+    names = stage_names()
+    overall = progress_artifact("pipeline", f"0 of {len(names)} stages")
+
+    def repro(run_id: str) -> None:
+        for done, stage in enumerate(names, start=1):
+            stage_task.with_options(name=stage, task_run_name=stage)(stage, run_id)
+            overall(done / len(names), f"{done} of {len(names)} stages, last {stage}")
+        ran_again = [line for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}) if line.startswith("Running stage")]
+        if ran_again:
+            raise RuntimeError(
+                f"stages ran again after each had run: {', '.join(ran_again)}; dvc.yaml lacks a dependency."
+            )
+
+    return _recorded(params, repro)
+
+
+def _stage_task(stage: str, run_id: str) -> None:
+    """Run one stage through DVC; its lines go to the task's log, its progress and result become artifacts."""
+    from prefect.logging import get_run_logger
+
+    from flows.prefect_show import progress_artifact, publish
+
+    logger = get_run_logger()
+    report: Callable[[float, str], None] | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        events = Path(folder) / "events.jsonl"
+        events.touch()
+        seen = 0
+        for line in lines(dvc("repro", "-s", stage), {"ICH_RUN_ID": run_id, "ICH_EVENTS": str(events)}):
+            if line.strip():
+                logger.info(line)
+            new = events.read_text(encoding="utf-8").splitlines()[seen:]
+            seen += len(new)
+            for event in (json.loads(text) for text in new):
+                if "progress" in event:
+                    report = report or progress_artifact(stage, event["text"])
+                    report(event["progress"], event["text"])
+                else:
+                    publish(stage, event["result"])
+
+
+def _recorded(params: Params, repro: Callable[[str], None]) -> Outcome:
+    """Run ``repro`` inside one MLflow parent run, then see to the registry."""
+    from ich_pipeline.registry.tracking import end_pipeline_run, start_pipeline_run
+    from ich_pipeline.registry.versions import versions
+
+    before = {version.number for version in versions(params.registry.model_name)}
+    run_id = start_pipeline_run(params)
+    status = "FAILED"
+    try:
+        repro(run_id)
+        outcome = _registered(ran=True)
+        status = "FINISHED"
+        return replace(outcome, new_version=int(outcome.version) not in before)
+    finally:
+        end_pipeline_run(run_id, status)
+
+
+def _registered(ran: bool) -> Outcome:
+    """DVC knows nothing of the registry: where the store was lost since, register the same content again."""
+    from flows.register import ensure_registered
+
+    version, new = ensure_registered()
+    return Outcome(ran, version, new)
+
+
+def closing(outcome: Outcome, params: Params) -> str:
+    """What a person reads at the end: the table, where the page is, what to do next."""
+    comparison = reproduction.compare()
+    pages = running_ui()
+    ui = (
+        f"open {pages['mlflow_ui']} and {pages['prefect_ui']}"
+        if pages
+        else "`make ui` shows runs and models in the browser"
+    )
+    name = params.registry.model_name
+    return "\n".join(
+        [
+            "",
+            (layout.REPORTS / "metrics.md").read_text(encoding="utf-8").rstrip(),
+            "",
+            comparison.sentence()
+            if comparison
+            else "git holds no earlier run to compare with: commit dvc.lock and reports/metrics.json.",
+            f"Registered: {name} version {outcome.version}"
+            + ("" if outcome.new_version else " (as before)")
+            + ", alias challenger.",
+            f"The page:   {(layout.REPORTS / 'index.html').absolute()}",
+            f"Next:       `.venv/bin/ich promote` makes it the champion; `.venv/bin/ich predict FOLDER --out OUT` reads a case; {ui}.",
+        ]
+    )
+
+
+def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
+    """Run the pipeline by ``run``; turn what goes wrong into a sentence; returns the exit status."""
+    started = time.monotonic()
+    try:
+        params = load_params()
+        outcome = run(params)
+        print(closing(outcome, params))
+        print(f"Took {time.monotonic() - started:.0f} s.")
+        return 0
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except DvcError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2 if error.mistake else 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; run it again and finished stages are not run twice.", file=sys.stderr)
+        return 130
+
+
+def main() -> int:
+    """Entry of ``python -m flows.pipeline``."""
+
+    def run(params: Params) -> Outcome:
+        url = api_url()
+        return run_as_flow(params, url) if url else run_plain(params, lambda line: print(line, flush=True))
+
+    return run_and_report(run, "pipeline")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""A stage's result and progress as Prefect artifacts. Only imported where a Prefect API answers."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+PICTURE_BYTES = 1 << 20  # an artifact is a database row; a larger picture is left to the report
+
+
+def key(*parts: str) -> str:
+    """An artifact key: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def publish(title: str, result: dict[str, Any]) -> None:
+    """Create the artifacts of a stage's result (the form of ``StageResult.to_json``)."""
+    create_markdown_artifact(result["summary"], key=key(title), description=f"{title}: what came out")
+    for name, rows in result["tables"].items():
+        create_table_artifact(rows, key=key(title, name), description=f"{title}: {name}")
+    for name, link in result["links"].items():
+        create_link_artifact(_address(link), link_text=name, key=key(title, name), description=f"{title}: {name}")
+    for name, path in result["pictures"].items():
+        picture = Path(path)
+        if picture.stat().st_size > PICTURE_BYTES:
+            create_link_artifact(_address(path), link_text=name, key=key(title, name), description=f"{title}: {name}")
+            continue
+        data = base64.b64encode(picture.read_bytes()).decode("ascii")
+        create_image_artifact(f"data:image/png;base64,{data}", key=key(title, name), description=f"{title}: {name}")
+
+
+def _address(link: str) -> str:
+    return link if "://" in link else Path(link).absolute().as_uri()
+
+
+def progress_artifact(title: str, description: str) -> Callable[[float, str], None]:
+    """A progress artifact; the function returned moves it (fraction 0..1, what is going on)."""
+    created = create_progress_artifact(0.0, key=key(title, "progress"), description=description)
+    artifact = created if isinstance(created, UUID) else UUID(str(created))
+
+    def report(fraction: float, text: str) -> None:
+        update_progress_artifact(artifact, progress=round(100 * fraction, 1), description=text)
+
+    return report

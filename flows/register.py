@@ -1,0 +1,65 @@
+"""Register: the networks, ensemble and atlas become one version of the model in MLflow, alias ``challenger``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.files import atomic_dir, read_json, write_json
+
+CONTENT = layout.REGISTER / "content.json"
+
+
+def body(stage: Stage) -> StageResult:
+    """Assemble the bundle, register it if its content is new, and write what it holds to ``content.json``."""
+    number, new = _register(stage.params)
+    name = stage.params.registry.model_name
+    content = read_json(CONTENT)
+    files = pd.DataFrame([{"file": path, "MB": round(one["bytes"] / 1e6, 1)} for path, one in content["files"].items()])
+    state = "new" if new else "holds this content already"
+    return StageResult(f"{name} version {number} ({state}), alias challenger", tables={"content": files})
+
+
+def ensure_registered() -> tuple[str, bool]:
+    """The version that holds the content of an up-to-date graph, registered again where the store lost it.
+
+    Returns:
+        the version's number, and whether it was registered just now.
+
+    Raises:
+        InputError: ``work/`` lacks a part of the bundle.
+    """
+    from ich_pipeline.registry.register import claim
+
+    params = load_params()
+    known = claim(params.registry.model_name, read_json(CONTENT)["digest"])
+    if known is not None:
+        return str(known), False
+    number, new = _register(params, write=False)
+    return str(number), new
+
+
+def _register(params: Params, write: bool = True) -> tuple[int, bool]:
+    from ich_pipeline.registry.bundle import assemble
+    from ich_pipeline.registry.register import headline, register
+
+    layout.STATE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
+        bundle = Path(folder) / "bundle"
+        content = assemble(layout.TRAIN, layout.CALIBRATE / "ensemble.json", layout.ATLAS, params, bundle)
+        metrics = headline(read_json(layout.REPORTS / "metrics.json"), params.labels.any)
+        card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
+        registered = register(bundle, content, params, metrics, card)
+    if write:
+        with atomic_dir(layout.REGISTER) as target:
+            write_json(target / CONTENT.name, content.to_json())
+    return registered
+
+
+if __name__ == "__main__":
+    main("register", body)

@@ -1,0 +1,42 @@
+"""Stage report: metrics, figures, case pages, atlas page, model card and the page that links them all."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.report.metrics import result_rows
+
+
+def body(stage: Stage) -> StageResult:
+    """Read every stage's outs, write reports/."""
+    from ich_pipeline.report.build import build_report
+    from ich_pipeline.report.inputs import Folders, Inputs
+
+    folders = Folders(
+        masks=layout.MASKS,
+        ingest=layout.INGEST,
+        validate=layout.VALIDATE,
+        split=layout.SPLIT,
+        window=layout.WINDOW,
+        train=layout.TRAIN,
+        calibrate=layout.CALIBRATE,
+        evaluate=layout.EVALUATE,
+        atlas=layout.ATLAS,
+    )
+    inputs = Inputs.load(stage.params, folders)
+    chosen = build_report(inputs, layout.REPORTS, stage.track)
+    point = stage.params.ensemble.decision
+    tables = {
+        f"{test.name}, {level}": pd.DataFrame(result_rows(test.metrics, level, point))
+        for test in inputs.tests
+        for level in ("slice", "case")
+    }
+    pictures = {path.stem: path for path in sorted((layout.REPORTS / "figures").glob("*.png"))}
+    links = {"overview": str(layout.REPORTS / "index.html"), "atlas": str(layout.REPORTS / "atlas.html")}
+    return StageResult(f"{len(chosen)} case pages; open {layout.REPORTS / 'index.html'}", tables, pictures, links)
+
+
+if __name__ == "__main__":
+    main("report", body)

@@ -1,0 +1,42 @@
+"""Scheduled retraining: the whole graph on the data as it is, a new registered version only when something changed.
+
+``make schedule`` serves it on the cron of ``params.yaml`` (``retrain.cron``): the Prefect UI then shows the next run, and a
+run started there does the same. One at a time: a second waits.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from flows.prefect_api import api_url, client_environment
+from ich_pipeline.config import load_params
+from ich_pipeline.errors import InputError
+
+
+def serve() -> int:
+    """Serve the retraining until Ctrl-C; exit status 2 where there is no Prefect API."""
+    try:
+        params = load_params()
+        url = api_url()
+        if url is None:
+            raise InputError("no Prefect API answers: run `make ui` in another terminal first, or set PREFECT_API_URL.")
+    except InputError as error:
+        print(f"schedule: {error}", file=sys.stderr)
+        return 2
+    os.environ.update(client_environment(url))
+    from prefect.schedules import Cron
+
+    from flows.retrain_flow import retrain
+
+    retrain.serve(
+        name="scheduled",
+        description="The whole graph with dvc; ends in a new registered version only when something changed.",
+        schedules=[Cron(params.retrain.cron, timezone=params.retrain.timezone)],
+        limit=1,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(serve())

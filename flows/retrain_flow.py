@@ -1,0 +1,31 @@
+"""The flow that ``flows.retrain`` serves; imports Prefect, so only a process that talks to an API loads it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+
+from flows.pipeline import closing, run_inside_flow
+from ich_pipeline.config import load_params
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@flow(name="retrain", persist_result=False)
+def retrain() -> str:
+    """Run the graph on the data as it is; returns the registered version."""
+    os.chdir(ROOT)  # a served run starts where the server chose; every stage reads relative to the project
+    params = load_params()
+    outcome = run_inside_flow(params)
+    text = (
+        f"New version {outcome.version} of {params.registry.model_name}, alias challenger."
+        if outcome.new_version
+        else f"Nothing new: version {outcome.version} of {params.registry.model_name} holds this content already."
+    )
+    create_markdown_artifact(
+        f"{text}\n\n{closing(outcome, params)}", key="retrain", description="what the retraining ended with"
+    )
+    return outcome.version

@@ -1,0 +1,62 @@
+"""Draw patient-level cohorts, write a label file for each, and judge them (leakage, prevalence)."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from flows import layout
+from flows._quality import judge
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.cohort_names import COHORTS, TESTS
+from ich_pipeline.files import atomic_dir, read_table, write_table, write_text
+from ich_pipeline.label_tables import read_labels, write_labels
+from ich_pipeline.quality.checks import summary_table as quality_table
+from ich_pipeline.quality.cohort_suites import cohort_suites
+from ich_pipeline.quality.page import write_results
+from ich_pipeline.splits import SCHEMA, case_table, label_file, split_cases, summary_table
+
+
+def body(stage: Stage) -> StageResult:
+    """Read work/ingest and data/labels.csv; write work/split.
+
+    After this stage nothing but evaluate and report reads a test cohort's labels, and those only from
+    ``work/split/sealed/<test>.csv``.
+    """
+    labels = stage.params.label_set
+    series = read_table(layout.INGEST / "series.parquet", "series/1")
+    slices = read_table(layout.INGEST / "slices.parquet", "slices/1")
+    table = read_labels(layout.LABELS, labels)
+    cases = case_table(series, slices, table, labels)
+    split = split_cases(cases, labels, stage.params.split, stage.params.seed)
+    notes = list(split.notes)
+    without = int(series["chosen"].sum()) - len(cases)
+    if without:
+        notes.append(f"{without:,} cases without any labelled slice are in no cohort.")
+    for note in notes:
+        stage.log.info(note)
+    title = "Data quality: cohorts"
+    files = {cohort: label_file(cohort, split, slices, table) for cohort in COHORTS}
+    results, verdict = judge(stage, title, cohort_suites(split.cohorts, cases, files, stage.params), notes)
+    summary = summary_table(split, slices, table, labels)
+    with atomic_dir(layout.SPLIT) as folder:
+        write_table(folder / "cohorts.parquet", split.cohorts, SCHEMA)
+        for cohort, file in files.items():
+            place = folder / ("sealed" if cohort in TESTS else "labels") / f"{cohort}.csv"
+            write_labels(place, file, labels)
+        write_text(folder / "summary.csv", summary.to_csv(index=False, lineterminator="\n"))
+        (folder / "validate").mkdir()
+        write_results(folder / "validate", title, results, notes)
+    return StageResult(
+        _sentence(summary, verdict),
+        tables={"Cohorts": summary[["cohort", "patients", "cases", "slices"]], "Data quality": quality_table(results)},
+        links={"Data quality of the cohorts": str(layout.SPLIT / "validate" / "index.html")},
+    )
+
+
+def _sentence(summary: pd.DataFrame, verdict: str) -> str:
+    counts = ", ".join(f"{row.patients} {row.cohort}" for row in summary.itertuples())
+    return f"{summary['patients'].sum()} patients: {counts}; {verdict}."
+
+
+if __name__ == "__main__":
+    main("split", body)

@@ -1,0 +1,38 @@
+"""Judge the tables of ingest and the label table; a breach stops the pipeline with a table that says what to do."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from flows import layout
+from flows._quality import judge
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.files import atomic_dir, read_table
+from ich_pipeline.label_tables import UID, check_against, read_labels
+from ich_pipeline.quality.checks import summary_table
+from ich_pipeline.quality.page import write_results
+from ich_pipeline.quality.suites import validate_suites
+
+
+def body(stage: Stage) -> StageResult:
+    """Read work/ingest and data/labels.csv; write work/validate (results.json, index.html)."""
+    series = read_table(layout.INGEST / "series.parquet", "series/1")
+    slices = read_table(layout.INGEST / "slices.parquet", "slices/1")
+    account = pd.read_csv(layout.INGEST / "account.csv", dtype=str, keep_default_na=False)
+    table = read_labels(layout.LABELS, stage.params.label_set)
+    coverage = check_against(table, slices, account[UID], layout.LABELS)
+    stage.log.info(coverage.sentence)
+    suites = validate_suites(series, slices, table, coverage, stage.params)
+    notes = (coverage.sentence + ".",)
+    results, verdict = judge(stage, "Data quality: series, slices, labels", suites, notes)
+    with atomic_dir(layout.VALIDATE) as folder:
+        write_results(folder, "Data quality: series, slices, labels", results, notes)
+    return StageResult(
+        f"{verdict}; {coverage.sentence}.",
+        tables={"Data quality": summary_table(results)},
+        links={"Data quality": str(layout.VALIDATE / "index.html")},
+    )
+
+
+if __name__ == "__main__":
+    main("validate", body)

@@ -1,0 +1,156 @@
+"""Stage window: every slice of the cohorts clipped, resized and memory-mapped, once for each picture size; no labels."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ich_pipeline.config import Params
+
+SCHEMA = "windows/1"
+
+
+def body(stage: Stage) -> StageResult:
+    """Read work/ingest and work/split/cohorts.parquet, write work/window."""
+    import pandas as pd
+
+    from ich_pipeline.dicom.volumes import read_volume
+    from ich_pipeline.files import atomic_dir, write_json, write_table
+    from ich_pipeline.training.data import INDEX_FILE, INDEX_SCHEMA
+    from ich_pipeline.windowing import clip_range
+
+    params = stage.params
+    windows = params.windowing.windows
+    sizes = sorted({params.networks[name].image_size for name in params.architectures})
+    slices = _cohort_slices()
+    with atomic_dir(layout.WINDOW) as folder:
+        _write_arrays(slices, sizes, folder, stage)
+        write_table(folder / INDEX_FILE, _index(slices), INDEX_SCHEMA)
+        settings = {
+            "schema": SCHEMA,
+            "windows": [window.model_dump() for window in windows],
+            "single": params.windowing.single,
+            "clip_range_hu": list(clip_range(windows)),
+            "image_sizes": sizes,
+            "slices": len(slices),
+        }
+        write_json(folder / "windows.json", settings)
+        example = _example(slices)
+        hu = read_volume(_volume(example["volume"]))[example["index"]]
+        _picture(hu, params, folder / "windows.png")
+    counts = (
+        slices.groupby("cohort", sort=False).agg(cases=("case_id", "nunique"), slices=("row", "size")).reset_index()
+    )
+    table = pd.DataFrame([(w.name, w.center, w.width) for w in windows], columns=["window", "center HU", "width HU"])
+    return StageResult(
+        summary=f"{len(slices):,} slices of {slices['case_id'].nunique():,} cases at {', '.join(map(str, sizes))} pixels",
+        tables={"windows": table, "slices a cohort": counts},
+        pictures={"windows": layout.WINDOW / "windows.png"},
+    )
+
+
+def _cohort_slices() -> pd.DataFrame:
+    """Slices of the cohorts' cases in the order of slices.parquet, with ``cohort``, ``row``, ``before`` and ``after``."""
+    from ich_pipeline.dicom.ingest import SLICES_SCHEMA
+    from ich_pipeline.errors import InputError
+    from ich_pipeline.files import read_table
+    from ich_pipeline.splits import SCHEMA as COHORTS_SCHEMA
+
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_SCHEMA)
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_SCHEMA)
+    slices["cohort"] = slices["case_id"].map(cohorts.set_index("case_id")["cohort"])
+    slices = slices.loc[slices["cohort"].notna()].reset_index(drop=True)
+    if slices.empty:
+        raise InputError(
+            f"{layout.SPLIT / 'cohorts.parquet'} names no case of {layout.INGEST / 'slices.parquet'}: run `dvc repro -f split`."
+        )
+    slices["row"] = np.arange(len(slices))
+    row_of = slices.set_index(["volume", "index"])["row"]
+    for column, neighbour in (("before", "neighbour_before"), ("after", "neighbour_after")):
+        wanted = list(zip(slices["volume"], slices[neighbour], strict=True))
+        slices[column] = row_of.reindex(wanted).fillna(-1).to_numpy(np.int64)
+    return slices
+
+
+def _index(slices: pd.DataFrame) -> pd.DataFrame:
+    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
+    return slices[columns]
+
+
+def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: Stage) -> None:
+    """Read every volume once and write its slices into one array a size; a volume a thread is in memory."""
+    from ich_pipeline.dicom.volumes import read_volume
+    from ich_pipeline.training.data import hu_file
+    from ich_pipeline.windowing import prepare
+
+    shapes = {size: (len(slices), size, size) for size in sizes}
+    arrays: dict[int, Any] = {
+        size: np.lib.format.open_memmap(folder / hu_file(size), mode="w+", dtype=np.int16, shape=shape)
+        for size, shape in shapes.items()
+    }
+
+    def convert(volume: str, rows: np.ndarray, indices: np.ndarray) -> None:
+        hu = read_volume(_volume(volume))[indices]
+        for size, array in arrays.items():
+            array[rows] = prepare(hu, size, stage.params.windowing.windows)
+
+    # Threads, because numpy and blosc2 let go of the interpreter while they work, and the arrays are shared.
+    with ThreadPoolExecutor(stage.params.ingest.workers or os.cpu_count() or 1) as pool:
+        groups = slices.groupby("volume", sort=False)
+        jobs = [pool.submit(convert, str(v), g["row"].to_numpy(), g["index"].to_numpy()) for v, g in groups]
+        for job in stage.track(as_completed(jobs), "volumes", total=len(jobs)):
+            job.result()
+    for array in arrays.values():
+        array.flush()
+
+
+def _volume(name: str) -> Path:
+    from ich_pipeline.dicom.volumes import SUFFIX
+
+    return layout.INGEST / "volumes" / f"{name}{SUFFIX}"
+
+
+def _example(slices: pd.DataFrame) -> pd.Series:
+    """The slice two thirds up the first training case: at the height of the lateral ventricles."""
+    train = slices.loc[slices["cohort"] == "train"]
+    case = train.loc[train["case_id"] == train["case_id"].iloc[0]]
+    return case.iloc[len(case) * 2 // 3]
+
+
+def _picture(hu: np.ndarray, params: Params, path: Path) -> None:
+    """Draw a slice (Rows, Columns) in every window, and the channels together as red, green and blue."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    from ich_pipeline.files import atomic_file
+    from ich_pipeline.windowing import window_channels
+
+    windows = params.windowing.windows
+    channels = window_channels(hu, windows)
+    figure, axes = plt.subplots(1, len(windows) + 1, figsize=(3 * (len(windows) + 1), 3.4), layout="constrained")
+    for position, (window, axis) in enumerate(zip(windows, axes[:-1], strict=True)):
+        axis.imshow(channels[..., position], cmap="gray", vmin=0, vmax=1)
+        axis.set_title(f"{window.name}\nlevel {window.center:g}, width {window.width:g} HU", fontsize=9)
+    axes[-1].imshow(channels[..., :3])
+    axes[-1].set_title("what the network sees\n" + ", ".join(w.name for w in windows[:3]) + " as RGB", fontsize=9)
+    for axis in axes:
+        axis.axis("off")
+    with atomic_file(path) as partial:
+        figure.savefig(partial, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main("window", body)

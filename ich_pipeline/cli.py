@@ -1,0 +1,201 @@
+"""The command line: ``ich …``. Parses, calls :mod:`ich_pipeline.commands`, prints.
+
+Exit status 0, or 2 with one sentence on stderr for what the user can mend, or 1 with one sentence for a fault of the
+program (its traceback is in ``.state/faults/ich.txt``).
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ich_pipeline.errors import InputError
+
+FAULTS = Path(".state/faults/ich.txt")
+
+
+P = ParamSpec("P")
+
+
+def sentences(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what goes wrong in a command into one sentence and an exit status; no traceback reaches the terminal."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except InputError as error:
+            typer.echo(f"ich: {error}", err=True)
+            raise typer.Exit(2) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # the boundary
+            FAULTS.parent.mkdir(parents=True, exist_ok=True)
+            FAULTS.write_text(traceback.format_exc(), encoding="utf-8")
+            reason = " ".join(str(error).split())[:400]
+            typer.echo(f"ich failed: {type(error).__name__}: {reason} (the traceback is in {FAULTS}).", err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+app = typer.Typer(
+    name="ich",
+    help="Small-data head-CT haemorrhage detection. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cohort_app = typer.Typer(help="Bring a cohort into data/.", no_args_is_help=True)
+app.add_typer(cohort_app, name="cohort")
+
+Replace = Annotated[bool, typer.Option("--replace", help="Delete the cohort of your own that data/ holds.")]
+
+
+@app.command()
+@sentences
+def doctor() -> None:
+    """Say what works here, and what to do about what does not; exit status 1 when something essential is broken."""
+    from ich_pipeline.commands.doctor import broken, examine
+
+    console = Console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    checks = []
+    for check in examine():
+        checks.append(check)
+        table.add_row(check.sign, check.name, escape(check.detail))
+        if check.advice:
+            table.add_row("", "", f"[italic]{escape(check.advice)}[/italic]")
+    console.print(table)
+    if broken(checks):
+        raise typer.Exit(1)
+
+
+@cohort_app.command("phantom")
+@sentences
+def cohort_phantom(replace: Replace = False) -> None:
+    """Make the deterministic synthetic cohort of params.yaml."""
+    from ich_pipeline.commands.cohort import make_phantom
+    from ich_pipeline.config import load_params
+
+    typer.echo(make_phantom(load_params(), replace))
+
+
+@cohort_app.command("folder")
+@sentences
+def cohort_folder(
+    source: Annotated[Path, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")],
+    labels: Annotated[Path, typer.Option("--labels", help="Label table: SOPInstanceUID and one 0/1 column a finding.")],
+    replace: Replace = False,
+) -> None:
+    """Copy a folder of DICOM files and its label table into data/."""
+    from ich_pipeline.commands.cohort import bring_folder
+    from ich_pipeline.config import load_params
+
+    typer.echo(bring_folder(source, labels, load_params(), replace))
+
+
+@app.command()
+@sentences
+def profile(
+    name: Annotated[str | None, typer.Argument(help="Profile to copy over params.yaml.")] = None,
+    show: Annotated[str | None, typer.Option("--show", help="Print this profile instead.")] = None,
+) -> None:
+    """Put a packaged profile in the place of params.yaml; an edited file is kept as params.yaml.bak."""
+    from ich_pipeline.commands.profile import current, profile_text, profiles, switch
+
+    if show is not None:
+        typer.echo(profile_text(show), nl=False)
+    elif name is not None:
+        typer.echo(switch(name))
+    else:
+        typer.echo(f"params.yaml: {current()}. Profiles: {', '.join(profiles())}.")
+
+
+@app.command()
+@sentences
+def predict(
+    source: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them; one or more studies.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for pages and tables.")],
+    model: Annotated[str | None, typer.Option("--model", help="NAME/ALIAS or NAME/NUMBER of another version.")] = None,
+    identifiers: Annotated[
+        bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
+    ] = False,
+) -> None:
+    """Read every study: a page each, predictions.json and predictions.csv."""
+    from ich_pipeline.commands.predict import predict as read_studies
+    from ich_pipeline.config import load_params
+    from ich_pipeline.progress import terminal
+
+    outcome = read_studies(source, out, load_params(), model, identifiers, terminal)
+    table = Table(box=None, pad_edge=False)
+    for column in ("case", "haemorrhage", *outcome.labels, "slices", "page"):
+        table.add_column(column, overflow="fold")
+    for one in outcome.answers:
+        scores = ["–" if (p := one["probabilities"][label]) is None else f"{p:.3f}" for label in outcome.labels]
+        decision = "suspected" if one["decision"] else "not suspected"
+        page = str(out / f"{one['case_id']}.html")
+        table.add_row(one["case_id"], decision, *scores, str(len(one["slices"])), page)
+    Console().print(table)
+    if outcome.skipped:
+        typer.echo(f"Left aside, no DICOM image: {outcome.skipped} of the files.")
+    for case, reason in sorted(outcome.failures.items()):
+        typer.echo(f"ich: {case} could not be read: {reason}", err=True)
+    typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
+
+
+@app.command()
+@sentences
+def promote(
+    version: Annotated[int | None, typer.Option("--version", help="This version instead of the challenger's.")] = None,
+) -> None:
+    """Make the challenger the champion, which `ich predict` uses."""
+    from ich_pipeline.config import load_params
+    from ich_pipeline.registry import versions
+
+    typer.echo(versions.promote(load_params().registry.model_name, version))
+
+
+@app.command()
+@sentences
+def models() -> None:
+    """List the registered versions with their aliases and headline metrics."""
+    from datetime import UTC, datetime
+
+    from ich_pipeline.config import load_params
+    from ich_pipeline.registry import versions
+
+    name = load_params().registry.model_name
+    found = versions.versions(name)
+    if not found:
+        typer.echo(f"{name} has no version yet: `make repro` registers one.")
+        return
+    titles = sorted({title for version in found for title in version.metrics})
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
+    for column in ("version", "alias", "profile", "registered (UTC)", "content", *titles):
+        table.add_column(column, overflow="fold")
+    for version in found:
+        when = datetime.fromtimestamp(version.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        figures = [version.metrics.get(title, "–") for title in titles]
+        row = (str(version.number), ", ".join(version.aliases) or "–", version.profile, when, version.content[:12])
+        table.add_row(*row, *figures)
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry of ``ich``."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

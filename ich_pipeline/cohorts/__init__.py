@@ -1,0 +1,1 @@
+"""Adapters that bring a source of head CT into ``data/``."""

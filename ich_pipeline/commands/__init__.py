@@ -1,0 +1,1 @@
+"""What the commands of ``ich`` do; :mod:`ich_pipeline.cli` only parses and prints."""

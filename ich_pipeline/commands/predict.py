@@ -1,0 +1,133 @@
+"""``ich predict``: read every study among some DICOM files with a registered model; pages and tables in a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ich_pipeline.commands.native import silent
+from ich_pipeline.config import Params
+from ich_pipeline.dicom.identity import case_id
+from ich_pipeline.dicom.reader import read_header
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import write_json, write_text
+from ich_pipeline.progress import Track, quiet
+from ich_pipeline.registry import versions
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was read: one answer a case (JSON values), and why the others could not be; no identifiers but ``case_id``."""
+
+    model: str
+    labels: tuple[str, ...]
+    answers: list[dict[str, Any]]
+    failures: dict[str, str]  # case_id → reason
+    skipped: int  # files that are no DICOM image of a study
+    studies: dict[str, str] = field(default_factory=dict)  # case_id → StudyInstanceUID
+
+
+def predict(
+    sources: Sequence[Path], out: Path, params: Params, model: str | None, identifiers: bool, track: Track = quiet
+) -> Outcome:
+    """Read every study and write ``<case_id>.html``, ``predictions.json`` and ``predictions.csv`` into ``out``.
+
+    Args:
+        sources: folders (searched to any depth) and files.
+        out: folder for the results, made where it is missing.
+        params: names the model.
+        model: ``NAME/ALIAS`` or ``NAME/NUMBER``; None is the champion, or the challenger while there is none.
+        identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
+        track: shows progress over the studies.
+
+    Raises:
+        InputError: a source is missing, there is no study, no model, or no study could be read.
+    """
+    studies, skipped = find_studies(sources)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file: name a folder.")
+    name = params.registry.model_name
+    version = versions.resolve(model, name) if model else versions.live(name)
+    with silent():
+        import keras  # noqa: F401
+    from ich_pipeline.registry.answer import answer
+    from ich_pipeline.registry.register import BUNDLE
+    from ich_pipeline.registry.system import System
+    from ich_pipeline.report.case_page import case_page
+
+    system = System.load(versions.model_folder(version) / BUNDLE)
+    answers, failures = [], {}
+    for study, files in track(studies.items(), "reading", len(studies)):
+        try:
+            case = system.read_case(files)
+        except InputError as error:
+            failures[case_id(study)] = str(error)
+            continue
+        write_text(out / f"{case.case_id}.html", case_page(case, region_fraction=system.params.explain.region_fraction))
+        read = answer(case, uids=identifiers, thumbnails=False)
+        answers.append({**read, **({"StudyInstanceUID": study} if identifiers else {})})
+    outcome = Outcome(
+        f"{version.name} version {version.number}",
+        system.labels.columns,
+        sorted(answers, key=lambda a: a["case_id"]),
+        failures,
+        skipped,
+        {case_id(study): study for study in studies},
+    )
+    if not answers:
+        reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(failures.items()))
+        raise InputError(f"None of {len(studies)} studies could be read ({reasons}).")
+    write_json(out / "predictions.json", {"model": outcome.model, "cases": outcome.answers, "failures": failures})
+    write_text(out / "predictions.csv", _csv(outcome, identifiers))
+    return outcome
+
+
+def find_studies(sources: Sequence[Path]) -> tuple[dict[str, list[Path]], int]:
+    """Files by StudyInstanceUID, in order of path, and the number of files that are no DICOM image of a study.
+
+    Raises:
+        InputError: a source does not exist, or none of the files is DICOM.
+    """
+    files: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            files += sorted(path for path in source.rglob("*") if path.is_file())
+        elif source.is_file():
+            files.append(source)
+        else:
+            raise InputError(f"{source} is neither a file nor a folder: name DICOM files or a folder of them.")
+    studies: dict[str, list[Path]] = {}
+    skipped = 0
+    for path in dict.fromkeys(files):
+        study = read_header(path, path.name, (0.0, math.inf)).study_uid  # the series are judged when the case is loaded
+        if study:
+            studies.setdefault(study, []).append(path)
+        else:
+            skipped += 1
+    if not studies:
+        named = ", ".join(str(source) for source in sources)
+        raise InputError(f"{named} holds no DICOM image (files looked at: {skipped}): name another folder.")
+    return studies, skipped
+
+
+def _csv(outcome: Outcome, identifiers: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    extra = ["StudyInstanceUID"] if identifiers else []
+    writer.writerow(["case_id", *extra, "decision", *outcome.labels, "slices", "reread", "page", "reason"])
+    for one in outcome.answers:
+        scores = ["" if (p := one["probabilities"][label]) is None else f"{p:.6f}" for label in outcome.labels]
+        slices = one["slices"]
+        reread = sum(s["reread"] for s in slices)
+        study = [outcome.studies[one["case_id"]]] if identifiers else []
+        page = f"{one['case_id']}.html"
+        writer.writerow([one["case_id"], *study, int(one["decision"]), *scores, len(slices), reread, page, ""])
+    for case, reason in sorted(outcome.failures.items()):
+        study = [outcome.studies[case]] if identifiers else []
+        writer.writerow([case, *study, "", *[""] * len(outcome.labels), "", "", "", reason])
+    return text.getvalue()

@@ -1,0 +1,323 @@
+"""``params.yaml`` as strict pydantic models: an unknown key or a wrong type is an error that names it.
+
+Profiles (``ich_pipeline/profiles/*.yaml``) are complete parameter files; switching copies one over ``params.yaml``. They
+change values, never code paths. Every setting that the paper's available text does not fix is here, never a silent
+constant.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.labels import Labels
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Section(BaseModel):
+    """Base of every section: no unknown keys, no silent conversions, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class LabelParams(Section):
+    """Names of the findings, in column order."""
+
+    any: Name
+    subtypes: Annotated[tuple[Name, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> LabelParams:
+        names = (self.any, *self.subtypes)
+        if len(set(names)) != len(names):
+            raise ValueError(f"label names must differ, found {', '.join(names)}")
+        return self
+
+
+class PhantomParams(Section):
+    """The synthetic cohort (:mod:`ich_pipeline.cohorts.phantom`)."""
+
+    patients: Annotated[int, Field(ge=4)]
+    slices: Annotated[int, Field(ge=4, le=64)]  # axial slices of the main series
+    size: Annotated[int, Field(ge=64, le=512)]  # rows and columns
+    positive_fraction: Fraction  # share of patients with any haemorrhage
+    faint_fraction: Annotated[float, Field(ge=0, le=1)]  # share of lesions made faint or small
+    second_series_fraction: Annotated[float, Field(ge=0, le=1)]  # patients with a second (bone) series
+    first_date: date  # StudyDate of the first patient; one patient a day at most
+    seed: Annotated[int, Field(ge=0)]
+
+
+class IngestParams(Section):
+    """What the ingest accepts and how it chooses one series a study."""
+
+    workers: Annotated[int, Field(ge=0)]  # processes; 0 = one a core
+    minimum_slices: Annotated[int, Field(ge=1)]
+    slice_thickness_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    spacing_tolerance: Annotated[float, Field(gt=0, lt=1)]  # relative; a step beyond it is a gap
+
+
+class ValidateParams(Section):
+    """Thresholds of the Great Expectations suites."""
+
+    pixel_spacing_mm: tuple[float, float]
+    minimum_hu_range: float  # a slice whose HU span is smaller shows no head
+    air_hu: float  # a series whose lowest voxel is above it shows no air: its rescale is in doubt
+    tolerated_share: Annotated[
+        float, Field(ge=0, lt=1)
+    ]  # of rows that may breach a soft rule: a warning, beyond it an error
+    label_coverage: Annotated[float, Field(ge=0, le=1)]  # share of slices that must carry labels
+    prevalence: tuple[float, float]  # allowed share of slices with any finding
+    prevalence_ratio: Annotated[float, Field(gt=1)]  # prospective against train, either way, before a warning
+
+
+class TestCohortParams(Section):
+    """One test cohort: its share of all patients; ``positive_fraction`` null keeps the natural prevalence."""
+
+    patients: Fraction
+    positive_fraction: Fraction | None
+
+
+class SplitParams(Section):
+    """Patient-level cohorts; shares are of all patients."""
+
+    validation: Fraction
+    retrospective: TestCohortParams  # drawn at random
+    prospective: TestCohortParams  # the latest by StudyDate
+
+    @model_validator(mode="after")
+    def _room_for_training(self) -> SplitParams:
+        used = self.validation + self.retrospective.patients + self.prospective.patients
+        if used >= 0.9:
+            raise ValueError(f"validation and tests take {used:.2f} of the patients, which leaves too few to train on")
+        return self
+
+
+class WindowSpec(Section):
+    """One CT window: WindowCenter and WindowWidth in HU."""
+
+    name: Name
+    center: float
+    width: Annotated[float, Field(gt=1)]
+
+
+class WindowingParams(Section):
+    """Three windows make the three channels; ``single`` names the one that the ablation uses alone."""
+
+    windows: Annotated[tuple[WindowSpec, ...], Field(min_length=3, max_length=3)]
+    single: Name
+
+    @model_validator(mode="after")
+    def _single_is_known(self) -> WindowingParams:
+        names = [w.name for w in self.windows]
+        if self.single not in names:
+            raise ValueError(f"single window {self.single!r} is none of {', '.join(names)}")
+        return self
+
+
+class NetworkParams(Section):
+    """What one architecture needs of its own."""
+
+    image_size: Annotated[int, Field(ge=32, le=1024)]
+    epochs: Annotated[float, Field(gt=0)]  # passes over the training slices; a fraction is allowed
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weights: str  # none | imagenet | path of a notop .weights.h5
+
+
+class AugmentationParams(Section):
+    """Ranges of the random affine; drawn for each image and step."""
+
+    rotation_deg: Annotated[float, Field(ge=0, le=180)]
+    shift: Annotated[float, Field(ge=0, lt=0.5)]  # fraction of the picture
+    zoom: Annotated[float, Field(ge=0, lt=0.5)]
+    shear_deg: Annotated[float, Field(ge=0, lt=45)]
+    horizontal_flip: bool
+
+
+class TrainingParams(Section):
+    """What all trainings share."""
+
+    optimizer: Literal["nesterov", "adam", "adamw"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]  # nesterov only
+    weight_decay: Annotated[float, Field(ge=0)]  # adamw only
+    schedule: Literal["cosine", "step", "constant"]
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    gradient_clip_norm: Annotated[float, Field(gt=0)]
+    class_weight_cap: Annotated[float, Field(ge=1)]
+    batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
+    dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    validations: Annotated[int, Field(ge=1)]  # looks at the validation set, evenly over the training
+    patience: Annotated[int, Field(ge=1)]  # looks without a better validation mAP before stopping
+    augmentation: AugmentationParams
+
+
+class InterpolationParams(Section):
+    """Slice interpolation: candidate degrees, of which calibrate chooses one a model; 0 is "none"."""
+
+    candidates: Annotated[tuple[Annotated[float, Field(ge=0, lt=1)], ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_none(self) -> InterpolationParams:
+        if self.candidates[0] != 0 or list(self.candidates) != sorted(set(self.candidates)):
+            raise ValueError("candidates must rise and begin with 0 (no interpolation)")
+        return self
+
+
+class EnsembleParams(Section):
+    """Combination, calibration, operating points, case score."""
+
+    folds: Annotated[int, Field(ge=2)]  # cross-fitting folds over validation patients
+    sensitivity_target: Fraction
+    specificity_target: Fraction
+    case_score: Literal["max", "top_k_mean", "noisy_or"]
+    case_top_k: Annotated[int, Field(ge=1)]
+    decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
+
+
+class EvaluationParams(Section):
+    """Intervals: percentile bootstrap by patient."""
+
+    bootstrap: Annotated[int, Field(ge=10)]
+    confidence: Fraction
+
+
+class ExplainParams(Section):
+    """Attention maps, atlas and prediction basis."""
+
+    architecture: str  # the network whose features and maps are shown
+    method: Literal["auto", "cam", "layercam"]  # auto: CAM where its map is at least minimum_map wide, else LayerCAM
+    minimum_map: Annotated[int, Field(ge=2)]
+    region_fraction: Fraction  # of the map's maximum
+    atlas_per_label: Annotated[int, Field(ge=1)]
+    atlas_per_patient: Annotated[int, Field(ge=1)]
+    classic_features: Annotated[int, Field(ge=1)]  # features a subtype
+    near_duplicate: Annotated[float, Field(ge=0)]  # L2 distance below which two examples are near-equal
+    basis_neighbours: Annotated[int, Field(ge=1)]
+    basis_pool: Literal["atlas", "training"]
+
+
+class ReportParams(Section):
+    """What the report shows."""
+
+    case_pages: Annotated[int, Field(ge=1)]  # a test cohort
+    attention_examples: Annotated[int, Field(ge=1)]  # a subtype
+
+
+class RegistryParams(Section):
+    """MLflow registry."""
+
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class RetrainParams(Section):
+    """Scheduled retraining."""
+
+    cron: str
+    timezone: str
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    profile: Name
+    seed: Annotated[int, Field(ge=0)]
+    labels: LabelParams
+    phantom: PhantomParams
+    ingest: IngestParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    split: SplitParams
+    windowing: WindowingParams
+    architectures: Annotated[tuple[Name, ...], Field(min_length=1)]
+    networks: dict[Name, NetworkParams]
+    training: TrainingParams
+    interpolation: InterpolationParams
+    ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
+    ensemble: EnsembleParams
+    tests: Annotated[tuple[Name, ...], Field(min_length=1)]
+    evaluation: EvaluationParams
+    explain: ExplainParams
+    report: ReportParams
+    registry: RegistryParams
+    retrain: RetrainParams
+
+    @model_validator(mode="after")
+    def _networks_are_described(self) -> Params:
+        if len(set(self.architectures)) != len(self.architectures):
+            raise ValueError(f"architectures names one twice: {', '.join(self.architectures)}")
+        for name in self.architectures:
+            if name not in self.networks:
+                raise ValueError(f"architectures names {name!r}, but networks.{name} is missing")
+        for name in (*self.ablation, self.explain.architecture):
+            if name not in self.architectures:
+                raise ValueError(f"ablation or explain names {name!r}, which is none of architectures")
+        return self
+
+    @property
+    def label_set(self) -> Labels:
+        """The labels as the rest of the package uses them."""
+        return Labels(self.labels.any, self.labels.subtypes)
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        InputError: one sentence with the file, the key, the value and what to do.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run from the project's top folder, or `ich profile phantom`.") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}): mend that line.") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} holds no settings: copy a profile over it with `ich profile phantom`.")
+    try:
+        return Params.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        raise InputError(_sentence(Path(path), error)) from None
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Keys that the section at ``location`` allows; empty where it is no section."""
+    model: type[BaseModel] = Params
+    for part in location:
+        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        if field is None:
+            return list(NetworkParams.model_fields) if location[0] == "networks" else []
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif location[0] == "networks":
+            return list(NetworkParams.model_fields)
+        else:
+            return list(WindowSpec.model_fields) if location[0] == "windowing" else []
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    # A misspelt key gives two errors, "missing" and "unknown": the second is the one that helps.
+    first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
+    location = tuple(first["loc"])
+    key = ".".join(str(part) for part in location) or "the file"
+    others = len(error.errors()) - 1
+    tail = f" ({others} more after it.)" if others else ""
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "remove it."
+        return f"{path}: {key} is not a setting; {hint}{tail}"
+    if first["type"] == "missing":
+        return f"{path}: {key} is missing; add it (`ich profile --show phantom` prints a complete file).{tail}"
+    value = first.get("input")
+    shown = "" if isinstance(value, dict) else f" is {value!r}, but"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {key}{shown or ':'} {message[0].lower() + message[1:]}; change that value.{tail}"

@@ -1,0 +1,1 @@
+"""DICOM in: headers, account of every file, series choice, geometry, Hounsfield units, volumes."""

@@ -1,0 +1,105 @@
+"""The serving entry: DICOM files of one study in, one ordered HU volume out, by the same functions as the ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.header import Source
+from ich_pipeline.dicom.identity import case_id, patient_key
+from ich_pipeline.dicom.reader import read_header
+from ich_pipeline.dicom.scan import ScanResult, list_files, settle
+from ich_pipeline.dicom.study import StudyReading, read_study
+from ich_pipeline.dicom.tables import account_table, reason_counts, series_row, volume_facts
+from ich_pipeline.errors import InputError
+
+
+@dataclass(frozen=True)
+class Case:
+    """One study, read.
+
+    Attributes:
+        case_id: see :mod:`ich_pipeline.dicom.identity`.
+        patient_key: likewise.
+        SOPInstanceUIDs: one a slice, towards the head.
+        hu: int16 of shape (slices, Rows, Columns), Hounsfield units.
+        neighbours: int32 of shape (slices, 2): index of the slice before and after, −1 at an end and across a gap.
+        positions_mm: float64 of shape (slices,), along the normal, rising.
+        series: the row of the series table without PatientID.
+        account: one row a file, as the ingest writes.
+    """
+
+    case_id: str
+    patient_key: str
+    SOPInstanceUIDs: tuple[str, ...]
+    hu: NDArray[np.int16]
+    neighbours: NDArray[np.int32]
+    positions_mm: NDArray[np.float64]
+    series: dict[str, Any]
+    account: pd.DataFrame
+
+
+def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
+    """Read the DICOM files of one study and choose its series by the same rules as the ingest.
+
+    Runs in this process. A missing PatientID is accepted here: cohorts are not at stake.
+
+    Args:
+        sources: files, folders (all files below them), or the bytes of files, in any order and mix.
+        ingest: minimum_slices, slice_thickness_mm and spacing_tolerance count.
+
+    Raises:
+        InputError: no file, several studies, or no usable series (with the reasons).
+    """
+    named = _named(sources)
+    if not named:
+        raise InputError("no DICOM file was given: name the files, or the folder, of one study.")
+    headers = [read_header(source, name, ingest.slice_thickness_mm) for source, name in named]
+    found = settle(headers, ingest)
+    studies = found.studies
+    if len(studies) > 1:
+        raise InputError(f"the {len(named)} files belong to {len(studies)} studies: give the files of one study.")
+    reading = read_study(studies[0], ingest) if studies else None
+    if reading is None or reading.volume is None:
+        raise InputError(f"no usable CT series in the {len(named)} files: {_reasons(found, reading)}.")
+    volume = reading.volume
+    chosen = studies[0][reading.chosen]
+    row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen])
+    del row["PatientID"]
+    return Case(
+        case_id=case_id(chosen.first.study_uid),
+        patient_key=patient_key(chosen.first.patient_id),
+        SOPInstanceUIDs=tuple(h.sop_instance_uid for h in volume.headers),
+        hu=volume.hu,
+        neighbours=volume.neighbours,
+        positions_mm=volume.positions_mm,
+        series=row,
+        account=account_table(found.headers, found.verdicts | reading.verdicts),
+    )
+
+
+def _named(sources: Sequence[bytes | Path]) -> list[tuple[Source, str]]:
+    """Every source with a name of its own for the account."""
+    named: list[tuple[Source, str]] = []
+    for number, source in enumerate(sources, start=1):
+        if isinstance(source, bytes):
+            named.append((source, f"file {number}"))
+        elif source.is_dir():
+            named.extend((path, f"{source.name}/{name}") for path, name in list_files(source))
+        else:
+            named.append((source, source.name))
+    if len({name for _, name in named}) < len(named):
+        named = [(source, f"{number}/{name}") for number, (source, name) in enumerate(named, start=1)]
+    return named
+
+
+def _reasons(found: ScanResult, reading: StudyReading | None) -> str:
+    account = account_table(found.headers, found.verdicts | (reading.verdicts if reading else {}))
+    return "; ".join(f"{row.files} {row.reason} ({row.meaning})" for row in reason_counts(account).itertuples())

@@ -1,0 +1,40 @@
+"""Tolerant access to header fields: what is missing or malformed is None or empty, never an error."""
+
+from __future__ import annotations
+
+import math
+
+from pydicom.dataset import Dataset
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """The value as text without padding; several values joined by a backslash."""
+    try:
+        value = ds.get(keyword)
+    except Exception:  # a value that pydicom cannot convert counts as missing
+        return ""
+    if value is None:
+        return ""
+    values = [value] if isinstance(value, (str, bytes)) else (list(value) if hasattr(value, "__iter__") else [value])
+    return "\\".join(str(v) for v in values).strip(" \x00")
+
+
+def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """``count`` finite numbers, or None."""
+    try:
+        values = tuple(float(part) for part in text(ds, keyword).split("\\"))
+    except ValueError:
+        return None
+    return values if len(values) == count and all(map(math.isfinite, values)) else None
+
+
+def integer(ds: Dataset, keyword: str) -> int | None:
+    """One whole number below 2^31, or None."""
+    values = numbers(ds, keyword, 1)
+    return int(values[0]) if values and abs(values[0]) < 2**31 else None
+
+
+def date(value: str) -> str:
+    """YYYYMMDD, or empty."""
+    digits = value.replace(".", "").replace("-", "")[:8]
+    return digits if len(digits) == 8 and digits.isdigit() else ""

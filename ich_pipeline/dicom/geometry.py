@@ -1,0 +1,107 @@
+"""Where slices lie: order along the normal, gaps, duplicates, tilt. Patient coordinates in mm (x left, y back, z head)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORTHONORMAL_TOLERANCE = 0.01
+MAXIMUM_LEAN_DEG = 45.0  # of the plane from axial; gantries tilt up to 30
+SAME_POSITION_MM = 0.05  # two slices nearer than this lie at one position
+
+
+def is_orthonormal(orientation: Sequence[float]) -> bool:
+    """Are the six values of ImageOrientationPatient two unit vectors at a right angle?"""
+    row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
+    off = (np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column)
+    return max(abs(float(v)) for v in off) <= ORTHONORMAL_TOLERANCE
+
+
+def axial_normal(orientation: Sequence[float]) -> NDArray[np.float64] | None:
+    """Unit normal of the plane that points towards the head, or None where the plane is not axial.
+
+    The side is always the head's, whichever way the plane is turned, so a position along it rises towards the head.
+    """
+    row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
+    normal = np.cross(row, column)
+    length = float(np.linalg.norm(normal))
+    # Written so that a plane without a normal (parallel or zero vectors) is not axial either.
+    if not abs(normal[2]) >= math.cos(math.radians(MAXIMUM_LEAN_DEG)) * length > 0:
+        return None
+    normal /= length
+    return normal if normal[2] > 0 else -normal
+
+
+def group_positions(positions: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Indices of slices at one position each, ordered towards the head; within one position in the given order.
+
+    Args:
+        positions: shape (n,), mm along the normal.
+    """
+    if len(positions) == 0:
+        return []
+    order = np.argsort(positions, kind="stable")
+    breaks = np.flatnonzero(np.diff(positions[order]) > SAME_POSITION_MM) + 1
+    return [np.sort(slot) for slot in np.split(order, breaks)]
+
+
+def neighbours(
+    positions: NDArray[np.float64], thickness: NDArray[np.float64], tolerance: float
+) -> tuple[NDArray[np.int32], int]:
+    """Index of the slice before and after each slice, −1 at the ends and across a gap.
+
+    A gap is a step larger than (1 + tolerance) × the usual step, which is the median over the steps between slices of the
+    same SliceThickness: a series of 4 mm slices below and 7 mm slices above has two usual steps and no gap. Where two
+    thicknesses meet, the larger of their usual steps counts.
+
+    Args:
+        positions: shape (n,), rising, mm along the normal.
+        thickness: shape (n,), SliceThickness in mm, NaN where unknown (one more class of its own).
+        tolerance: relative.
+
+    Returns:
+        int32 of shape (n, 2): before, after; and the number of gaps.
+    """
+    count = len(positions)
+    index = np.arange(count, dtype=np.int32)
+    links = np.stack([index - 1, np.where(index + 1 < count, index + 1, -1)], axis=1).astype(np.int32)
+    if count < 2:
+        return links, 0
+    steps = np.diff(positions)
+    classes = np.nan_to_num(np.round(thickness, 2), nan=-1.0)
+    same = classes[1:] == classes[:-1]
+    usual = {c: float(np.median(steps[same & (classes[1:] == c)])) for c in np.unique(classes[1:][same])}
+    overall = float(np.median(steps))
+    reference = np.array(
+        [max(usual.get(float(a), overall), usual.get(float(b), overall)) for a, b in itertools.pairwise(classes)]
+    )
+    gap = steps > (1 + tolerance) * reference
+    links[1:, 0][gap] = -1
+    links[:-1, 1][gap] = -1
+    return links, int(gap.sum())
+
+
+def tilt_deg(points: NDArray[np.float64], orientation: Sequence[float]) -> float:
+    """Lean of the stack: angle in degrees between the normal and the way from slice to slice; 0 for an upright stack.
+
+    It is the gantry tilt of a sheared volume. Positive, like GantryDetectorTilt, where the slices move against the column
+    direction on their way towards the head. From positions, never from GantryDetectorTilt. The median over the steps, so that one
+    shifted slice does not count.
+
+    Args:
+        points: ImagePositionPatient, shape (n, 3), ordered towards the head, no two at one position.
+        orientation: ImageOrientationPatient.
+    """
+    normal = axial_normal(orientation)
+    if normal is None or len(points) < 2:
+        return 0.0
+    row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
+    steps = np.diff(points, axis=0)
+    travel = steps / (steps @ normal)[:, None]
+    along_row, along_column = float(np.median(travel @ row)), float(np.median(travel @ column))
+    angle = math.degrees(math.atan(math.hypot(along_row, along_column)))
+    return math.copysign(angle, -along_column) if angle else 0.0

@@ -1,0 +1,122 @@
+"""The whole ingest: a folder of DICOM in; account, series and slice tables and HU volumes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.identity import volume_name
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.scan import read_studies, scan
+from ich_pipeline.dicom.study import StudyReading, Verdicts
+from ich_pipeline.dicom.tables import (
+    VolumeFacts,
+    account_table,
+    reason_counts,
+    series_row,
+    series_table,
+    slice_rows,
+    slice_table,
+    volume_facts,
+)
+from ich_pipeline.dicom.volumes import SUFFIX, write_volume
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import atomic_dir, atomic_file, write_table
+from ich_pipeline.progress import Track, quiet
+
+SERIES_SCHEMA = "series/1"
+SLICES_SCHEMA = "slices/1"
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """The tables that were written."""
+
+    account: pd.DataFrame
+    series: pd.DataFrame
+    slices: pd.DataFrame
+
+    @property
+    def summary(self) -> str:
+        """One sentence with the counts."""
+        status = self.account["status"].value_counts()
+        used, aside, rejected = (int(status.get(s, 0)) for s in ("used", "set_aside", "rejected"))
+        chosen = self.series[self.series["chosen"]]
+        return (
+            f"{len(self.account):,} files: {used:,} used, {aside:,} set aside, {rejected:,} rejected; "
+            f"{len(chosen):,} series of {chosen['patient_key'].nunique():,} patients"
+        )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """One study's reading without its voxels."""
+
+    facts: VolumeFacts | None
+    chosen: int
+    group_reasons: tuple[tuple[Reason, str], ...]
+    verdicts: Verdicts
+
+
+def ingest(root: Path, target: Path, params: IngestParams, track: Track = quiet) -> IngestReport:
+    """Ingest ``root`` into ``target`` atomically: account.csv, series.parquet, slices.parquet and volumes/.
+
+    The bytes depend on the input and the settings alone, not on the number of workers.
+
+    Raises:
+        InputError: the folder is missing or holds no file, or no series in it is usable; nothing is written then.
+    """
+    if not root.is_dir():
+        raise InputError(
+            f"{root} is missing: `ich cohort phantom` makes it, `ich cohort folder SOURCE --labels CSV` brings yours."
+        )
+    found = scan(root, params, track)
+    if not found.headers:
+        raise InputError(
+            f"{root} holds no files: `ich cohort phantom` makes some, `ich cohort folder SOURCE --labels CSV` brings yours."
+        )
+    if not found.studies:
+        raise InputError(
+            f"{root} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
+        )
+    verdicts = dict(found.verdicts)
+    rows = [series_row(g, None, g.reason, g.detail) for g in found.groups if g.reason is not None]
+    per_slice: list[dict] = []
+    with atomic_dir(target) as partial_target:
+        volumes = partial_target / "volumes"
+        volumes.mkdir()
+        outcomes = read_studies(found.studies, params, partial(_store, volumes=volumes), track)
+        for study, outcome in zip(found.studies, outcomes, strict=True):
+            verdicts |= outcome.verdicts
+            for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
+                rows.append(series_row(group, outcome.facts if i == outcome.chosen else None, reason, detail))
+            if outcome.facts is not None:
+                per_slice.extend(slice_rows(outcome.facts))
+        account = account_table(found.headers, verdicts)
+        if not per_slice:
+            raise InputError(f"{root} holds no usable CT series: {_most_common(account)}.")
+        report = IngestReport(account, series_table(rows), slice_table(per_slice))
+        with atomic_file(partial_target / "account.csv") as path:
+            account.to_csv(path, index=False, lineterminator="\n")
+        write_table(partial_target / "series.parquet", report.series, SERIES_SCHEMA)
+        write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
+    return report
+
+
+def _store(reading: StudyReading, volumes: Path) -> _Outcome:
+    """Runs in the worker: voxels to disk, facts back."""
+    facts = None
+    if reading.volume is not None:
+        name = volume_name(reading.volume.headers[0].series_uid)
+        write_volume(volumes / f"{name}{SUFFIX}", reading.volume.hu)
+        facts = volume_facts(reading.volume)
+    return _Outcome(facts, reading.chosen, reading.group_reasons, reading.verdicts)
+
+
+def _most_common(account: pd.DataFrame) -> str:
+    counts = reason_counts(account).sort_values("files", ascending=False, kind="stable").head(3)
+    return "; ".join(f"{row.files:,} files {row.reason} ({row.meaning})" for row in counts.itertuples())

@@ -1,0 +1,104 @@
+"""Why a file is used, set aside or rejected: the one list of reason codes.
+
+*Set aside* is a good file that another one, or none, is read in place of; *rejected* is a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """What became of a file."""
+
+    USED = "used"
+    SET_ASIDE = "set_aside"
+    REJECTED = "rejected"
+
+
+class Reason(StrEnum):
+    """Reason code of one file in ``account.csv``; :attr:`status` and :attr:`explanation` belong to it."""
+
+    USED = "used"
+    MEDIA_DIRECTORY = "media_directory"
+    NOT_CT = "not_ct"
+    SECONDARY = "secondary"
+    MULTI_FRAME = "multi_frame"
+    LOCALIZER = "localizer"
+    REFORMATTED = "reformatted"
+    NOT_AXIAL = "not_axial"
+    NOT_HU = "not_hu"
+    MATRIX_OUT_OF_RANGE = "matrix_out_of_range"
+    THICKNESS_OUT_OF_RANGE = "thickness_out_of_range"
+    BONE_KERNEL = "bone_kernel"
+    CONTRAST = "contrast"
+    NO_PATIENT_ID = "no_patient_id"
+    MIXED_IDENTITY = "mixed_identity"
+    DUPLICATE_INSTANCE = "duplicate_instance"
+    DUPLICATE_POSITION = "duplicate_position"
+    TOO_FEW_SLICES = "too_few_slices"
+    NOT_CHOSEN = "not_chosen"
+    UNREADABLE = "unreadable"
+    EMPTY_FILE = "empty_file"
+    NOT_DICOM = "not_dicom"
+    BROKEN_HEADER = "broken_header"
+    HEADER_INCOMPLETE = "header_incomplete"
+    GEOMETRY_INVALID = "geometry_invalid"
+    PIXELS_MISSING = "pixels_missing"
+    SYNTAX_UNSUPPORTED = "syntax_unsupported"
+    DECODE_FAILED = "decode_failed"
+    DECODER_CRASHED = "decoder_crashed"
+
+    @property
+    def status(self) -> Status:
+        """The status that this reason implies."""
+        return _TABLE[self][0]
+
+    @property
+    def explanation(self) -> str:
+        """One line for a person."""
+        return _TABLE[self][1]
+
+
+_USED, _ASIDE, _REJECTED = Status.USED, Status.SET_ASIDE, Status.REJECTED
+
+_TABLE: dict[Reason, tuple[Status, str]] = {
+    Reason.USED: (_USED, "a slice of the series that was chosen for its study"),
+    Reason.MEDIA_DIRECTORY: (_ASIDE, "a DICOMDIR: lists files, holds no image"),
+    Reason.NOT_CT: (_ASIDE, "another modality, or an object that is no image"),
+    Reason.SECONDARY: (
+        _ASIDE,
+        "secondary capture or secondary image: no measured CT slice (screenshots, dose pages, copies)",
+    ),
+    Reason.MULTI_FRAME: (_ASIDE, "several frames in one object, which is not read yet"),
+    Reason.LOCALIZER: (_ASIDE, "a localizer (scout) picture"),
+    Reason.REFORMATTED: (_ASIDE, "computed from other slices: reformat, projection, perfusion map"),
+    Reason.NOT_AXIAL: (_ASIDE, "the plane leans more than 45 degrees from axial"),
+    Reason.NOT_HU: (_ASIDE, "the pixel values are not Hounsfield units"),
+    Reason.MATRIX_OUT_OF_RANGE: (_ASIDE, "fewer than 16 or more than 4096 rows or columns"),
+    Reason.THICKNESS_OUT_OF_RANGE: (_ASIDE, "slice thickness outside ingest.slice_thickness_mm"),
+    Reason.BONE_KERNEL: (_ASIDE, "reconstructed with a sharp kernel (bone, lung), too noisy for blood"),
+    Reason.CONTRAST: (_ASIDE, "taken with contrast agent: the system reads unenhanced heads"),
+    Reason.NO_PATIENT_ID: (_ASIDE, "PatientID is empty, so patients could not be kept apart between cohorts"),
+    Reason.MIXED_IDENTITY: (
+        _ASIDE,
+        "the same UID names two patients, studies, series or slices: nobody can tell whose it is",
+    ),
+    Reason.DUPLICATE_INSTANCE: (_ASIDE, "another copy of a slice that is used (same SOPInstanceUID)"),
+    Reason.DUPLICATE_POSITION: (_ASIDE, "another slice of the series at this position is used"),
+    Reason.TOO_FEW_SLICES: (_ASIDE, "the series has fewer slices than ingest.minimum_slices"),
+    Reason.NOT_CHOSEN: (_ASIDE, "another series of the study was chosen"),
+    Reason.UNREADABLE: (_REJECTED, "the file could not be opened or read"),
+    Reason.EMPTY_FILE: (_REJECTED, "zero bytes"),
+    Reason.NOT_DICOM: (_REJECTED, "not a DICOM file"),
+    Reason.BROKEN_HEADER: (_REJECTED, "begins like DICOM, but its header cannot be read"),
+    Reason.HEADER_INCOMPLETE: (
+        _REJECTED,
+        "a CT image without a field that geometry, identity or Hounsfield units need",
+    ),
+    Reason.GEOMETRY_INVALID: (_REJECTED, "orientation or spacing that no plane can have"),
+    Reason.PIXELS_MISSING: (_REJECTED, "a CT image without pixel data"),
+    Reason.SYNTAX_UNSUPPORTED: (_REJECTED, "a transfer syntax that no decoder here reads"),
+    Reason.DECODE_FAILED: (_REJECTED, "the pixel data is cut short or damaged"),
+    Reason.DECODER_CRASHED: (_REJECTED, "the pixel data brought the decoder down"),
+}

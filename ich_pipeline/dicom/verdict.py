@@ -1,0 +1,121 @@
+"""The first reason, if any, not to use a file, from its own header alone."""
+
+from __future__ import annotations
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
+)
+
+from ich_pipeline.dicom import fields
+from ich_pipeline.dicom.geometry import axial_normal, is_orthonormal
+from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.kernels import sharpness
+from ich_pipeline.dicom.reasons import Reason
+
+MATRIX_RANGE = (16, 4096)
+SECONDARY_CAPTURE_ROOT = "1.2.840.10008.5.1.4.1.1.7"
+LOCALIZER_VALUES = frozenset({"LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"})
+REFORMATTED_VALUES = frozenset(
+    {"MPR", "MIP", "MINIP", "MAXIP", "PROJECTION", "PROJECTION IMAGE", "VRT", "SSD", "RESAMPLED", "VOLUME"}
+    | {"PERFUSION", "CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "TTD", "MASK", "SUBTRACTION"}
+)
+NO_AGENT = frozenset({"", "NO", "N", "NONE", "NO CONTRAST", "WITHOUT", "UNENHANCED", "0", "OHNE", "SANS", "SIN"})
+
+Verdict = tuple[Reason, str] | None
+
+
+def judge(header: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tuple[float, float]) -> Verdict:
+    """Reason and detail, or None for a file that may be used.
+
+    Args:
+        header: what was read so far.
+        ds: the file's data set without pixels.
+        has_pixels: PixelData begins after the header.
+        thickness_range_mm: allowed SliceThickness.
+    """
+    return (
+        _object_verdict(header, ds)
+        or _image_verdict(header, ds, has_pixels)
+        or _series_verdict(header, ds, thickness_range_mm)
+    )
+
+
+def _object_verdict(header: Header, ds: Dataset) -> Verdict:
+    """What kind of object is it?"""
+    modality = fields.text(ds, "Modality")
+    sop_class = header.sop_class_uid
+    image_type = [v.strip().upper() for v in fields.text(ds, "ImageType").split("\\")]
+    if sop_class == MediaStorageDirectoryStorage:
+        return Reason.MEDIA_DIRECTORY, ""
+    if sop_class.startswith(SECONDARY_CAPTURE_ROOT):
+        return Reason.SECONDARY, f"ImageType {'/'.join(image_type)}"
+    if sop_class not in (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
+        return Reason.NOT_CT, f"Modality {modality or 'missing'}, {UID(sop_class).name}"
+    if modality != "CT":
+        return Reason.NOT_CT, f"Modality {modality or 'missing'}"
+    if LOCALIZER_VALUES & set(image_type):
+        return Reason.LOCALIZER, f"ImageType {'/'.join(image_type)}"
+    if (fields.integer(ds, "NumberOfFrames") or 1) > 1 or sop_class != CTImageStorage:
+        return Reason.MULTI_FRAME, f"NumberOfFrames {fields.integer(ds, 'NumberOfFrames')}"
+    if "SECONDARY" in image_type[1:2]:
+        return Reason.SECONDARY, f"ImageType {'/'.join(image_type)}"
+    if REFORMATTED_VALUES & set(image_type[2:]):
+        return Reason.REFORMATTED, f"ImageType {'/'.join(image_type)}"
+    return None
+
+
+def _image_verdict(header: Header, ds: Dataset, has_pixels: bool) -> Verdict:
+    """Is it a complete CT image?"""
+    needed = {
+        "SOPInstanceUID": header.sop_instance_uid,
+        "SeriesInstanceUID": header.series_uid,
+        "StudyInstanceUID": header.study_uid,
+        "Rows": header.rows,
+        "Columns": header.columns,
+        "PixelSpacing": header.spacing_mm,
+        "ImageOrientationPatient": header.orientation,
+        "ImagePositionPatient": header.position,
+        "BitsAllocated": fields.integer(ds, "BitsAllocated"),
+        "PixelRepresentation": "0" if fields.integer(ds, "PixelRepresentation") in (0, 1) else None,
+        "RescaleSlope": fields.numbers(ds, "RescaleSlope", 1),
+        "RescaleIntercept": fields.numbers(ds, "RescaleIntercept", 1),
+    }
+    missing = [keyword for keyword, value in needed.items() if not value]
+    if missing:
+        return Reason.HEADER_INCOMPLETE, f"missing or malformed: {', '.join(missing)}"
+    assert header.rows and header.columns and header.spacing_mm and header.orientation  # judged just above
+    low, high = MATRIX_RANGE
+    if not (low <= header.rows <= high and low <= header.columns <= high):
+        return Reason.MATRIX_OUT_OF_RANGE, f"{header.rows} x {header.columns}"
+    if min(header.spacing_mm) <= 0:
+        return Reason.GEOMETRY_INVALID, f"PixelSpacing {header.spacing_mm[0]:g}, {header.spacing_mm[1]:g}"
+    if not is_orthonormal(header.orientation):
+        return Reason.GEOMETRY_INVALID, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
+    if not has_pixels:
+        return Reason.PIXELS_MISSING, ""
+    return None
+
+
+def _series_verdict(header: Header, ds: Dataset, thickness_range_mm: tuple[float, float]) -> Verdict:
+    """Is it of a kind of series that the system reads?"""
+    assert header.orientation
+    rescale_type = fields.text(ds, "RescaleType").upper()
+    samples = fields.integer(ds, "SamplesPerPixel") or 1
+    agent = fields.text(ds, "ContrastBolusAgent")
+    low, high = thickness_range_mm
+    if axial_normal(header.orientation) is None:
+        return Reason.NOT_AXIAL, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
+    if rescale_type not in ("", "HU", "US") or samples != 1:
+        return Reason.NOT_HU, f"RescaleType {rescale_type or 'HU'}, SamplesPerPixel {samples}"
+    if header.thickness_mm is not None and not low <= header.thickness_mm <= high:
+        return Reason.THICKNESS_OUT_OF_RANGE, f"SliceThickness {header.thickness_mm:g} mm, allowed {low:g} to {high:g}"
+    if sharpness(header.kernel, header.series_description) == "bone":
+        return Reason.BONE_KERNEL, f"ConvolutionKernel {header.kernel or 'missing'}"
+    if agent.upper() not in NO_AGENT:
+        return Reason.CONTRAST, "ContrastBolusAgent is filled"
+    return None

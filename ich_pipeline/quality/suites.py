@@ -1,0 +1,263 @@
+"""The suites of the validate stage: series, slices, labels, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ich_pipeline.config import Params
+from ich_pipeline.label_tables import UID, Coverage
+from ich_pipeline.labels import Labels
+from ich_pipeline.quality.checks import Check, Suite
+
+NO_NEIGHBOUR = -1
+STEEPEST_TILT_DEG = 30.0  # the mechanical limit of common gantries; a warning only
+KEY = r"^[CP][0-9a-f]{10}$"
+
+
+def validate_suites(
+    series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame, coverage: Coverage, params: Params
+) -> tuple[Suite, ...]:
+    """All suites of the validate stage.
+
+    Args:
+        series: the series table of ingest (schema ``series/1``), chosen or not.
+        slices: the slice table of ingest (``slices/1``).
+        table: the label table.
+        coverage: what :func:`ich_pipeline.label_tables.check_against` returned.
+        params: thresholds (``validate``, ``ingest``) and label names.
+    """
+    labelled = slices.loc[:, ["case_id", "patient_key", "index", UID]].merge(table, on=UID, how="left", sort=False)
+    return (
+        series_suite(series, slices, params),
+        slices_suite(slices, params),
+        labels_suite(labelled, coverage, params),
+        findings_suite(labelled, params.label_set),
+    )
+
+
+def soft(limit: float, check: Mapping[str, Any]) -> tuple[Check, Check]:
+    """A rule that single rows may breach: beyond ``limit`` (a share) an error, below it a warning."""
+    arguments = dict(check["arguments"])
+    rest = {key: value for key, value in check.items() if key != "arguments"}
+    name, threshold = rest.pop("name"), rest.pop("threshold")
+    return (
+        Check(
+            name=f"{name}_mostly",
+            threshold=f"{threshold}, for at least {1 - limit:.0%}",
+            arguments={**arguments, "mostly": 1 - limit},
+            **rest,
+        ),
+        Check(name=name, threshold=f"{threshold}, for all", arguments=arguments, severity="warning", **rest),
+    )
+
+
+def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> Suite:
+    """One row a chosen series; ``lowest_hu`` and ``rows_in_slice_table`` come from the slice table."""
+    by_volume = slices.groupby("volume", sort=False)
+    chosen = series.loc[series["chosen"]].copy()
+    chosen["lowest_hu"] = chosen["volume"].map(by_volume["hu_min"].min()).astype(float)
+    chosen["rows_in_slice_table"] = chosen["volume"].map(by_volume.size()).fillna(0).astype(int)
+    limits = params.validate_
+    spacing_low, spacing_high = limits.pixel_spacing_mm
+    thin, thick = params.ingest.slice_thickness_mm
+    spacing = f"{spacing_low:g} to {spacing_high:g} mm"
+    look = "look at these cases in work/ingest/series.parquet; a wrong header makes every length wrong."
+    again = "run `dvc repro -f ingest`; if it comes back, report it: ingest promises this."
+    checks = (
+        Check(
+            "any_series", "There is at least one series to work with", "ExpectTableRowCountToBeBetween", {"min_value": 1},
+            "at least 1", "read work/ingest/account.csv: it says why each file was not used.", unit="series",
+        ),
+        Check(
+            "one_series_a_study", "Every study has one chosen series", "ExpectColumnValuesToBeUnique",
+            {"column": "StudyInstanceUID"}, "no study twice", again,
+        ),
+        Check(
+            "series_once", "Every series appears once", "ExpectColumnValuesToBeUnique", {"column": "SeriesInstanceUID"},
+            "no series twice", again,
+        ),
+        Check(
+            "patient_known", "Every series belongs to a patient", "ExpectColumnValuesToMatchRegex",
+            {"column": "patient_key", "regex": KEY}, "a patient key", "give these studies a PatientID: cohorts are split by patient.",
+        ),
+        Check(
+            "study_date", "Every study has a StudyDate", "ExpectColumnValuesToMatchRegex",
+            {"column": "StudyDate", "regex": r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"}, "YYYYMMDD",
+            "fill in StudyDate: the prospective cohort is the latest patients by date (shifted dates do, if shifted alike).",
+        ),
+        Check(
+            "row_spacing", "Rows lie as far apart as head CT allows", "ExpectColumnValuesToBeBetween",
+            {"column": "row_spacing_mm", "min_value": spacing_low, "max_value": spacing_high}, spacing, look, unit="mm",
+        ),
+        Check(
+            "column_spacing", "Columns lie as far apart as head CT allows", "ExpectColumnValuesToBeBetween",
+            {"column": "column_spacing_mm", "min_value": spacing_low, "max_value": spacing_high}, spacing, look, unit="mm",
+        ),
+        Check(
+            "square_pixels", "Pixels are square", "ExpectColumnPairValuesToBeEqual",
+            {"column_A": "row_spacing_mm", "column_B": "column_spacing_mm"}, "row spacing = column spacing",
+            "heads of these cases look stretched to the networks.", severity="warning",
+        ),
+        Check(
+            "square_matrix", "Slices have as many rows as columns", "ExpectColumnPairValuesToBeEqual",
+            {"column_A": "Rows", "column_B": "Columns"}, "Rows = Columns",
+            "the resize to a square stretches the heads of these cases.", severity="warning",
+        ),
+        Check(
+            "slice_thickness", "SliceThickness is in the range that ingest accepts", "ExpectColumnValuesToBeBetween",
+            {"column": "SliceThickness", "min_value": thin, "max_value": thick}, f"{thin:g} to {thick:g} mm", look, unit="mm",
+        ),
+        Check(
+            "enough_slices", "A series has enough slices", "ExpectColumnValuesToBeBetween",
+            {"column": "slices", "min_value": params.ingest.minimum_slices}, f"at least {params.ingest.minimum_slices}", again,
+            unit="slices",
+        ),
+        Check(
+            "slices_counted", "The slice table holds every slice of every series", "ExpectColumnPairValuesToBeEqual",
+            {"column_A": "slices", "column_B": "rows_in_slice_table"}, "equal counts", again,
+        ),
+        Check(
+            "no_gaps", "No slice is missing inside a series", "ExpectColumnValuesToBeInSet", {"column": "gaps", "value_set": [0]},
+            "no gap", "nothing is interpolated across a gap; add the missing slices if you have them.", severity="warning",
+        ),
+        Check(
+            "no_duplicates", "No two slices lie at one place", "ExpectColumnValuesToBeInSet",
+            {"column": "duplicates", "value_set": [0]}, "no duplicate",
+            "ingest kept one slice a place; work/ingest/account.csv names the others.", severity="warning",
+        ),
+        Check(
+            "tilt", "The gantry is tilted no further than scanners can", "ExpectColumnValuesToBeBetween",
+            {"column": "tilt_deg", "min_value": -STEEPEST_TILT_DEG, "max_value": STEEPEST_TILT_DEG},
+            f"at most {STEEPEST_TILT_DEG:g}°", "check ImageOrientationPatient of these cases.", severity="warning", unit="°",
+        ),
+        *soft(
+            limits.tolerated_share,
+            {
+                "name": "air", "words": "A series shows air", "expectation": "ExpectColumnValuesToBeBetween",
+                "arguments": {"column": "lowest_hu", "max_value": limits.air_hu}, "threshold": f"lowest voxel ≤ {limits.air_hu:g} HU",
+                "remedy": "check RescaleIntercept and RescaleSlope of these cases: without air the Hounsfield scale is in doubt.",
+                "unit": "HU",
+            },
+        ),
+    )  # fmt: skip
+    return Suite("series", "Series", "chosen series", chosen, ("case_id",), checks)
+
+
+def slices_suite(slices: pd.DataFrame, params: Params) -> Suite:
+    """One row a slice of the chosen series; steps to the neighbours are null where there is none."""
+    table = slices.copy()
+    table["hu_span"] = (table["hu_max"] - table["hu_min"]).astype(float)
+    before, after = table["neighbour_before"], table["neighbour_after"]
+    table["step_before"] = (table["index"] - before).where(before != NO_NEIGHBOUR).astype(float)
+    table["step_after"] = (after - table["index"]).where(after != NO_NEIGHBOUR).astype(float)
+    table["position_step_mm"] = table.groupby("volume", sort=False)["position_mm"].diff().astype(float)
+    least = params.validate_.minimum_hu_range
+    again = "run `dvc repro -f ingest`; if it comes back, report it: ingest promises this."
+    checks = (
+        Check(
+            "slice_once", "Every slice appears once", "ExpectColumnValuesToBeUnique", {"column": UID}, "no SOPInstanceUID twice",
+            again,
+        ),
+        Check(
+            "index_once", "Every place in a volume is one slice", "ExpectCompoundColumnsToBeUnique",
+            {"column_list": ["volume", "index"]}, "no place twice", again,
+        ),
+        Check(
+            "rising", "Slices are ordered by position", "ExpectColumnValuesToBeBetween",
+            {"column": "position_step_mm", "min_value": 0, "strict_min": True}, "each step above 0 mm", again, unit="mm",
+        ),
+        Check(
+            "neighbour_before", "The neighbour before is the slice before, or none at an end or a gap",
+            "ExpectColumnValuesToBeInSet", {"column": "step_before", "value_set": [1]}, "index − 1 or none", again,
+        ),
+        Check(
+            "neighbour_after", "The neighbour after is the slice after, or none at an end or a gap",
+            "ExpectColumnValuesToBeInSet", {"column": "step_after", "value_set": [1]}, "index + 1 or none", again,
+        ),
+        *soft(
+            params.validate_.tolerated_share,
+            {
+                "name": "hu_range", "words": "A slice shows a head: its Hounsfield values differ",
+                "expectation": "ExpectColumnValuesToBeBetween", "arguments": {"column": "hu_span", "min_value": least},
+                "threshold": f"span of at least {least:g} HU",
+                "remedy": "look at these slices: they are blank, or their rescale is wrong.", "unit": "HU",
+            },
+        ),
+    )  # fmt: skip
+    return Suite("slices", "Slices", "slices", table, ("case_id", "index"), checks)
+
+
+def labels_suite(labelled: pd.DataFrame, coverage: Coverage, params: Params) -> Suite:
+    """One row a slice of the chosen series; its labels are null where the label table has none."""
+    labels = params.label_set
+    table = labelled.copy()
+    table[list(labels.columns)] = table[list(labels.columns)].astype(float)
+    subtypes = table[list(labels.subtypes)]
+    table["any_of_subtypes"] = subtypes.max(axis=1).where(subtypes.notna().all(axis=1))
+    least = params.validate_.label_coverage
+    low, high = params.validate_.prevalence
+    positive, of = int(table[labels.any].sum()), int(table[labels.any].notna().sum())
+    share = f"{positive:,} of {of:,} labelled slices ({positive / of:.1%})" if of else "no labelled slice"
+    mend = "mend data/labels.csv."
+    checks = (
+        Check(
+            "coverage", "Slices carry labels", "ExpectColumnProportionOfNonNullValuesToBeBetween",
+            {"column": labels.any, "min_value": least}, f"at least {least:.0%} of the slices",
+            "add the missing rows to data/labels.csv, or lower validate.label_coverage: slices without a label are then left out.",
+            observed=coverage.sentence,
+        ),
+        Check(
+            "coverage_complete", "No slice is without a label", "ExpectColumnValuesToNotBeNull", {"column": labels.any},
+            "all slices", "slices without a label are in no cohort: neither trained on nor tested on.", severity="warning",
+            observed=coverage.sentence,
+        ),
+        *(
+            Check(
+                f"binary_{name}", f"“{name}” is 0 or 1", "ExpectColumnValuesToBeInSet", {"column": name, "value_set": [0, 1]},
+                "0 or 1", mend,
+            )
+            for name in labels.columns
+        ),
+        Check(
+            "any_rule", f"“{labels.any}” is 1 exactly where a subtype is", "ExpectColumnPairValuesToBeEqual",
+            {"column_A": labels.any, "column_B": "any_of_subtypes", "ignore_row_if": "either_value_is_missing"},
+            "the rule of “any”", mend,
+        ),
+        Check(
+            "prevalence", f"“{labels.any}” is neither too rare nor too common", "ExpectColumnMeanToBeBetween",
+            {"column": labels.any, "min_value": low, "max_value": high}, f"{low:.0%} to {high:.0%} of the labelled slices",
+            "check the label table, or widen validate.prevalence if your cohort is like this.", observed=share,
+        ),
+    )  # fmt: skip
+    return Suite("labels", "Labels", "slices", table, ("case_id", "index"), checks)
+
+
+def findings_suite(labelled: pd.DataFrame, labels: Labels) -> Suite:
+    """One row a subtype: how many slices and patients show it."""
+    positive = labelled.loc[:, ["patient_key", *labels.subtypes]]
+    table = pd.DataFrame(
+        {
+            "finding": list(labels.subtypes),
+            "slices": [int(positive[name].sum()) for name in labels.subtypes],
+            "patients": [int(positive.loc[positive[name] == 1, "patient_key"].nunique()) for name in labels.subtypes],
+        }
+    )
+    found = "; ".join(f"{row.finding} {row.slices:,} slices in {row.patients:,} patients" for row in table.itertuples())
+    checks = (
+        Check(
+            "present", "Every finding is there to be learned", "ExpectColumnValuesToBeBetween",
+            {"column": "slices", "min_value": 1}, "at least 1 slice each",
+            "the networks cannot learn these findings; their figures will be null, with the reason.", severity="warning",
+            observed=found,
+        ),
+        Check(
+            "in_patients", "Every finding is in enough patients to be learned and tested", "ExpectColumnValuesToBeBetween",
+            {"column": "patients", "min_value": 4}, "at least 4 patients each, one a cohort",
+            "these findings miss from some cohorts; their figures there will be null, with the reason.", severity="warning",
+            observed=found,
+        ),
+    )  # fmt: skip
+    return Suite("findings", "Findings", "findings", table, ("finding",), checks)

@@ -1,0 +1,89 @@
+"""A read case as JSON: the answer of the registered model, and ``predictions.json`` of ``ich predict``.
+
+::
+
+    {"case_id": "C…", "decision": true,
+     "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
+     "probabilities": {label: p},                         calibrated case scores
+     "slices": [{"index": 0, "SOPInstanceUID": "…", "position_mm": -12.5, "reread": true,
+                 "first": {label: p}, "second": {label: p} | null, "final": {label: p},
+                 "attention": {label: {"method": "…", "map": [[0..1]] | null}},
+                 "basis": {subtype: [{"example": "S…", "case_id": "C…", "distance": d, "percentile": q | null,
+                                      "truth": [subtype], "thumbnail": {"rows", "columns", "hu": base64}}]}}],
+     "reasons": {subtype: why it has no prediction basis}}
+
+``attention`` and ``basis`` are there for the suspicious slices that the case page shows large, empty for the others.
+``thumbnail.hu`` is little-endian int16, row by row.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from ich_pipeline.explain.atlas import BasisExample
+from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+
+
+def answer(case: ExplainedCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
+    """The case as JSON values.
+
+    Args:
+        case: read and explained.
+        uids: with SOPInstanceUIDs, which lead back to the patient in a hospital's archive.
+        thumbnails: with the pixels of the prediction basis.
+    """
+    return {
+        "case_id": case.case_id,
+        "decision": bool(case.decision),
+        "operating_point": {"name": case.operating_point, "threshold": case.threshold, "gate": case.gate},
+        "probabilities": _named(case, case.case_scores),
+        "slices": [_slice(case, index, uids, thumbnails) for index in range(len(case.final))],
+        "reasons": dict(case.reasons),
+    }
+
+
+def _slice(case: ExplainedCase, index: int, uids: bool, thumbnails: bool) -> dict[str, Any]:
+    reread = bool(case.reread[index])
+    return {
+        "index": index,
+        **({"SOPInstanceUID": case.sop_instance_uids[index]} if uids else {}),
+        "position_mm": float(case.positions_mm[index]),
+        "reread": reread,
+        "first": _named(case, case.first[index]),
+        "second": _named(case, case.second[index]) if reread else None,
+        "final": _named(case, case.final[index]),
+        "attention": {label: _map(found) for label, found in case.attention.get(index, {}).items()},
+        "basis": {
+            label: [_example(one, thumbnails) for one in examples]
+            for label, examples in case.basis.get(index, {}).items()
+        },
+    }
+
+
+def _named(case: ExplainedCase, values: Iterable[float]) -> dict[str, float | None]:
+    return {
+        label: None if math.isnan(value) else float(value)
+        for label, value in zip(case.labels.columns, values, strict=True)
+    }
+
+
+def _map(attention: AttentionMap) -> dict[str, Any]:
+    return {"method": attention.method, "map": None if attention.map is None else attention.map.tolist()}
+
+
+def _example(example: BasisExample, thumbnails: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "example": example.example,
+        "case_id": example.case_id,
+        "distance": float(example.distance),
+        "percentile": None if example.percentile is None else float(example.percentile),
+        "truth": list(example.truth),
+    }
+    if thumbnails:
+        rows, columns = example.thumbnail.shape
+        pixels = base64.b64encode(example.thumbnail.astype("<i2").tobytes()).decode("ascii")
+        found["thumbnail"] = {"rows": rows, "columns": columns, "hu": pixels}
+    return found

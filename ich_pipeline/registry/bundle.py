@@ -1,0 +1,124 @@
+"""The bundle: everything that serving needs, as one folder whose content names it.
+
+::
+
+    networks/<architecture>/network.json, model.weights.h5
+    ensemble.json          degrees, combiner, calibration, thresholds
+    atlas/atlas.npz, atlas.json
+    system.json            the parameters that reading a case uses
+
+Its digest is a function of the content alone, so equal content is the same version of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Section, WindowingParams
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import atomic_dir, read_json, write_json
+
+SYSTEM = "system.json"
+SCHEMA = "system/1"
+BLOCK = 1 << 20
+
+
+class SystemParams(Section):
+    """The part of ``params.yaml`` that travels with the model (``system.json``)."""
+
+    labels: LabelParams
+    ingest: IngestParams
+    windowing: WindowingParams
+    architectures: tuple[str, ...]
+    explain: ExplainParams
+
+    @classmethod
+    def of(cls, params: Params) -> SystemParams:
+        """What serving needs of all parameters. Worker processes are a matter of the machine, not of the model."""
+        return cls(
+            labels=params.labels,
+            ingest=params.ingest.model_copy(update={"workers": 1}),
+            windowing=params.windowing,
+            architectures=params.architectures,
+            explain=params.explain,
+        )
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a folder holds: sha256 and size in bytes of each file by relative path, and one digest of it all."""
+
+    digest: str
+    files: dict[str, dict[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"digest": …, "files": {path: {"sha256": …, "bytes": …}}}``."""
+        return {"digest": self.digest, "files": self.files}
+
+
+def content_of(folder: Path) -> Content:
+    """Read every file below ``folder``; the digest is a sha256 over the sorted relative paths and each file's sha256."""
+    files: dict[str, dict[str, Any]] = {}
+    whole = hashlib.sha256()
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    for name in sorted(paths):
+        one = _sha256(paths[name])
+        files[name] = {"sha256": one, "bytes": paths[name].stat().st_size}
+        whole.update(f"{one}  {name}\n".encode())
+    return Content(whole.hexdigest(), files)
+
+
+def assemble(train: Path, ensemble: Path, atlas: Path, params: Params, target: Path) -> Content:
+    """Put the bundle together in ``target`` (replacing it) and say what it holds.
+
+    Args:
+        train: holds ``<architecture>/network.json`` and ``model.weights.h5`` for each of ``params.architectures``.
+        ensemble: ``ensemble.json``.
+        atlas: holds ``atlas.npz`` and ``atlas.json``.
+
+    Raises:
+        InputError: a part is missing.
+    """
+    with atomic_dir(target) as folder:
+        for architecture in params.architectures:
+            _take(("network.json", "model.weights.h5"), train / architecture, folder / "networks" / architecture)
+        _take((ensemble.name,), ensemble.parent, folder)
+        _take(("atlas.npz", "atlas.json"), atlas, folder / "atlas")
+        settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
+        write_json(folder / SYSTEM, {"schema": SCHEMA, **settings})
+        content = content_of(folder)
+    return content
+
+
+def read_system(folder: Path) -> SystemParams:
+    """Read a bundle's ``system.json``; InputError for another schema version."""
+    raw = read_json(folder / SYSTEM)
+    found = raw.pop("schema", "none")
+    if found != SCHEMA:
+        raise InputError(
+            f"{folder / SYSTEM} has schema {found!r} where this version reads {SCHEMA!r}: register the model again."
+        )
+
+    return SystemParams.model_validate_json(json.dumps(raw))
+
+
+def _take(names: Iterable[str], source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (source / name).is_file():
+            raise InputError(f"{source / name} is missing: run `dvc repro`, which makes it.")
+        shutil.copyfile(source / name, target / name)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

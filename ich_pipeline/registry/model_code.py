@@ -1,0 +1,42 @@
+"""The registered model's code (MLflow "models from code"): copied into the model and run when it is loaded.
+
+Input: :func:`ich_pipeline.registry.model_input.cases`. Output: a list with one answer a case, see
+:mod:`ich_pipeline.registry.answer`; JSON as it is, so that ``mlflow models serve`` gives the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.registry.answer import answer
+from ich_pipeline.registry.model_input import cases
+from ich_pipeline.registry.system import System
+
+
+class HaemorrhageModel(PythonModel):
+    """DICOM slices or HU arrays in; slice and case probabilities, decision, attention maps and prediction basis out."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load networks, ensemble and atlas once."""
+        self.system = System.load(Path(context.artifacts["bundle"]))
+
+    def predict(self, context: PythonModelContext, model_input: pd.DataFrame) -> list[dict[str, Any]]:
+        """Answers in the order in which the cases first appear."""
+        try:
+            found = []
+            for case in cases(model_input):
+                read = answer(case.read(self.system), uids=True, thumbnails=True)
+                found.append({"case": case.case, **read})
+            return found
+        except InputError as error:  # the caller's mistake: status 400 over REST, not 500
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+set_model(HaemorrhageModel())

@@ -1,0 +1,179 @@
+"""Register a bundle as a version of the model: once for a content, however often it is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ich_pipeline
+from ich_pipeline.config import Params
+from ich_pipeline.registry import store, versions
+from ich_pipeline.registry.bundle import Content
+from ich_pipeline.registry.provenance import git_tags
+from ich_pipeline.registry.tracking import open_run
+
+BUNDLE = Path("artifacts/bundle")  # where MLflow puts it inside a model
+PACKAGE = Path(ich_pipeline.__file__).parent
+# What reading a case imports, the packages that decode compressed pixels among them.
+REQUIREMENTS = (
+    "mlflow",
+    "numpy",
+    "pandas",
+    "scipy",
+    "pyarrow",
+    "blosc2",
+    "pydantic",
+    "pyyaml",
+    "rich",
+    "pillow",
+    "tensorflow",
+    "keras",
+    "pydicom",
+    "python-gdcm",
+    "pyjpegls",
+    "pylibjpeg",
+    "pylibjpeg-openjpeg",
+)
+
+
+def register(
+    folder: Path, content: Content, params: Params, metrics: Mapping[str, float], card: str
+) -> tuple[int, bool]:
+    """See to it that the registry holds this content and that ``challenger`` names it.
+
+    Args:
+        folder: the assembled bundle.
+        content: what it holds.
+        params: all parameters.
+        metrics: headline metrics, shown beside the version.
+        card: the model card (Markdown), the version's description.
+
+    Returns:
+        the version's number, and whether it is new.
+    """
+    name = params.registry.model_name
+    with store.locked("register"):
+        known = claim(name, content.digest)
+        if known is not None:
+            return known, False
+        with open_run("register", None, params, replace=False) as recorder:
+            recorder.metrics(metrics)
+            with _module_functions():
+                uri = _log_model(recorder.run_id, folder, params)
+                number = _create_version(recorder.run_id, uri, content, params, metrics, card)
+        versions.set_alias(name, versions.CHALLENGER, number)
+        return number, True
+
+
+def claim(name: str, digest: str) -> int | None:
+    """Move ``challenger`` to the version with this content; returns its number, None where the registry has none."""
+    known = versions.with_content(name, digest)
+    if known is None:
+        return None
+    if versions.CHALLENGER not in known.aliases:
+        versions.set_alias(name, versions.CHALLENGER, known.number)
+    return known.number
+
+
+def headline(metrics: Mapping[str, Any], any_label: str) -> dict[str, float]:
+    """The figures that tell versions apart, of each test in ``reports/metrics.json``; nulls are left out."""
+    found: dict[str, float] = {}
+    for test, levels in metrics.items():
+        for title, level, label, metric in (
+            ("auc slice any", "slice", any_label, "auc"),
+            ("map slice", "slice", "mean", "ap"),
+            ("auc case any", "case", any_label, "auc"),
+        ):
+            value = levels.get(level, {}).get(label, {}).get(metric, {}).get("value")
+            if value is not None:
+                found[f"{test} {title}"] = float(value)
+    return found
+
+
+def requirements() -> list[str]:
+    """The packages of :data:`REQUIREMENTS` with the versions that are installed here."""
+    return [f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS]
+
+
+def _log_model(run_id: str, folder: Path, params: Params) -> str:
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+
+    signature = ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "dicom", required=False),
+                ColSpec(DataType.binary, "hu", required=False),
+                ColSpec(DataType.double, "position_mm", required=False),
+                ColSpec(DataType.string, "case", required=False),
+            ]
+        )
+    )
+    with warnings.catch_warnings():
+        # MLflow asks for an input example; the signature above says it all.
+        warnings.simplefilter("ignore", UserWarning)
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=params.registry.model_name,
+                python_model=str(PACKAGE / "registry" / "model_code.py"),
+                artifacts={"bundle": str(folder)},
+                code_paths=[str(PACKAGE)],
+                pip_requirements=requirements(),
+                signature=signature,
+                metadata={"labels": list(params.label_set.columns), "input": "see registry/model_input.py"},
+            )
+    return logged.model_uri
+
+
+def _create_version(
+    run_id: str, uri: str, content: Content, params: Params, metrics: Mapping[str, float], card: str
+) -> int:
+    from mlflow.exceptions import MlflowException
+
+    client = store.client()
+    name = params.registry.model_name
+    with contextlib.suppress(MlflowException):  # it exists already
+        client.create_registered_model(name)
+    tags = {
+        versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
+        versions.PROFILE: params.profile,
+        **{f"{versions.HEADLINE}{key}": f"{value:.4f}" for key, value in metrics.items()},
+        **git_tags(),
+    }
+    model_id = uri.removeprefix("models:/")
+    made = client.create_model_version(name, uri, run_id=run_id, tags=tags, description=card, model_id=model_id)
+    # What the model's page in the UI links to its version by.
+    shown = json.dumps([{"name": name, "version": made.version}])
+    client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})
+    return int(made.version)
+
+
+@contextlib.contextmanager
+def _module_functions() -> Iterator[None]:
+    """Point MLflow's module-level functions at the store, and put back what they leave behind.
+
+    Only they log a model, and the registry looks up a logged model by the process-wide address.
+    """
+    import mlflow
+
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")}
+    mlflow.set_tracking_uri(store.tracking_uri())
+    mlflow.set_registry_uri(store.registry_uri())
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # unsets; its own tests do the same
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,138 @@
+"""The whole system on one case: the one implementation that the registered model and ``ich predict`` both run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.dicom import geometry
+from ich_pipeline.dicom.case import load_case
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.ensemble.reading import read
+from ich_pipeline.errors import InputError
+from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.explain.case import ExplainedCase, explain_case
+from ich_pipeline.labels import Labels
+from ich_pipeline.registry.bundle import SystemParams, read_system
+from ich_pipeline.windowing import prepare
+
+if TYPE_CHECKING:
+    from ich_pipeline.training.network import Network
+
+
+@dataclass(frozen=True)
+class System:
+    """Networks, ensemble and atlas of one bundle, ready to read cases.
+
+    Attributes:
+        params: the settings that travelled with the model.
+        networks: by architecture: the ensemble's members and the network whose attention is shown.
+        ensemble: degrees, combiner, calibration, thresholds.
+        atlas: training examples for the prediction basis.
+    """
+
+    params: SystemParams
+    networks: Mapping[str, Network]
+    ensemble: Ensemble
+    atlas: Atlas
+
+    @classmethod
+    def load(cls, folder: Path) -> System:
+        """Read a bundle (:mod:`ich_pipeline.registry.bundle`); networks that no answer needs stay on disk.
+
+        Raises:
+            InputError: a file is missing or of another version.
+        """
+        from ich_pipeline.training.network import Network
+
+        folder = Path(folder)
+        params = read_system(folder)
+        ensemble = Ensemble.load(folder / "ensemble.json")
+        needed = [name for name in params.architectures if name in (*ensemble.members, params.explain.architecture)]
+        networks = {name: Network.load(folder / "networks" / name) for name in needed}
+        return cls(params, networks, ensemble, Atlas.load(folder / "atlas"))
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of every answer."""
+        return self.ensemble.labels
+
+    def read_case(self, sources: Sequence[bytes | Path]) -> ExplainedCase:
+        """Read one study.
+
+        Args:
+            sources: its DICOM files, as paths or as their bytes, in any order; other series are set aside as in ingest.
+
+        Raises:
+            InputError: no series among them can be read.
+        """
+        case = load_case(sources, self.params.ingest)
+        return self._read(case.case_id, case.SOPInstanceUIDs, case.hu, case.neighbours, case.positions_mm)
+
+    def read_hu(
+        self, hu: NDArray[np.integer], positions_mm: NDArray[np.floating] | None = None, case_id: str = "array"
+    ) -> ExplainedCase:
+        """Read one case from an array instead of DICOM.
+
+        Args:
+            hu: (n, Rows, Columns) in HU, axial, ordered along the slice normal; air is -1024.
+            positions_mm: (n,) along the normal, rising; steps beyond the tolerance are gaps. None: equally spaced.
+            case_id: a name for the answer.
+
+        Raises:
+            InputError: the shape is wrong, or positions do not rise.
+        """
+        hu = np.asarray(hu)
+        if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
+            raise InputError(f"HU array of case {case_id} is {hu.dtype} {hu.shape}: give numbers (n, Rows, Columns).")
+        if not np.isfinite(hu).all():
+            raise InputError(f"HU array of case {case_id} holds values that are not finite: give air (-1024) there.")
+        positions = np.asarray(np.arange(len(hu)) if positions_mm is None else positions_mm, np.float64)
+        if positions.shape != (len(hu),) or not (np.diff(positions) > 0).all():
+            raise InputError(f"Positions of case {case_id} are not {len(hu)} rising numbers in mm: sort the slices.")
+        limits = np.iinfo(np.int16)
+        whole = np.rint(hu).clip(limits.min, limits.max).astype(np.int16)
+        unknown = np.full(len(hu), np.nan)
+        neighbours, _ = geometry.neighbours(positions, unknown, self.params.ingest.spacing_tolerance)
+        uids = tuple(f"{case_id}.{index}" for index in range(len(hu)))
+        return self._read(case_id, uids, whole, neighbours, positions)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
+
+    def _read(
+        self,
+        case_id: str,
+        uids: Sequence[str],
+        hu: NDArray[np.int16],
+        neighbours: NDArray[np.integer],
+        positions_mm: NDArray[np.floating],
+    ) -> ExplainedCase:
+        windows = self.params.windowing.windows
+        sizes = sorted({network.spec.image_size for network in self.networks.values()})
+        images: dict[int, NDArray[Any]] = {size: prepare(hu, size, windows) for size in sizes}
+        one_case = np.zeros(len(hu), np.int64)
+        reading = read(self.networks, self.ensemble, images, neighbours, one_case, everywhere=False)
+        return explain_case(
+            case_id=case_id,
+            sop_instance_uids=uids,
+            hu=hu,
+            positions_mm=positions_mm,
+            reading=reading,
+            networks=self.networks,
+            images=images,
+            atlas=self.atlas,
+            labels=self.labels,
+            explain=self.params.explain,
+            windows=windows,
+            ensemble=self.ensemble,
+            explainer=self._explainer,
+        )

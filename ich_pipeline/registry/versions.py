@@ -1,0 +1,176 @@
+"""Registered versions and their aliases: ``challenger`` (of the newest content) and ``champion`` (the live one)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import atomic_dir
+from ich_pipeline.registry import store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CONTENT = "ich.content"  # tag of a version: digest of its bundle
+HEADLINE = "ich.metric."  # prefix of the tags that hold its headline metrics
+PROFILE = "ich.profile"
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+REMEDY = "`python -m flows.register` registers the content of work/ anew"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: its number, its aliases, the digest of its content, headline metrics as text."""
+
+    name: str
+    number: int
+    aliases: tuple[str, ...]
+    content: str
+    metrics: Mapping[str, str]
+    profile: str
+    created_ms: int  # milliseconds since the epoch, UTC
+
+
+def versions(name: str) -> list[Version]:
+    """All versions of a model, newest first; empty when it has none."""
+    client = store.client()
+    return [_version(client, found) for found in _search(client, name)]
+
+
+def with_content(name: str, digest: str) -> Version | None:
+    """The version with this content whose files are still there, or None."""
+    return next((v for v in versions(name) if v.content == digest and _files_present(v)), None)
+
+
+def set_alias(name: str, alias: str, number: int) -> None:
+    """Move an alias to a version."""
+    store.client().set_registered_model_alias(name, alias, str(number))
+
+
+def live(name: str) -> Version:
+    """The version that predictions use: ``champion``, or ``challenger`` while there is no champion.
+
+    Raises:
+        InputError: the model has neither.
+    """
+    found = versions(name)
+    for alias in (CHAMPION, CHALLENGER):
+        for version in found:
+            if alias in version.aliases:
+                return version
+    raise InputError(
+        f"No version of {name} in MLflow at {store.tracking_uri()} has the alias {CHAMPION} or {CHALLENGER}: "
+        "run `make repro`, which registers one."
+    )
+
+
+def resolve(text: str, default_name: str) -> Version:
+    """What a person means by ``NAME``, ``NAME/ALIAS``, ``NAME/NUMBER``, ``ALIAS`` or ``NUMBER``."""
+    name, _, which = text.rpartition("/")
+    name = name or default_name
+    found = versions(name)
+    for version in found:
+        if which == str(version.number) or which in version.aliases:
+            return version
+    if "/" not in text and versions(text):
+        return live(text)
+    known = ", ".join(f"{name}/{a}" for v in found for a in (*v.aliases, str(v.number))) or "none"
+    raise InputError(f"--model {text!r} is no registered version; there is {known} (`ich models` lists them).")
+
+
+def promote(name: str, number: int | None = None) -> str:
+    """Move ``champion`` to the challenger's version, or to ``number``; says from which version to which.
+
+    Raises:
+        InputError: there is no challenger, or no version ``number``.
+    """
+    found = versions(name)
+    if number is None:
+        target = next((v for v in found if CHALLENGER in v.aliases), None)
+        if target is None:
+            raise InputError(f"{name} has no version with the alias {CHALLENGER} to promote: run `make repro` first.")
+    else:
+        target = next((v for v in found if v.number == number), None)
+        if target is None:
+            known = ", ".join(str(v.number) for v in reversed(found)) or "none"
+            raise InputError(f"--version {number} is no version of {name}; registered: {known}.")
+    if not _files_present(target):
+        raise InputError(f"{name} version {target.number} has lost its files: {REMEDY}.")
+    before = next((v for v in found if CHAMPION in v.aliases), None)
+    if before is not None and before.number == target.number:
+        return f"{CHAMPION} of {name} is version {target.number} already; nothing moved."
+    set_alias(name, CHAMPION, target.number)
+    if before is None:
+        return f"{CHAMPION} of {name} is now version {target.number}; before there was none."
+    return f"{CHAMPION} of {name} moved from version {before.number} to version {target.number}."
+
+
+def model_folder(version: Version) -> Path:
+    """The version's files on this machine; fetched into ``.state/models/`` where the store is elsewhere.
+
+    Raises:
+        InputError: they are gone.
+    """
+    uri = store.client().get_model_version_download_uri(version.name, str(version.number))
+    local = _local(uri)
+    if local is None:
+        import mlflow.artifacts
+
+        target = Path(".state/models") / version.content
+        if not target.is_dir():
+            with atomic_dir(target) as partial:
+                mlflow.artifacts.download_artifacts(uri, dst_path=str(partial), tracking_uri=store.tracking_uri())
+        local = target
+    found = next(local.rglob("MLmodel"), None) if local.is_dir() else None
+    if found is None:
+        raise InputError(f"{version.name} version {version.number} has lost its files ({local}): {REMEDY}.")
+    return found.parent
+
+
+def _files_present(version: Version) -> bool:
+    try:
+        model_folder(version)
+    except InputError:
+        return False
+    return True
+
+
+def _local(uri: str) -> Path | None:
+    parts = urlparse(uri)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return Path(uri) if parts.scheme == "" else None
+
+
+def _search(client: MlflowClient, name: str) -> list[ModelVersion]:
+    from mlflow.store.entities import PagedList
+
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page: PagedList[ModelVersion] = client.search_model_versions(f"name='{name}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda v: int(v.version), reverse=True)
+
+
+def _version(client: MlflowClient, found: ModelVersion) -> Version:
+    # A search does not fill in the aliases in every kind of store; asking for the version does.
+    whole = client.get_model_version(found.name, found.version)
+    tags = whole.tags
+    return Version(
+        name=whole.name,
+        number=int(whole.version),
+        aliases=tuple(sorted(whole.aliases)),
+        content=tags.get(CONTENT, ""),
+        metrics={k.removeprefix(HEADLINE): v for k, v in sorted(tags.items()) if k.startswith(HEADLINE)},
+        profile=tags.get(PROFILE, ""),
+        created_ms=int(whole.creation_timestamp or 0),
+    )

@@ -1,0 +1,50 @@
+"""A tiny phantom cohort, made once for the tests of this package."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ich_pipeline.cohorts.phantom import create_phantom
+from ich_pipeline.config import Params, load_params
+
+PROFILE = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
+
+
+def _tiny_params(**changes: object) -> Params:
+    params = load_params(PROFILE)
+    phantom = params.phantom.model_copy(
+        update={"patients": 12, "slices": 6, "size": 96, "second_series_fraction": 0.25, **changes}
+    )
+    return params.model_copy(update={"phantom": phantom})
+
+
+def _tree_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def tiny_params() -> Callable[..., Params]:
+    """The phantom profile with a dozen patients of 96 pixels; keywords change ``params.phantom``."""
+    return _tiny_params
+
+
+@pytest.fixture(scope="session")
+def tree_sha256() -> Callable[[Path], str]:
+    """One hash over names and bytes of all files below a folder."""
+    return _tree_sha256
+
+
+@pytest.fixture(scope="session")
+def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``data/`` of the tiny cohort, made by one process."""
+    target = tmp_path_factory.mktemp("phantom") / "data"
+    create_phantom(_tiny_params(), target, workers=1)
+    return target

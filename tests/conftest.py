@@ -1,0 +1,41 @@
+"""What all tests share: where the project is, real data where it is there, system programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The top folder of the project under test."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real head CT (ICH_TEST_DATA, or shared/data beside the project); skips where there is none."""
+    named = os.environ.get("ICH_TEST_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        if named:
+            pytest.fail(f"ICH_TEST_DATA names {named}, which is no folder")
+        pytest.skip("no real head CT here: set ICH_TEST_DATA to a folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of chromium; skips with the line that installs it, but fails where CI must have it."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        message = "chromium is missing: run .ci/system-packages (Debian: apt-get install chromium)"
+        if os.environ.get("ICH_CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found

@@ -1,0 +1,115 @@
+"""Synthetic CT files, small and complete, for the ingest's tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from ich_pipeline.config import IngestParams
+
+SIZE = 32
+AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def uid(*parts: object) -> str:
+    """A UID that follows from the parts."""
+    return f"2.25.{int(hashlib.sha256(repr(parts).encode()).hexdigest()[:30], 16)}"
+
+
+def anatomy(seed: object = 0, size: int = SIZE) -> NDArray[np.int16]:
+    """Air around a disc of soft tissue with noise: int16 HU of shape (size, size)."""
+    rng = np.random.default_rng(int(uid(seed)[5:15]))
+    y, x = np.mgrid[:size, :size] - size / 2
+    inside = np.hypot(x, y) < size / 3
+    return np.where(inside, 35 + rng.normal(0, 8, (size, size)), -1000).round().astype(np.int16)
+
+
+def ct_slice(
+    patient: str = "P1",
+    study: str = "study",
+    series: str = "series",
+    number: int = 1,
+    position: Sequence[float] | None = None,
+    hu: NDArray[np.int16] | None = None,
+    signed: bool = True,
+    **fields: Any,
+) -> Dataset:
+    """A complete CT image; ``fields`` set (or, with None, delete) elements by keyword."""
+    hu = anatomy((patient, study, number)) if hu is None else hu
+    intercept = 0 if signed else -1024
+    stored = (hu.astype(np.int32) - intercept).astype(np.int16 if signed else np.uint16)
+    ds = Dataset()
+    ds.SOPClassUID = CTImageStorage
+    ds.SOPInstanceUID = uid(patient, study, series, number)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uid(study), uid(study, series)
+    ds.PatientID, ds.PatientName = patient, "Secret^Name"
+    ds.Modality, ds.StudyDate = "CT", "20200102"
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.ConvolutionKernel, ds.SliceThickness = "H31s", "5"
+    ds.SeriesNumber, ds.InstanceNumber = 2, number
+    ds.ImageOrientationPatient = AXIAL
+    ds.ImagePositionPatient = [-80.0, -80.0, 5.0 * number] if position is None else list(position)
+    ds.PixelSpacing = [0.5, 0.5]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = hu.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = (16, 16, 15) if signed else (16, 12, 11)
+    ds.PixelRepresentation = int(signed)
+    ds.RescaleSlope, ds.RescaleIntercept = "1", str(intercept)
+    ds.PixelData = stored.tobytes()
+    ds["PixelData"].VR = "OW"
+    for keyword, value in fields.items():
+        if value is None:
+            del ds[keyword]
+        else:
+            setattr(ds, keyword, value)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", CTImageStorage)
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "2.25.1")
+    return ds
+
+
+def save(ds: Dataset, path: Path) -> Path:
+    """Write with preamble and file meta information."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def make_slice() -> Callable[..., Dataset]:
+    return ct_slice
+
+
+@pytest.fixture
+def save_slice() -> Callable[[Dataset, Path], Path]:
+    return save
+
+
+@pytest.fixture
+def make_anatomy() -> Callable[..., NDArray[np.int16]]:
+    return anatomy
+
+
+@pytest.fixture
+def save_series() -> Callable[..., list[Path]]:
+    """Write ``count`` slices of one series into a folder, under names that do not follow their order."""
+
+    def write(folder: Path, count: int = 6, **fields: Any) -> list[Path]:
+        names = [f"IM{(number * 37) % 101:03d}" for number in range(1, count + 1)]
+        return [save(ct_slice(number=n, **fields), folder / name) for n, name in enumerate(names, start=1)]
+
+    return write
+
+
+@pytest.fixture
+def ingest_params() -> IngestParams:
+    return IngestParams(workers=1, minimum_slices=3, slice_thickness_mm=(0.5, 15.0), spacing_tolerance=0.2)

@@ -1,0 +1,299 @@
+"""The ingest of whole folders: every file accounted for, the right series chosen, the same bytes however it is run."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import shutil
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom.uid import (
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    MediaStorageDirectoryStorage,
+    MRImageStorage,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+
+from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
+from ich_pipeline.dicom.ingest import SERIES_SCHEMA, SLICES_SCHEMA, ingest
+from ich_pipeline.dicom.reasons import Reason, Status
+from ich_pipeline.dicom.scan import read_studies, scan
+from ich_pipeline.dicom.tables import account_table
+from ich_pipeline.dicom.volumes import read_volume
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import read_table
+
+
+def reasons(account: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(account["path"], account["reason"], strict=True))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def mixed_folder(tmp_path, make_slice, save_slice, save_series):
+    """Two good studies and one file, or series, for nearly every reason."""
+    root = tmp_path / "dicom"
+    save_series(root / "one" / "axial", 6)
+    save_series(root / "one" / "bone", 8, series="bone", ConvolutionKernel="H60s")
+    save_series(root / "one" / "short", 4, series="short", SeriesNumber=1)
+    save_series(root / "two" / "axial", 5, patient="P2", study="two", signed=False)
+    save_series(root / "few", 2, patient="P3", study="few")
+    save_series(root / "contrast", 4, patient="P4", study="contrast", ContrastBolusAgent="IOMERON")
+    save_series(root / "nobody", 4, patient="", study="nobody")
+    save_series(root / "mixed" / "a", 3, patient="P5", study="mixed", series="a")
+    save_series(root / "mixed" / "b", 3, patient="P6", study="mixed", series="b")
+    odd = {
+        "localizer": {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        "secondary": {"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]},
+        "screenshot": {"SOPClassUID": SecondaryCaptureImageStorage},
+        "reformat": {"ImageType": ["DERIVED", "PRIMARY", "MPR"]},
+        "mr": {"SOPClassUID": MRImageStorage, "Modality": "MR"},
+        "directory": {"SOPClassUID": MediaStorageDirectoryStorage},
+        "coronal": {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]},
+        "thick": {"SliceThickness": "40"},
+        "frames": {"NumberOfFrames": 2},
+        "density": {"RescaleType": "ED"},
+        "no_position": {"ImagePositionPatient": None},
+        "no_pixels": {"PixelData": None},
+        "bent": {"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]},
+        "no_series": {"SeriesInstanceUID": None},
+    }
+    for name, fields in odd.items():
+        save_slice(make_slice(patient="P9", study="odd", series=name, **fields), root / "odd" / name)
+    (root / "empty").write_bytes(b"")
+    (root / "notes.txt").write_text("not DICOM, but more than sixteen bytes of text")
+    (root / "begins").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    (root / "dangling").symlink_to(root / "nowhere")
+    return root
+
+
+EXPECTED = {
+    "one/short": "not_chosen",
+    "one/bone": "bone_kernel",
+    "one/axial": "used",
+    "two/axial": "used",
+    "few": "too_few_slices",
+    "contrast": "contrast",
+    "nobody": "no_patient_id",
+    "mixed": "mixed_identity",
+    "odd/localizer": "localizer",
+    "odd/secondary": "secondary",
+    "odd/screenshot": "secondary",
+    "odd/reformat": "reformatted",
+    "odd/mr": "not_ct",
+    "odd/directory": "media_directory",
+    "odd/coronal": "not_axial",
+    "odd/thick": "thickness_out_of_range",
+    "odd/frames": "multi_frame",
+    "odd/density": "not_hu",
+    "odd/no_position": "header_incomplete",
+    "odd/no_pixels": "pixels_missing",
+    "odd/bent": "geometry_invalid",
+    "odd/no_series": "header_incomplete",
+    "empty": "empty_file",
+    "notes.txt": "not_dicom",
+    "begins": "broken_header",
+    "dangling": "unreadable",
+}
+
+
+def test_every_file_has_its_reason(mixed_folder, tmp_path, ingest_params):
+    report = ingest(mixed_folder, tmp_path / "out", ingest_params)
+    files = sorted(p.relative_to(mixed_folder).as_posix() for p in mixed_folder.rglob("*") if not p.is_dir())
+    assert report.account["path"].tolist() == files
+    for path, reason in reasons(report.account).items():
+        expected = next(r for prefix, r in EXPECTED.items() if path == prefix or path.startswith(prefix + "/"))
+        assert (path, reason) == (path, expected)
+    assert (report.account["status"] == [Reason(r).status for r in report.account["reason"]]).all()
+    assert report.summary.startswith(f"{len(files)} files: 11 used, ")
+    assert "Secret" not in report.account.to_csv()
+
+
+def test_tables_and_volumes_agree(mixed_folder, tmp_path, ingest_params, make_anatomy):
+    ingest(mixed_folder, tmp_path / "out", ingest_params)
+    series = read_table(tmp_path / "out" / "series.parquet", SERIES_SCHEMA)
+    slices = read_table(tmp_path / "out" / "slices.parquet", SLICES_SCHEMA)
+    account = pd.read_csv(tmp_path / "out" / "account.csv", keep_default_na=False)
+    used = account[account["status"] == "used"]
+    assert sorted(slices["path"]) == sorted(used["path"])
+    assert set(slices["SOPInstanceUID"]) == set(used["SOPInstanceUID"])
+    chosen = series[series["chosen"]].set_index("volume")
+    assert len(chosen) == 2 and (series.loc[~series["chosen"], "volume"] == "").all()
+    assert (series["case_id"] == series["StudyInstanceUID"].map(case_id)).all()
+    assert (series["patient_key"] == series["PatientID"].map(patient_key)).all()
+    assert slices["case_id"].is_monotonic_increasing
+    for name, group in slices.groupby("volume"):
+        hu = read_volume(tmp_path / "out" / "volumes" / f"{name}.b2nd")
+        row = chosen.loc[str(name)].to_dict()
+        assert name == volume_name(row["SeriesInstanceUID"])
+        assert hu.shape == (row["slices"], row["Rows"], row["Columns"]) == (len(group), 32, 32)
+        assert group["position_mm"].is_monotonic_increasing
+        assert group["index"].tolist() == list(range(len(group)))
+        assert group["hu_min"].tolist() == hu.min(axis=(1, 2)).tolist()
+        assert group["hu_median"].tolist() == np.median(hu, axis=(1, 2)).round().tolist()
+        study = {"P1": "study", "P2": "two"}[row["PatientID"]]
+        for item in group.to_dict("records"):
+            expected = make_anatomy((row["PatientID"], study, item["InstanceNumber"]))
+            np.testing.assert_array_equal(hu[item["index"]], expected)
+    short = series[series["reason"].str.startswith("not_chosen")]
+    assert short["reason"].tolist() == ["not_chosen: covers 20 mm, the chosen series 30 mm"]
+
+
+def test_same_bytes_whatever_the_workers(mixed_folder, tmp_path, ingest_params):
+    for workers in (1, 3):
+        ingest(mixed_folder, tmp_path / f"out{workers}", ingest_params.model_copy(update={"workers": workers}))
+    assert tree(tmp_path / "out1") == tree(tmp_path / "out3")
+
+
+def test_names_and_layout_do_not_change_what_is_read(mixed_folder, tmp_path, ingest_params):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i, path in enumerate(sorted((p for p in mixed_folder.rglob("*") if p.is_file()), reverse=True)):
+        shutil.copyfile(path, flat / f"{i:05d}")
+    one = ingest(mixed_folder, tmp_path / "a", ingest_params)
+    other = ingest(flat, tmp_path / "b", ingest_params)
+    pd.testing.assert_frame_equal(one.slices.drop(columns="path"), other.slices.drop(columns="path"))
+    pd.testing.assert_frame_equal(one.series, other.series)
+
+
+def test_gaps_duplicates_and_copies(tmp_path, make_slice, save_slice, ingest_params):
+    root = tmp_path / "dicom"
+    for n in (1, 2, 3, 4, 7, 8, 9):  # 5 and 6 are missing
+        save_slice(make_slice(number=n), root / f"{n}")
+    shutil.copyfile(root / "2", root / "2_copy")
+    save_slice(make_slice(number=30, position=(-80, -80, 15.02)), root / "again")  # at the position of slice 3
+    report = ingest(root, tmp_path / "out", ingest_params)
+    found = reasons(report.account)
+    assert found["2_copy"] == "duplicate_instance"
+    assert found["again"] == "duplicate_position"
+    row = report.series.iloc[0]
+    assert (row["slices"], row["gaps"], row["duplicates"]) == (7, 1, 2)
+    assert report.slices["neighbour_after"].tolist() == [1, 2, 3, -1, 5, 6, -1]
+    assert report.slices["neighbour_before"].tolist() == [-1, 0, 1, 2, -1, 4, 5]
+
+
+def test_a_broken_slice_leaves_its_neighbours_and_its_copy_steps_in(tmp_path, save_series, ingest_params):
+    root = tmp_path / "dicom"
+    paths = save_series(root, 7)
+    whole = paths[2].read_bytes()
+    for path in (paths[2], paths[4]):
+        path.write_bytes(path.read_bytes()[:-300])
+    (root / "copy_of_third").write_bytes(whole)
+    report = ingest(root, tmp_path / "out", ingest_params)
+    found = reasons(report.account)
+    assert (found[paths[2].name], found[paths[4].name]) == ("decode_failed", "decode_failed")
+    assert found["copy_of_third"] == "used"
+    assert report.slices["InstanceNumber"].tolist() == [1, 2, 3, 4, 6, 7]
+    assert report.slices["neighbour_after"].tolist() == [1, 2, 3, -1, 5, -1]
+
+
+def test_where_the_first_choice_cannot_be_decoded_the_next_series_is_read(tmp_path, save_series, ingest_params):
+    root = tmp_path / "dicom"
+    for path in save_series(root / "long", 8, series="long")[:6]:
+        path.write_bytes(path.read_bytes()[:-300])
+    save_series(root / "short", 5, series="short")
+    report = ingest(root, tmp_path / "out", ingest_params)
+    assert report.account["reason"].value_counts().to_dict() == {"decode_failed": 6, "used": 5, "too_few_slices": 2}
+    assert sorted(report.series["chosen"]) == [False, True]
+
+
+def test_a_file_that_kills_the_decoder_is_rejected_alone(tmp_path, save_series, ingest_params):
+    root = tmp_path / "dicom"
+    save_series(root / "a", 5)
+    save_series(root / "b", 5, patient="P2", study="two")
+    found = scan(root, ingest_params)
+    victim = found.studies[0][0].slots[2][0]
+    killer = types.SimpleNamespace(read_bytes=functools.partial(os._exit, 9))
+    object.__setattr__(victim, "source", killer)  # stands for a file on which a decoder crashes
+    readings = list(read_studies(found.studies, ingest_params, operator.attrgetter("verdicts")))
+    account = account_table(found.headers, found.verdicts | readings[0] | readings[1])
+    assert account["reason"].value_counts().to_dict() == {"used": 9, "decoder_crashed": 1}
+    assert reasons(account)[victim.name] == "decoder_crashed"
+
+
+def test_without_prefix_and_meta_information(tmp_path, make_slice, make_anatomy, ingest_params):
+    root = tmp_path / "dicom"
+    root.mkdir()
+    for n in range(1, 5):
+        ds = make_slice(number=n)
+        del ds.file_meta
+        if n == 1:  # explicit big endian, retired but found in old archives
+            ds.PixelData = np.frombuffer(ds.PixelData, "<i2").astype(">i2").tobytes()
+        ds.save_as(root / f"{n}", implicit_vr=n % 2 == 0, little_endian=n > 1)
+        assert (root / f"{n}").read_bytes()[128:132] != b"DICM"
+    report = ingest(root, tmp_path / "out", ingest_params)
+    assert set(report.account["reason"]) == {"used"}
+    hu = read_volume(next((tmp_path / "out" / "volumes").iterdir()))
+    np.testing.assert_array_equal(hu, np.stack([make_anatomy(("P1", "study", n)) for n in range(1, 5)]))
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_mutated_files_are_accounted_for(tmp_path, make_slice, save_slice, save_series, ingest_params, syntax):
+    root = tmp_path / "dicom"
+    good = save_series(root / "good", 4, patient="P2", study="good")
+    rng = np.random.default_rng(5)
+    for n in range(1, 31):
+        ds = make_slice(number=n)
+        if syntax:
+            ds.compress(syntax, generate_instance_uid=False)
+        path = save_slice(ds, root / "bad" / f"{n:03d}")
+        data = bytearray(path.read_bytes())
+        if n % 3 == 0:
+            del data[rng.integers(1, len(data)) :]
+        else:
+            first = 0 if n % 3 == 1 else 132
+            for at in rng.integers(first, min(len(data), 1500), 12):
+                data[at] = rng.integers(256)
+        path.write_bytes(data)
+    report = ingest(root, tmp_path / "out", ingest_params)
+    assert len(report.account) == 34
+    assert all(reasons(report.account)[f"good/{p.name}"] == "used" for p in good)
+    assert (report.account["status"] == Status.REJECTED).any()
+    assert len(report.slices) == (report.account["status"] == Status.USED).sum()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: None, lambda p: p.mkdir(), lambda p: (p.mkdir(), (p / "x").write_text("x" * 99))]
+)
+def test_nothing_to_read_is_one_sentence_and_writes_nothing(tmp_path, ingest_params, make):
+    make(tmp_path / "dicom")
+    with pytest.raises(InputError, match="dicom"):
+        ingest(tmp_path / "dicom", tmp_path / "out", ingest_params)
+    assert not (tmp_path / "out").exists()
+
+
+def test_all_pixels_broken_is_one_sentence_and_keeps_what_was_there(tmp_path, save_series, ingest_params):
+    for path in save_series(tmp_path / "dicom", 4):
+        path.write_bytes(path.read_bytes()[:-300])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "before").write_text("")
+    with pytest.raises(InputError, match="4 files decode_failed"):
+        ingest(tmp_path / "dicom", tmp_path / "out", ingest_params)
+    assert [p.name for p in tmp_path.iterdir() if p.name != "dicom"] == ["out"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["before"]
+
+
+def test_every_reason_explains_itself():
+    texts = [reason.explanation for reason in Reason]
+    assert len(set(texts)) == len(texts)
+    assert {reason.status for reason in Reason} == set(Status)
+
+
+def test_minimum_slices_and_thickness_follow_params(tmp_path, save_series, ingest_params):
+    save_series(tmp_path / "dicom" / "a", 6)
+    save_series(tmp_path / "dicom" / "b", 9, patient="P2", study="two", SliceThickness="1")
+    strict = IngestParams(workers=1, minimum_slices=7, slice_thickness_mm=(0.5, 15.0), spacing_tolerance=0.2)
+    assert len(ingest(tmp_path / "dicom", tmp_path / "out", strict).slices) == 9
+    thick = ingest_params.model_copy(update={"slice_thickness_mm": (2.0, 15.0)})
+    assert len(ingest(tmp_path / "dicom", tmp_path / "out", thick).slices) == 6

@@ -1,0 +1,148 @@
+"""The servers of ``make ui``, the pipeline as a flow, and the served retraining: all real, on 127.0.0.1, stopped by pid."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Project
+
+WAIT = 240
+
+
+def post(api: str, path: str, body: dict | None = None) -> Any:
+    request = urllib.request.Request(
+        f"{api}{path}", json.dumps(body or {}).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def start(project: Project, module: str, log: Path) -> subprocess.Popen[bytes]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "ICH_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", "")])
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=project.root,
+            env={**clean, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def served(chain: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, dict[str, str]]]:
+    """A copy of the project with its Prefect and MLflow servers running."""
+    project = chain.copy(tmp_path_factory.mktemp("served") / "project")
+    log = project.root / ".state" / "ui.log"
+    ui = start(project, "flows.ui", log)
+    try:
+        pages = project.root / ".state" / "ui.json"
+        deadline = time.monotonic() + WAIT
+        while not pages.is_file():
+            assert ui.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield project, json.loads(pages.read_text())
+    finally:
+        stop(ui)
+        assert not (project.root / ".state" / "ui.json").exists()
+
+
+def test_pipeline_shows_every_stage_as_a_task_with_log_and_artifacts(served: tuple[Project, dict[str, str]]) -> None:
+    project, pages = served
+    api = pages["prefect_api"]
+    project.params(lambda v: v["evaluation"].update(bootstrap=120))
+    done = project.run("flows.pipeline")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    runs = [r for r in post(api, "/flow_runs/filter") if r["name"] and r["state_name"] == "Completed"]
+    assert len(runs) == 1, "stages under the pipeline are its tasks, not flows of their own"
+    tasks = {t["name"] for t in post(api, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})}
+    stages = set(project.run("dvc", "stage", "list", "--name-only").stdout.split())
+    assert stages <= tasks
+    logs = " ".join(entry["message"] for entry in post(api, "/logs/filter", {"limit": 200}))
+    assert "Running stage 'evaluate@test_retrospective'" in logs
+    artifacts = post(api, "/artifacts/filter", {"limit": 200})
+    kinds = {a["type"] for a in artifacts}
+    assert {"progress", "table", "image", "markdown"} <= kinds, kinds
+    text = json.dumps(artifacts)
+    assert "PHANTOM^" not in text and "PH00" not in text
+
+
+def test_mlflow_pages_show_the_nested_runs_and_the_model(served: tuple[Project, dict[str, str]]) -> None:
+    _, pages = served
+    found = post(
+        pages["mlflow_ui"],
+        "/api/2.0/mlflow/runs/search",
+        {"experiment_ids": _experiments(pages["mlflow_ui"]), "max_results": 200},
+    )
+    names = [r["info"]["run_name"] for r in found["runs"]]
+    for part in ("vgg16", "resnet50", "calibrate", "test_prospective"):
+        assert any(part in name for name in names), names
+    training = next(r for r in found["runs"] if "vgg16" in r["info"]["run_name"])
+    assert any(t["key"] == "mlflow.parentRunId" for t in training["data"]["tags"])
+    with urllib.request.urlopen(
+        f"{pages['mlflow_ui']}/api/2.0/mlflow/registered-models/alias?name=ich-ensemble&alias=challenger"
+    ) as answer:
+        assert json.loads(answer.read())["model_version"]["version"]
+
+
+def _experiments(url: str) -> list[str]:
+    found = post(url, "/api/2.0/mlflow/experiments/search", {"max_results": 50})
+    return [e["experiment_id"] for e in found["experiments"]]
+
+
+def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_new(
+    served: tuple[Project, dict[str, str]],
+) -> None:
+    project, pages = served
+    api = pages["prefect_api"]
+    log = project.root / ".state" / "schedule.log"
+    runner = start(project, "flows.retrain", log)
+    try:
+        deadline = time.monotonic() + WAIT
+        planned: list[dict] = []
+        while not planned:
+            assert runner.poll() is None and time.monotonic() < deadline, log.read_text()
+            planned = post(api, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+            time.sleep(1)
+        assert planned[0]["expected_start_time"]
+        deployment = post(api, "/deployments/filter")[0]
+        versions_before = _versions(pages["mlflow_ui"])
+        run = post(api, f"/deployments/{deployment['id']}/create_flow_run", {})
+        state = ""
+        while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(1)
+            with urllib.request.urlopen(f"{api}/flow_runs/{run['id']}") as answer:
+                state = json.loads(answer.read())["state_type"]
+        assert state == "COMPLETED", log.read_text()[-3000:]
+        assert _versions(pages["mlflow_ui"]) == versions_before
+    finally:
+        stop(runner)
+
+
+def _versions(url: str) -> list[str]:
+    with urllib.request.urlopen(
+        f"{url}/api/2.0/mlflow/model-versions/search?filter=name%3D%27ich-ensemble%27"
+    ) as answer:
+        return sorted(v["version"] for v in json.loads(answer.read()).get("model_versions", []))

@@ -1,0 +1,97 @@
+"""``ich predict``, ``promote`` and ``models`` with a registered model."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ich_pipeline.cli import app
+from ich_pipeline.commands.predict import find_studies
+from ich_pipeline.config import Params
+from ich_pipeline.errors import InputError
+
+PLANTED = ("4711-PLANTED", "PLANTED^PATIENT", "2.25.7", "2.25.8")
+
+
+def ich(*arguments: str | Path) -> tuple[int, str, str]:
+    """Exit status, stdout, stderr of ``ich …`` on a wide terminal."""
+    done = CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "240"})
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture(autouse=True)
+def model(registered: int) -> int:
+    """Every test here has version 1 as the challenger."""
+    return registered
+
+
+def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Path) -> None:
+    status, out, err = ich("predict", studies.folder, "--out", tmp_path)
+    assert status == 0, out + err
+    pages = sorted(path.stem for path in tmp_path.glob("*.html"))
+    found = json.loads((tmp_path / "predictions.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert len(pages) == 2
+    assert [case["case_id"] for case in found["cases"]] == pages == [row["case_id"] for row in rows]
+    for case, row in zip(found["cases"], rows, strict=True):
+        assert set(case["probabilities"]) == set(params.label_set.columns)
+        assert float(row["any"]) == pytest.approx(case["probabilities"]["any"], abs=1e-6)
+        assert row["slices"] == "6" and row["page"] == f"{case['case_id']}.html"
+        assert case["case_id"] in out
+    assert "no DICOM image: 1 of the files" in out
+    assert "ich-ensemble version 1" in out
+    written = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert not [text for text in PLANTED if text in written + out + err]
+
+
+def test_identifiers_only_when_asked(studies, tmp_path: Path) -> None:
+    status, _, _ = ich(
+        "predict", *studies.files[0], "--out", tmp_path, "--with-identifiers", "--model", "ich-ensemble/1"
+    )
+    assert status == 0
+    (row,) = csv.DictReader((tmp_path / "predictions.csv").open())
+    assert row["StudyInstanceUID"] == "2.25.71"
+    (case,) = json.loads((tmp_path / "predictions.json").read_text())["cases"]
+    assert {one["SOPInstanceUID"] for one in case["slices"]} == {f"2.25.7{index + 100}" for index in range(6)}
+    assert "PLANTED" not in "".join(path.read_text() for path in tmp_path.iterdir())
+
+
+def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path: Path) -> None:
+    sources = [*studies.files[0], studies.files[1][0]]  # of the second study one slice alone
+    status, _, err = ich("predict", *sources, "--out", tmp_path)
+    assert status == 0
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [bool(row["reason"]) for row in sorted(rows, key=lambda r: r["reason"])] == [False, True]
+    assert "could not be read: no usable CT series" in err
+    status, _, err = ich("predict", studies.files[1][0], "--out", tmp_path / "none")
+    assert status == 2 and "None of 1 studies could be read" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_sources_that_hold_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        find_studies([tmp_path / "missing"])
+    (tmp_path / "text").write_text("no DICOM")
+    with pytest.raises(InputError, match=r"holds no DICOM image \(files looked at: 1\)"):
+        find_studies([tmp_path])
+
+
+def test_an_unknown_model_is_one_sentence(studies, tmp_path: Path) -> None:
+    status, _, err = ich("predict", studies.folder, "--out", tmp_path, "--model", "ich-ensemble/nobody")
+    assert status == 2
+    assert err.count("\n") == 1 and "ich-ensemble/challenger, ich-ensemble/1" in err
+
+
+def test_promote_and_models() -> None:
+    assert ich("promote") == (0, "champion of ich-ensemble is now version 1; before there was none.\n", "")
+    assert ich("promote", "--version", "1")[1] == "champion of ich-ensemble is version 1 already; nothing moved.\n"
+    status, _, err = ich("promote", "--version", "5")
+    assert status == 2 and err == "ich: --version 5 is no version of ich-ensemble; registered: 1.\n"
+    status, out, _ = ich("models")
+    assert status == 0 and "challenger, champion" in out and "0.9000" in out
+    status, out, _ = ich("doctor")
+    assert "version 1 (challenger, champion)" in out

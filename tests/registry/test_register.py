@@ -1,0 +1,225 @@
+"""Registered versions in a real store: once for a content, aliases, promotion, and the model as others load it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_pipeline.config import Params
+from ich_pipeline.errors import InputError
+from ich_pipeline.registry import store, versions
+from ich_pipeline.registry.answer import answer
+from ich_pipeline.registry.bundle import content_of
+from ich_pipeline.registry.register import headline, register, requirements
+from ich_pipeline.registry.system import System
+
+
+@pytest.fixture(scope="module")
+def system(bundle: Path) -> System:
+    """The system straight from the bundle."""
+    return System.load(bundle)
+
+
+@pytest.fixture(scope="module")
+def other_content(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another content: the same system with one neighbour fewer in the prediction basis."""
+    folder = tmp_path_factory.mktemp("other") / "bundle"
+    shutil.copytree(bundle, folder)
+    settings = json.loads((folder / "system.json").read_text())
+    settings["explain"]["basis_neighbours"] -= 1
+    (folder / "system.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_version_says_what_it_is(registered: int, bundle: Path, params: Params) -> None:
+    (version,) = versions.versions(params.registry.model_name)
+    assert version.number == registered
+    assert version.aliases == ("challenger",)
+    assert version.content == content_of(bundle).digest
+    assert version.metrics == {"test auc": "0.9000"}
+    model = store.client().get_model_version(version.name, str(version.number))
+    assert model.run_id is not None
+    run = store.client().get_run(model.run_id)
+    assert run.data.tags["ich.stage"] == "register" and run.data.metrics == {"test auc": 0.9}
+    assert model.description == "# Card"
+
+
+def test_the_same_content_is_registered_once(registered: int, bundle: Path, params: Params) -> None:
+    assert register(bundle, content_of(bundle), params, {}, "") == (registered, False)
+    assert len(versions.versions(params.registry.model_name)) == 1
+
+
+def test_refuses_without_any_version(registered: int) -> None:
+    with pytest.raises(InputError, match="make repro"):
+        versions.live("no-such-model")
+    with pytest.raises(InputError, match="no version with the alias challenger"):
+        versions.promote("no-such-model")
+
+
+def test_challenger_and_champion_move(registered: int, bundle: Path, other_content: Path, params: Params) -> None:
+    name = params.registry.model_name
+    assert versions.live(name).number == 1  # the challenger while there is no champion
+    assert versions.promote(name) == f"champion of {name} is now version 1; before there was none."
+    assert register(other_content, content_of(other_content), params, {}, "") == (2, True)
+    assert versions.live(name).number == 1
+    assert versions.promote(name) == f"champion of {name} moved from version 1 to version 2."
+    assert versions.promote(name) == f"champion of {name} is version 2 already; nothing moved."
+    with pytest.raises(InputError, match=r"--version 7 .* registered: 1, 2"):
+        versions.promote(name, 7)
+    assert versions.promote(name, 1) == f"champion of {name} moved from version 2 to version 1."
+    assert register(bundle, content_of(bundle), params, {}, "") == (1, False)  # back to the first content
+    found = {version.number: version.aliases for version in versions.versions(name)}
+    assert found == {1: ("challenger", "champion"), 2: ()}
+    assert versions.resolve(f"{name}/champion", name).number == 1
+    assert versions.resolve("2", name).number == 2
+    assert versions.resolve(name, name).number == 1
+    with pytest.raises(InputError, match="no registered version"):
+        versions.resolve(f"{name}/nobody", name)
+
+
+def test_a_version_that_lost_its_files_is_registered_again(
+    registered: int, other_content: Path, params: Params, tmp_path: Path
+) -> None:
+    register(other_content, content_of(other_content), params, {}, "")
+    lost = versions.with_content(params.registry.model_name, content_of(other_content).digest)
+    assert lost is not None
+    folder = versions.model_folder(lost)
+    folder.rename(tmp_path / "away")
+    try:
+        with pytest.raises(InputError, match="lost its files"):
+            versions.model_folder(lost)
+        number, new = register(other_content, content_of(other_content), params, {}, "")
+        assert new and number > lost.number
+    finally:
+        (tmp_path / "away").rename(folder)
+
+
+def test_the_model_answers_as_the_system_does(registered: int, system: System, studies, params: Params) -> None:
+    import mlflow.pyfunc
+    from fastapi.testclient import TestClient
+    from mlflow.pyfunc import scoring_server
+
+    version = versions.resolve("1", params.registry.model_name)
+    model = mlflow.pyfunc.load_model(str(versions.model_folder(version)))
+    rows = [path.read_bytes() for files in studies.files for path in reversed(files)]
+    answers = model.predict(pd.DataFrame({"dicom": rows}))
+    expected = [answer(system.read_case(list(files)), uids=True, thumbnails=True) for files in studies.files]
+    assert [{k: v for k, v in one.items() if k != "case"} for one in answers] == expected
+    served = TestClient(scoring_server.init(model))  # the app of `mlflow models serve`
+    text = [base64.b64encode(row).decode() for row in rows[: len(studies.files[0])]]
+    found = served.post("/invocations", json={"dataframe_split": {"columns": ["dicom"], "data": [[t] for t in text]}})
+    assert found.status_code == 200, found.text
+    assert found.json()["predictions"] == answers[:1]
+    broken = served.post("/invocations", json={"dataframe_split": {"columns": ["dicom"], "data": [["Tk8="]]}})
+    assert broken.status_code == 400 and "no DICOM image" in broken.text
+
+
+def test_dicom_and_its_array_give_the_same(system: System, studies) -> None:
+    from_files = system.read_case(studies.files[0])
+    from_array = system.read_hu(studies.hu[0], np.arange(len(studies.hu[0])) * 5.0)
+    for name in ("first", "second", "final", "case_scores", "reread"):
+        np.testing.assert_array_equal(getattr(from_files, name), getattr(from_array, name))
+    assert from_files.reread.any() and not from_files.reread.all()
+
+
+def test_a_gap_is_not_interpolated_across(system: System, studies) -> None:
+    hu = studies.hu[0]
+    whole = system.read_hu(hu, np.arange(len(hu)) * 5.0)
+    apart = system.read_hu(hu, np.array([0.0, 5.0, 10.0, 40.0, 45.0, 50.0]))
+    np.testing.assert_array_equal(whole.first, apart.first)
+    both = whole.reread & apart.reread
+    assert both[2] or both[3]
+    edges = [row for row in (2, 3) if both[row]]
+    assert (whole.second[edges] != apart.second[edges]).any()
+
+
+@pytest.mark.parametrize(
+    ("hu", "positions", "message"),
+    [
+        (np.zeros((4, 4)), None, "Rows, Columns"),
+        (np.full((2, 4, 4), np.nan), None, "not finite"),
+        (np.zeros((2, 4, 4)), np.array([1.0, 1.0]), "rising"),
+    ],
+)
+def test_arrays_that_it_refuses(system: System, hu, positions, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        system.read_hu(hu, positions)
+
+
+def test_the_model_loads_elsewhere(registered: int, studies, params: Params, tmp_path: Path) -> None:
+    """In another process, another folder, with the package from the model itself."""
+    folder = versions.model_folder(versions.resolve("1", params.registry.model_name))
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    code = (
+        "import sys, json, pandas, mlflow.pyfunc, pathlib\n"
+        f"model = mlflow.pyfunc.load_model({str(copy)!r})\n"
+        "import ich_pipeline\n"
+        f"assert ich_pipeline.__file__.startswith({str(copy)!r}), ich_pipeline.__file__\n"
+        f"rows = [p.read_bytes() for p in sorted(pathlib.Path({str(studies.folder / 'a')!r}).iterdir())]\n"
+        "answers = model.predict(pandas.DataFrame({'dicom': rows}))\n"
+        "try:\n"
+        "    model.predict(pandas.DataFrame({'dicom': [b'nothing']}))\n"
+        "except Exception as error:\n"
+        "    print('refused:', type(error).__name__, getattr(error, 'error_code', ''))\n"
+        "print(json.dumps([a['case_id'] for a in answers]))\n"
+    )
+    # -P: without the current directory on the path.
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    refused, ids = done.stdout.strip().splitlines()[-2:]
+    assert refused == "refused: MlflowException INVALID_PARAMETER_VALUE"
+    assert len(json.loads(ids)) == 1
+
+
+def test_requirements_are_exact() -> None:
+    assert all("==" in line for line in requirements())
+    assert {"tensorflow", "pydicom", "mlflow"} <= {line.split("==")[0] for line in requirements()}
+
+
+def test_headline_leaves_out_nulls() -> None:
+    metrics = {
+        "t": {"slice": {"any": {"auc": {"value": 0.9}}, "mean": {"ap": {"value": None, "reason": "r"}}}, "case": {}}
+    }
+    assert headline(metrics, "any") == {"t auc slice any": 0.9}
+
+
+def test_the_stage_and_a_lost_store(registered: int, bundle: Path, params: Params, project_root: Path) -> None:
+    """flows.register: idempotent, and a store that was lost is filled again."""
+    import logging
+
+    from flows import register as stage_module
+    from flows._stage import Stage
+
+    stage = Stage("register", None, params, logging.getLogger("test"), lambda fraction, text: None)
+    result = stage_module.body(stage)
+    assert result.summary.endswith("(holds this content already), alias challenger")
+    content = json.loads(Path("work/register/content.json").read_text())
+    assert content == content_of(bundle).to_json()
+    known = versions.with_content(params.registry.model_name, content["digest"])
+    assert known is not None and stage_module.ensure_registered() == (str(known.number), False)
+    Path("mlruns").rename("mlruns-lost")  # in another process: MLflow keeps the lost database open in this one
+    code = "from flows.register import ensure_registered as e; print(e(), e())"
+    environment = {**os.environ, "PYTHONPATH": str(project_root)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "('1', True) ('1', False)", done.stderr[-3000:]
+    assert not list(Path(".state").glob("register-*"))
+
+
+def test_no_identifier_reaches_the_store(project: Path) -> None:
+    """Last: everything above has been recorded by now."""
+    files = [path for path in Path().rglob("*") if path.is_file()]
+    assert any(path.name == "mlflow.db" for path in files)
+    for path in files:
+        content = path.read_bytes()
+        for planted in (b"4711-PLANTED", b"PLANTED^PATIENT"):
+            assert planted not in content, f"{path} holds an identifier"

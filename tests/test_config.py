@@ -1,0 +1,161 @@
+"""params.yaml: every fault is one sentence that names file, key, value and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import ich_pipeline
+from ich_pipeline.config import load_params
+from ich_pipeline.errors import InputError
+
+PROFILES = sorted((Path(ich_pipeline.__file__).parent / "profiles").glob("*.yaml"))
+PHANTOM = next(path for path in PROFILES if path.stem == "phantom")
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_profiles_are_valid_and_named_after_their_file(path: Path) -> None:
+    params = load_params(path)
+    assert params.profile == path.stem
+    assert params.label_set.columns[0] == params.labels.any
+    assert params.label_set.subtypes == params.labels.subtypes
+
+
+def put(dotted: str, value: Any) -> Callable[[dict], None]:
+    def change(params: dict) -> None:
+        *sections, key = dotted.split(".")
+        for name in sections:
+            params = params[name]
+        params[key] = value
+
+    return change
+
+
+def drop(dotted: str) -> Callable[[dict], None]:
+    def change(params: dict) -> None:
+        *sections, key = dotted.split(".")
+        for name in sections:
+            params = params[name]
+        del params[key]
+
+    return change
+
+
+WRONG: dict[str, tuple[Callable[[dict], None], str]] = {
+    "unknown key": (put("training.colour", 1), "training.colour is not a setting; remove it."),
+    "unknown section": (put("sandwich", {}), "sandwich is not a setting; remove it."),
+    "missing key": (
+        drop("training.patience"),
+        "training.patience is missing; add it (`ich profile --show phantom` prints a complete file).",
+    ),
+    "wrong type": (put("seed", "seven"), "seed is 'seven', but input should be a valid integer; change that value."),
+    "number as text": (
+        put("networks.vgg16.epochs", "1"),
+        "networks.vgg16.epochs is '1', but input should be a valid number; change that value.",
+    ),
+    "out of range": (
+        put("validate.label_coverage", 1.5),
+        "validate.label_coverage is 1.5, but input should be less than or equal to 1; change that value.",
+    ),
+    "not a choice": (
+        put("training.optimizer", "adagrad"),
+        "training.optimizer is 'adagrad', but input should be 'nesterov', 'adam' or 'adamw'; change that value.",
+    ),
+    "repeated label": (
+        put("labels.subtypes", ["any", "subdural"]),
+        "labels: label names must differ, found any, any, subdural; change that value.",
+    ),
+    "unknown window": (
+        put("windowing.single", "bone"),
+        "windowing: single window 'bone' is none of brain, subdural, stroke; change that value.",
+    ),
+    "candidates": (
+        put("interpolation.candidates", [0.1, 0.2]),
+        "interpolation: candidates must rise and begin with 0 (no interpolation); change that value.",
+    ),
+    "no room": (
+        put("split.validation", 0.8),
+        "split: validation and tests take 1.00 of the patients, which leaves too few to train on; change that value.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_sentence_for_each_fault(tmp_path: Path, name: str) -> None:
+    change, sentence = WRONG[name]
+    params = yaml.safe_load(PHANTOM.read_text(encoding="utf-8"))
+    change(params)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    assert str(caught.value) == f"{path}: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("right", "misspelt"),
+    [
+        ("training.patience", "patiense"),
+        ("networks.vgg16.batch_size", "batchsize"),
+        ("evaluation", "evalution"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path, right: str, misspelt: str) -> None:
+    params = yaml.safe_load(PHANTOM.read_text(encoding="utf-8"))
+    section = params
+    *path_to, key = right.split(".")
+    for name in path_to:
+        section = section[name]
+    section[misspelt] = section.pop(key)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    dotted = ".".join([*path_to, misspelt])
+    assert str(caught.value) == f"{path}: {dotted} is not a setting; did you mean {key!r}? (1 more after it.)"
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ("architectures: [vgg16, vgg16]", "architectures names one twice: vgg16, vgg16"),
+        (
+            "architectures: [vgg16, densenet121]",
+            "architectures names 'densenet121', but networks.densenet121 is missing",
+        ),
+        ("ablation: [mobilenet]", "ablation or explain names 'mobilenet', which is none of architectures"),
+    ],
+)
+def test_names_must_fit_together(tmp_path: Path, section: str, sentence: str) -> None:
+    params = yaml.safe_load(PHANTOM.read_text(encoding="utf-8")) | yaml.safe_load(section)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    assert str(caught.value) == f"{path}: the file: {sentence}; change that value."
+
+
+def test_missing_broken_and_empty_files(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    with pytest.raises(InputError) as caught:
+        load_params(path)
+    assert str(caught.value) == f"{path} is missing: run from the project's top folder, or `ich profile phantom`."
+    path.write_text("seed: [1\n")
+    with pytest.raises(InputError, match=r"is not YAML .*: mend that line"):
+        load_params(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="holds no settings"):
+        load_params(path)
+
+
+def test_any_three_windows_and_other_labels_may_be_named(tmp_path: Path) -> None:
+    params = yaml.safe_load(PHANTOM.read_text(encoding="utf-8"))
+    params["labels"] = {"any": "finding", "subtypes": ["nodule"]}
+    params["windowing"]["windows"][0]["name"] = params["windowing"]["single"] = "lung"
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params), encoding="utf-8")
+    assert load_params(path).label_set.columns == ("finding", "nodule")
