@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -37,27 +40,55 @@ def is_up_to_date() -> bool:
     return json.loads(out.stdout or "{}") == {}
 
 
-def lines(command: list[str], extra: dict[str, str] | None = None) -> Iterator[str]:
-    """Run a command and yield its output (stdout and stderr) line by line; :class:`DvcError` where it fails."""
+def lines(command: list[str], extra: dict[str, str] | None = None, heartbeat: float | None = None) -> Iterator[str]:
+    """Run a command and yield its output (stdout and stderr) line by line; :class:`DvcError` where it fails.
+
+    Args:
+        command: what to run.
+        extra: environment variables on top of :func:`environment`.
+        heartbeat: seconds of silence after which an empty line is yielded, so that the caller can look elsewhere.
+    """
     process = subprocess.Popen(
-        command, env=environment(extra), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        env=environment(extra),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     )
+    arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process.stdout, arrived), daemon=True)
+    reader.start()
     last, mistake = "", False
-    assert process.stdout is not None
     try:
-        for line in process.stdout:
+        while True:
+            try:
+                line = arrived.get(timeout=heartbeat)
+            except queue.Empty:
+                yield ""
+                continue
+            if line is None:
+                break
             mistake = mistake or "exited with 2" in line
             if line.strip() and "failed to reproduce" not in line:
                 last = line.strip()
-            yield line.rstrip("\n")
+            yield line
     except BaseException:
         process.terminate()
         raise
     finally:
-        process.stdout.close()
         process.wait()
+        reader.join()
     if process.returncode:
         raise DvcError(last, mistake)
+
+
+def _read(stream: IO[str] | None, arrived: queue.SimpleQueue[str | None]) -> None:
+    assert stream is not None
+    with stream:
+        for line in stream:
+            arrived.put(line.rstrip("\n"))
+    arrived.put(None)
 
 
 class DvcError(Exception):

@@ -45,32 +45,62 @@ def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     return _recorded(params, repro)
 
 
-def run_as_flow(params: Params, url: str, name: str = "pipeline") -> Outcome:
+def run_as_flow(params: Params, url: str) -> Outcome:
     """The whole graph as a Prefect flow, each stage a task."""
     os.environ.update(client_environment(url))
     from prefect import flow
+    from prefect.client.schemas.objects import State
+    from prefect.states import Failed
 
-    @flow(name=name, persist_result=False)
-    def pipeline() -> Outcome:
-        return run_inside_flow(params)
+    outcomes: list[Outcome] = []
+    errors: list[Exception] = []
 
-    return pipeline()
+    @flow(name="pipeline", persist_result=False)
+    def pipeline() -> State | None:
+        try:
+            outcomes.append(run_inside_flow(params))
+        except (InputError, DvcError) as error:  # has its sentence; the flow's state shows that, not a traceback
+            errors.append(error)
+            return Failed(message=str(error))
+        return None
+
+    state = pipeline(return_state=True)
+    if errors:
+        raise errors[0]
+    if not outcomes:
+        raise RuntimeError(state.message or "the flow did not finish")
+    return outcomes[0]
 
 
 def run_inside_flow(params: Params) -> Outcome:
-    """The body of the flow; also the scheduled retraining's."""
+    """The body of the flow; also the scheduled retraining's.
+
+    Raises:
+        InputError, DvcError: what went wrong, in one sentence; the stage's task is marked as failed with it.
+    """
     from prefect import task
+    from prefect.client.schemas.objects import State
     from prefect.logging import get_run_logger
+    from prefect.states import Failed
 
     from flows.prefect_show import progress_artifact
 
     logger = get_run_logger()
+    failures: list[DvcError] = []
 
     @task(name="data", persist_result=False)
     def data_task() -> str:
         return data.ensure(params)
 
-    stage_task = task(persist_result=False)(_stage_task)
+    @task(persist_result=False)
+    def stage_task(stage: str, run_id: str) -> State | None:
+        try:
+            _run_stage(stage, run_id)
+        except DvcError as error:
+            failures.append(error)
+            return Failed(message=str(error))
+        return None
+
     logger.info(data_task())
     if is_up_to_date():
         logger.info("Everything is up to date.")
@@ -80,7 +110,9 @@ def run_inside_flow(params: Params) -> Outcome:
 
     def repro(run_id: str) -> None:
         for done, stage in enumerate(names, start=1):
-            stage_task.with_options(name=stage, task_run_name=stage)(stage, run_id)
+            stage_task.with_options(name=stage, task_run_name=stage)(stage, run_id, return_state=True)
+            if failures:
+                raise failures[0]
             overall(done / len(names), f"{done} of {len(names)} stages, last {stage}")
         ran_again = [line for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}) if line.startswith("Running stage")]
         if ran_again:
@@ -91,7 +123,7 @@ def run_inside_flow(params: Params) -> Outcome:
     return _recorded(params, repro)
 
 
-def _stage_task(stage: str, run_id: str) -> None:
+def _run_stage(stage: str, run_id: str) -> None:
     """Run one stage through DVC; its lines go to the task's log, its progress and result become artifacts."""
     from prefect.logging import get_run_logger
 
@@ -103,7 +135,7 @@ def _stage_task(stage: str, run_id: str) -> None:
         events = Path(folder) / "events.jsonl"
         events.touch()
         seen = 0
-        for line in lines(dvc("repro", "-s", stage), {"ICH_RUN_ID": run_id, "ICH_EVENTS": str(events)}):
+        for line in lines(dvc("repro", "-s", stage), {"ICH_RUN_ID": run_id, "ICH_EVENTS": str(events)}, 1.0):
             if line.strip():
                 logger.info(line)
             new = events.read_text(encoding="utf-8").splitlines()[seen:]

@@ -7,19 +7,26 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
+from flows.dvc_command import DvcError
 from flows.pipeline import closing, run_inside_flow
 from ich_pipeline.config import load_params
+from ich_pipeline.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @flow(name="retrain", persist_result=False)
-def retrain() -> str:
-    """Run the graph on the data as it is; returns the registered version."""
+def retrain() -> State:
+    """Run the graph on the data as it is; the state's message names the registered version or what went wrong."""
     os.chdir(ROOT)  # a served run starts where the server chose; every stage reads relative to the project
-    params = load_params()
-    outcome = run_inside_flow(params)
+    try:
+        params = load_params()
+        outcome = run_inside_flow(params)
+    except (InputError, DvcError) as error:
+        return Failed(message=str(error))
     text = (
         f"New version {outcome.version} of {params.registry.model_name}, alias challenger."
         if outcome.new_version
@@ -28,4 +35,4 @@ def retrain() -> str:
     create_markdown_artifact(
         f"{text}\n\n{closing(outcome, params)}", key="retrain", description="what the retraining ended with"
     )
-    return outcome.version
+    return Completed(message=text)

@@ -31,7 +31,7 @@ def body(stage: Stage) -> StageResult:
 
     params = stage.params
     windows = params.windowing.windows
-    sizes = sorted({params.networks[name].image_size for name in params.architectures})
+    sizes = sorted(set(params.windowing.sizes))
     slices = _cohort_slices()
     with atomic_dir(layout.WINDOW) as folder:
         _write_arrays(slices, sizes, folder, stage)
@@ -39,7 +39,6 @@ def body(stage: Stage) -> StageResult:
         settings = {
             "schema": SCHEMA,
             "windows": [window.model_dump() for window in windows],
-            "single": params.windowing.single,
             "clip_range_hu": list(clip_range(windows)),
             "image_sizes": sizes,
             "slices": len(slices),
@@ -139,7 +138,7 @@ def _picture(hu: np.ndarray, params: Params, path: Path) -> None:
 
     windows = params.windowing.windows
     channels = window_channels(hu, windows)
-    figure, axes = plt.subplots(1, len(windows) + 1, figsize=(3 * (len(windows) + 1), 3.4), layout="constrained")
+    figure, axes = plt.subplots(1, len(windows) + 1, figsize=(3 * (len(windows) + 1), 3.8), layout="constrained")
     for position, (window, axis) in enumerate(zip(windows, axes[:-1], strict=True)):
         axis.imshow(channels[..., position], cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"{window.name}\nlevel {window.center:g}, width {window.width:g} HU", fontsize=9)

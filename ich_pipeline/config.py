@@ -110,10 +110,15 @@ class WindowSpec(Section):
 
 
 class WindowingParams(Section):
-    """Three windows make the three channels; ``single`` names the one that the ablation uses alone."""
+    """Three windows make the three channels; ``single`` names the one that the ablation uses alone.
+
+    ``sizes`` are the picture sizes (pixels) that the window stage prepares; each network's ``image_size`` is one of them.
+    They are named here as well, so that a network's other settings do not concern that stage.
+    """
 
     windows: Annotated[tuple[WindowSpec, ...], Field(min_length=3, max_length=3)]
     single: Name
+    sizes: Annotated[tuple[Annotated[int, Field(ge=32, le=1024)], ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _single_is_known(self) -> WindowingParams:
@@ -256,6 +261,9 @@ class Params(Section):
         for name in self.architectures:
             if name not in self.networks:
                 raise ValueError(f"architectures names {name!r}, but networks.{name} is missing")
+            size = self.networks[name].image_size
+            if size not in self.windowing.sizes:
+                raise ValueError(f"networks.{name}.image_size {size} is none of windowing.sizes: add it there")
         for name in (*self.ablation, self.explain.architecture):
             if name not in self.architectures:
                 raise ValueError(f"ablation or explain names {name!r}, which is none of architectures")

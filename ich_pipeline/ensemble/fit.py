@@ -1,0 +1,173 @@
+"""Fit the ensemble on the validation cohort.
+
+In order: SI degree a network; combiner; calibration of both readings; gate; then the iterative reading is simulated on
+validation, and the operating points are fitted on the final scores that it gives. Calibration and thresholds see
+cross-fitted combined scores, so that fitted weights do not flatter them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.config import EnsembleParams
+from ich_pipeline.ensemble.calibration import fit_calibration
+from ich_pipeline.ensemble.case_score import CaseScore
+from ich_pipeline.ensemble.combiners import fit_combiner
+from ich_pipeline.ensemble.folds import patient_folds
+from ich_pipeline.ensemble.model import Ensemble, ReadingModel, spread
+from ich_pipeline.ensemble.operating_points import OperatingPoint, fit_operating_points
+from ich_pipeline.ensemble.selection import Choice, Predictions, choose, cross_fitted, honest_scores
+from ich_pipeline.errors import InputError
+from ich_pipeline.labels import Labels
+
+# Folds of two patients each: with fewer nothing can be cross-fitted.
+MINIMUM_PATIENTS = 4
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The simulated reading of the validation cohort; arrays (slices, labels), (slices,), (cases, labels), (cases,).
+
+    Attributes:
+        combined_first, combined_second: cross-fitted combined scores, uncalibrated.
+        first, second: the same, calibrated; ``final`` as the iterative reading gives it.
+        honest: combined scores of the second reading of which no choice saw the slice's patient.
+        reread: slices that are read again.
+        case_scores: final; ``let_through``: cases with a slice at the gate; ``case_truth``: 0 and 1.
+    """
+
+    combined_first: NDArray[np.float64]
+    combined_second: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    final: NDArray[np.float64]
+    honest: NDArray[np.float64]
+    reread: NDArray[np.bool_]
+    case_scores: NDArray[np.float64]
+    let_through: NDArray[np.bool_]
+    case_truth: NDArray[np.int8]
+
+
+def fit_ensemble(
+    labels: Labels,
+    predictions: Predictions,
+    case_index: NDArray[np.integer],
+    neighbours: NDArray[np.integer],
+    params: EnsembleParams,
+) -> tuple[Ensemble, Choice, Validation]:
+    """Fit everything from validation predictions.
+
+    Args:
+        labels: names of the label axis.
+        predictions: of every architecture at every candidate degree.
+        case_index: case of each slice, 0 to cases - 1, every case with a slice.
+        neighbours: shape (slices, 2): rows of the slices before and after, -1 at an end or a gap.
+        params: folds, targets, case score, deciding operating point.
+
+    Raises:
+        InputError: validation has too few patients, or no positive or no negative slice or case.
+    """
+    _check(predictions, case_index)
+    truth = predictions.truth
+    choice = choose(predictions, params.folds)
+    fold = patient_folds(predictions.patients, truth, params.folds)
+    models, combined = [], []
+    for probabilities in (predictions.without_interpolation, predictions.at(choice.degrees)):
+        scores = cross_fitted(choice.kind, choice.members, probabilities, truth, fold)
+        calibrations = tuple(
+            fit_calibration(scores[:, k], truth[:, k], fold, predictions.patients) for k in range(len(labels))
+        )
+        models.append(ReadingModel(fit_combiner(choice.kind, choice.members, probabilities, truth), calibrations))
+        combined.append(scores)
+    first, second = (model.calibrate(scores) for model, scores in zip(models, combined, strict=True))
+    targets = (params.sensitivity_target, params.specificity_target)
+    gate = fit_operating_points(first[:, 0], truth[:, 0], *targets)["high_sensitivity"]
+    assert gate.threshold is not None  # _check: both classes are there
+    suspicious = first[:, 0] >= gate.threshold
+    reread = spread(suspicious, neighbours)
+    final = np.where(reread[:, None], second, first)
+    case_score = CaseScore(params.case_score, params.case_top_k)
+    case_scores = case_score(final, case_index)
+    case_truth = cases_positive(truth, case_index)
+    let_through = cases_positive(suspicious[:, None], case_index)[:, 0].astype(bool)
+    ensemble = Ensemble(
+        labels=labels,
+        degrees=choice.degrees,
+        first_reading=models[0],
+        second_reading=models[1],
+        gate=gate,
+        slice_points=_points(labels, final, truth, targets, None),
+        case_points=_points(labels, case_scores, case_truth, targets, let_through),
+        decision=params.decision,
+        case_score=case_score,
+    )
+    if ensemble.case_points[labels.any][params.decision].threshold is None:
+        raise InputError(
+            f"The validation cohort has no case to fit the case decision on ({params.decision}): "
+            f"{ensemble.case_points[labels.any][params.decision].reason}; raise split.validation in params.yaml."
+        )
+    validation = Validation(
+        combined_first=combined[0],
+        combined_second=combined[1],
+        first=first,
+        second=second,
+        final=final,
+        honest=honest_scores(predictions, params.folds),
+        reread=reread,
+        case_scores=case_scores,
+        let_through=let_through,
+        case_truth=case_truth,
+    )
+    return ensemble, choice, validation
+
+
+def cases_positive(slices: NDArray, case_index: NDArray[np.integer]) -> NDArray[np.int8]:
+    """1 for each case with a slice that is 1 (or True): shape (slices, k) to (cases, k)."""
+    cases = np.zeros((int(case_index.max()) + 1, slices.shape[1]), dtype=np.int8)
+    np.maximum.at(cases, case_index, slices.astype(np.int8))
+    return cases
+
+
+def cross_calibrated(scores: NDArray[np.float64], predictions: Predictions, folds: int) -> NDArray[np.float64]:
+    """Calibrated scores (slices, labels), each slice's from a calibration that was fitted without its fold."""
+    fold = patient_folds(predictions.patients, predictions.truth, folds)
+    calibrated = np.empty_like(scores)
+    for k in np.unique(fold):
+        rest = predictions.rows(fold != k)
+        inner = patient_folds(rest.patients, rest.truth, folds)
+        for i, y in enumerate(rest.truth.T):
+            calibration = fit_calibration(scores[fold != k, i], y, inner, rest.patients)
+            calibrated[fold == k, i] = calibration(scores[fold == k, i])
+    return calibrated
+
+
+def _points(
+    labels: Labels,
+    scores: NDArray[np.float64],
+    truth: NDArray[np.integer],
+    targets: tuple[float, float],
+    eligible: NDArray[np.bool_] | None,
+) -> dict[str, dict[str, OperatingPoint]]:
+    return {
+        name: fit_operating_points(scores[:, k], truth[:, k], *targets, eligible)
+        for k, name in enumerate(labels.columns)
+    }
+
+
+def _check(predictions: Predictions, case_index: NDArray[np.integer]) -> None:
+    patients = len(np.unique(predictions.patients))
+    if patients < MINIMUM_PATIENTS:
+        raise InputError(
+            f"The validation cohort has {patients} patients and calibration needs {MINIMUM_PATIENTS}: "
+            "raise split.validation in params.yaml."
+        )
+    for level, truth in (("slices", predictions.truth), ("cases", cases_positive(predictions.truth, case_index))):
+        positive = int(truth[:, 0].sum())
+        if not 0 < positive < len(truth):
+            raise InputError(
+                f"The validation cohort has {positive} positive among {len(truth)} {level}, and thresholds need both "
+                "kinds: raise split.validation in params.yaml."
+            )

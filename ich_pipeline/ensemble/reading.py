@@ -1,0 +1,180 @@
+"""Iterative reading, the one implementation for evaluation and serving.
+
+First every slice is scored without slice interpolation (SI). Slices at or above the gate, and their neighbours, are
+read again with it; the others keep their first score. A case without a slice at the gate is negative: it is never
+rescued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from ich_pipeline.training.network import Network
+
+
+class Probabilities(Protocol):
+    """:func:`ich_pipeline.training.interpolated.interpolated_probabilities`, or what stands for it."""
+
+    def __call__(
+        self,
+        network: Network,
+        hu: Any,
+        neighbours: NDArray[np.integer],
+        degrees: Sequence[float],
+        original: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the system read; arrays are (slices, labels), (slices,), (cases, labels) or (cases,).
+
+    Attributes:
+        first: calibrated, without SI.
+        second: calibrated, with SI; NaN in the slices that were not read with it.
+        final: ``second`` where :attr:`reread`, else ``first``.
+        suspicious: the slice's own first score reaches the gate.
+        reread: suspicious, or a neighbour of such a slice.
+        first_case_scores, case_scores: the case score of ``first`` and of ``final``.
+        let_through: the case has a suspicious slice.
+        decisions: the case is called positive.
+        original: by architecture, uncalibrated probabilities at degree 0.
+        interpolated: by architecture, uncalibrated probabilities at its degree; NaN where not read.
+    """
+
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
+    final: NDArray[np.float64]
+    suspicious: NDArray[np.bool_]
+    reread: NDArray[np.bool_]
+    first_case_scores: NDArray[np.float64]
+    case_scores: NDArray[np.float64]
+    let_through: NDArray[np.bool_]
+    decisions: NDArray[np.bool_]
+    original: Mapping[str, NDArray[np.float32]]
+    interpolated: Mapping[str, NDArray[np.float32]]
+
+
+def read(
+    networks: Mapping[str, Network],
+    ensemble: Ensemble,
+    images: Mapping[int, Any],
+    neighbours: NDArray[np.integer],
+    case_index: NDArray[np.integer],
+    everywhere: bool,
+    probabilities: Probabilities | None = None,
+) -> Reading:
+    """Read whole cases.
+
+    Args:
+        networks: by architecture, at least the ensemble's members. With ``everywhere`` all of them are run, else only
+            the members.
+        ensemble: the fitted ensemble.
+        images: by image size, int16 HU of shape (slices, size, size) as :func:`ich_pipeline.windowing.prepare` makes
+            (an array, a memory map or :class:`~ich_pipeline.training.data.SliceRows`).
+        neighbours: shape (slices, 2): rows of the slices before and after, -1 at an end or a gap.
+        case_index: shape (slices,): the case of each slice, 0 to cases - 1, every case with a slice.
+        everywhere: also read with SI where nothing is suspicious (for the ablation). ``final``, case scores and
+            decisions are the same either way.
+        probabilities: how a network is run; by default
+            :func:`ich_pipeline.training.interpolated.interpolated_probabilities`.
+
+    Raises:
+        InputError: a member is missing, a network has other labels, or there is no slice.
+    """
+    run = probabilities or _default_probabilities()
+    names = tuple(networks) if everywhere else ensemble.members
+    _check(networks, names, ensemble, len(case_index))
+    neighbours = np.asarray(neighbours)
+
+    original: dict[str, NDArray[np.float32]] = {}
+    interpolated: dict[str, NDArray[np.float32]] = {}
+    for name in names:
+        degree = ensemble.degrees[name] if everywhere else 0.0
+        hu = images[networks[name].spec.image_size]
+        degrees = (0.0,) if degree == 0.0 else (0.0, degree)
+        found = run(networks[name], hu, neighbours, degrees)
+        original[name], interpolated[name] = found[0], found[-1]
+    first = ensemble.first(original)
+    suspicious = ensemble.suspicious(first)
+    reread = ensemble.reread(first, neighbours)
+    if not everywhere:
+        interpolated = {
+            name: _again(networks[name], images, neighbours, reread, ensemble.degrees[name], original[name], run)
+            for name in names
+        }
+    wanted = np.ones_like(reread) if everywhere else reread
+    second = np.full(first.shape, np.nan)
+    second[wanted] = ensemble.second({name: interpolated[name][wanted] for name in names})
+    final = np.where(reread[:, None], second, first)
+    case_scores = ensemble.case_score(final, case_index)
+    let_through = np.zeros(len(case_scores), dtype=bool)
+    let_through[case_index[suspicious]] = True
+    return Reading(
+        first=first,
+        second=second,
+        final=final,
+        suspicious=suspicious,
+        reread=reread,
+        first_case_scores=ensemble.case_score(first, case_index),
+        case_scores=case_scores,
+        let_through=let_through,
+        decisions=ensemble.decide(case_scores, let_through),
+        original=original,
+        interpolated=interpolated,
+    )
+
+
+def _default_probabilities() -> Probabilities:
+    from ich_pipeline.training.interpolated import interpolated_probabilities
+
+    return interpolated_probabilities
+
+
+def _check(networks: Mapping[str, Network], names: Sequence[str], ensemble: Ensemble, slices: int) -> None:
+    if slices == 0:
+        raise InputError("There is no slice to read: give at least one case.")
+    for name in {*names, *ensemble.members}:
+        if name not in networks:
+            raise InputError(f"The ensemble needs the network {name}, which is not there: run its train stage again.")
+        if name not in ensemble.degrees:
+            raise InputError(f"The ensemble knows no network {name}: run the calibrate stage again.")
+        if tuple(networks[name].spec.labels) != ensemble.labels.columns:
+            raise InputError(
+                f"The network {name} was trained for the labels {', '.join(networks[name].spec.labels)}, the ensemble "
+                f"for {', '.join(ensemble.labels.columns)}: run the train and calibrate stages again."
+            )
+
+
+def _again(
+    network: Network,
+    images: Mapping[int, Any],
+    neighbours: NDArray[np.integer],
+    reread: NDArray[np.bool_],
+    degree: float,
+    original: NDArray[np.float32],
+    run: Probabilities,
+) -> NDArray[np.float32]:
+    """Probabilities at ``degree`` in the re-read slices, NaN elsewhere; only they and their neighbours are touched."""
+    again = np.full_like(original, np.nan)
+    if degree == 0.0 or not reread.any():
+        again[reread] = original[reread]
+        return again
+    pairs = neighbours[reread]
+    rows = np.union1d(np.flatnonzero(reread), pairs[pairs >= 0])
+    # Slices that are here only as neighbours get no neighbours: they are not interpolated themselves.
+    local = np.full((len(rows), 2), -1, dtype=np.int64)
+    mine = reread[rows]
+    local[mine] = np.where(pairs >= 0, np.searchsorted(rows, pairs), -1)
+    hu = images[network.spec.image_size][rows]
+    again[rows[mine]] = run(network, hu, local, (degree,), original[rows])[0][mine]
+    return again

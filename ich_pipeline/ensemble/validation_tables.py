@@ -1,0 +1,100 @@
+"""The validation predictions of all networks, joined with truth and neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ich_pipeline.ensemble.selection import Predictions
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import read_table
+from ich_pipeline.label_tables import read_labels
+from ich_pipeline.labels import Labels
+
+SCHEMA = "validation/1"
+INDEX_SCHEMA = "window/1"
+
+
+@dataclass(frozen=True)
+class ValidationSlices:
+    """All labelled validation slices, in the order of the window index.
+
+    Attributes:
+        table: SOPInstanceUID, case_id, patient_key.
+        predictions: of every network at every degree, with truth.
+        case_index: case of each slice, 0 to cases - 1.
+        neighbours: shape (slices, 2): rows of the slices before and after among these, -1 for none.
+    """
+
+    table: pd.DataFrame
+    predictions: Predictions
+    case_index: NDArray[np.intp]
+    neighbours: NDArray[np.int64]
+
+
+def load_validation(
+    train: Path, labels_csv: Path, index: Path, architectures: Sequence[str], degrees: Sequence[float], labels: Labels
+) -> ValidationSlices:
+    """Read and join.
+
+    Args:
+        train: folder with one folder an architecture, each with ``validation.parquet``.
+        labels_csv: labels of the validation cohort.
+        index: the window stage's ``index.parquet``.
+        architectures: which networks.
+        degrees: candidate SI degrees; every network must have all of them.
+        labels: names and order of the label columns.
+
+    Raises:
+        InputError: a table is missing, or two of them do not belong together.
+    """
+    known = read_table(index, INDEX_SCHEMA).sort_values("row").set_index("SOPInstanceUID")
+    truth = read_labels(labels_csv, labels).set_index("SOPInstanceUID")
+    strangers = truth.index.difference(known.index)
+    if len(strangers):
+        raise InputError(f"{labels_csv} names SOPInstanceUID {strangers[0]}, which is not in {index}: run `dvc repro`.")
+    kept = known.loc[known.index.isin(truth.index)]
+    uids = kept.index
+    if kept.empty:
+        raise InputError(f"{labels_csv} labels no slice: raise split.validation in params.yaml.")
+    probabilities = {
+        name: _probabilities(train / name / "validation.parquet", uids, degrees, labels) for name in architectures
+    }
+    position = pd.Series(np.arange(len(kept)), index=kept["row"])
+    neighbours = np.stack(
+        [position.reindex(kept[side]).fillna(-1).to_numpy(np.int64) for side in ("before", "after")], axis=1
+    )
+    return ValidationSlices(
+        table=kept.reset_index()[["SOPInstanceUID", "case_id", "patient_key"]],
+        predictions=Predictions(
+            degrees=tuple(degrees),
+            probabilities=probabilities,
+            truth=truth.loc[uids, list(labels.columns)].to_numpy(np.int8),
+            patients=pd.factorize(kept["patient_key"], sort=True)[0],
+        ),
+        case_index=pd.factorize(kept["case_id"])[0],
+        neighbours=neighbours,
+    )
+
+
+def _probabilities(path: Path, uids: pd.Index, degrees: Sequence[float], labels: Labels) -> NDArray[np.float64]:
+    table = read_table(path, SCHEMA)
+    missing = [name for name in labels.columns if name not in table.columns]
+    if missing:
+        raise InputError(f"{path} lacks the labels {', '.join(missing)}: run its train stage again.")
+    parts = []
+    for degree in degrees:
+        at = table.loc[np.isclose(table["degree"], degree)].set_index("SOPInstanceUID")
+        if at.empty:
+            raise InputError(
+                f"{path} has no predictions at interpolation degree {degree:g}: run its train stage again."
+            )
+        if len(at) != len(uids) or not at.index.isin(uids).all():
+            raise InputError(f"{path} has other slices than the validation labels: run its train stage again.")
+        parts.append(at.loc[uids, list(labels.columns)].to_numpy(np.float64))
+    return np.stack(parts)

@@ -1,0 +1,1 @@
+"""What the system is worth on a test cohort: metrics with intervals by patient, ablation, curves, figures."""

@@ -1,0 +1,38 @@
+"""Percentile bootstrap by patient (Efron and Tibshirani 1993, ch. 13).
+
+Slices of a patient, and cases of a patient, are not independent: patients are drawn, with all that they have. A replicate
+is the number of times that each patient was drawn, so every metric is a weighted one and nothing is resorted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# An interval from fewer of the replicates than this share would speak for a lucky part of them only.
+MINIMUM_DEFINED = 0.5
+
+
+def draw_counts(patients: int, replicates: int, seed: int) -> NDArray[np.float64]:
+    """How often each patient is drawn: shape (replicates, patients), every row sums to ``patients``."""
+    drawn = np.random.default_rng(seed).integers(patients, size=(replicates, patients))
+    flat = drawn + np.arange(replicates)[:, None] * patients
+    return np.bincount(flat.ravel(), minlength=replicates * patients).reshape(replicates, patients).astype(np.float64)
+
+
+def interval(replicates: NDArray[np.float64], confidence: float) -> tuple[float, float] | None:
+    """Central percentile interval over the replicates in which the metric is defined.
+
+    Args:
+        replicates: the metric's replicates; NaN where it is not defined (no positive was drawn).
+        confidence: 0.95 gives the 2.5th and 97.5th percentile.
+
+    Returns:
+        Low and high; None where fewer than half of the replicates are defined.
+    """
+    defined = replicates[~np.isnan(replicates)]
+    if len(defined) < MINIMUM_DEFINED * len(replicates):
+        return None
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
+    return float(low), float(high)

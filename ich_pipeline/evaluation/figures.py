@@ -1,0 +1,215 @@
+"""ROC, precision-recall and reliability figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.evaluation import style
+from ich_pipeline.evaluation.cohort import TestCohort
+from ich_pipeline.evaluation.curves import Curve, has_curve, pr_curve, roc_band, roc_curve
+from ich_pipeline.evaluation.metrics import Estimate, Level
+from ich_pipeline.labels import Labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BAND_GRID = np.linspace(0.0, 1.0, 101)
+_RELIABILITY_GROUPS = 10
+
+
+def curves_of(cohort: TestCohort) -> tuple[dict[str, dict[str, Curve]], dict[str, dict[str, Curve]]]:
+    """ROC and precision-recall curves by level and label; a label without both classes has none."""
+    roc: dict[str, dict[str, Curve]] = {}
+    pr: dict[str, dict[str, Curve]] = {}
+    for level, (scores, truth) in _levels(cohort).items():
+        shown = [(k, name) for k, name in enumerate(cohort.labels.columns) if has_curve(truth[:, k])]
+        roc[level] = {name: roc_curve(scores[:, k], truth[:, k]) for k, name in shown}
+        pr[level] = {name: pr_curve(scores[:, k], truth[:, k]) for k, name in shown}
+    return roc, pr
+
+
+def draw_roc(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
+    """Slices: "any" with its band and operating points, and the subtypes. Cases: "any"."""
+    figure, axes = style.new_figure(2, 11, 5.9)
+    for ax, level in zip(axes, ("slice", "case"), strict=True):
+        scores, truth = _levels(cohort)[level]
+        ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+        if level == "slice":
+            _subtypes(ax, cohort, curves[level], "auc", "AUC", None)
+        any_name = cohort.labels.any
+        if any_name in curves[level]:
+            band = roc_band(scores[:, 0], truth[:, 0], _level(cohort, level), cohort.params.confidence, _BAND_GRID)
+            ax.fill_between(_BAND_GRID, *band, color=style.INK, alpha=0.10, linewidth=0)
+            ax.plot(
+                *curves[level][any_name],
+                color=style.INK,
+                linewidth=2.2,
+                label=_legend(cohort, level, any_name, "auc", "AUC"),
+            )
+        for point, marker in style.POINT_MARKERS.items():
+            found = cohort.estimates[level][any_name]
+            x, y = found[f"specificity@{point}"].value, found[f"sensitivity@{point}"].value
+            if x is not None and y is not None:
+                text = f"{point.replace('_', ' ')}: sens. {y:.2f}, spec. {x:.2f}"
+                _mark(ax, 1 - x, y, marker, text)
+        style.unit_square(ax)
+        style.axis_labels(ax, "1 − specificity", "sensitivity")
+        style.title(ax, f"ROC, {level} level", _note(cohort, level, name))
+        _show_legend(ax, "lower right")
+    style.save(figure, target)
+
+
+def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
+    """Precision over recall, as :func:`draw_roc`; chance is the prevalence of "any"."""
+    figure, axes = style.new_figure(2, 11, 8.0)
+    for ax, level in zip(axes, ("slice", "case"), strict=True):
+        _, truth = _levels(cohort)[level]
+        any_name = cohort.labels.any
+        share = float(truth[:, 0].mean())
+        ax.axhline(
+            share, color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"chance for {any_name} {share:.2f}"
+        )
+        if level == "slice":
+            _subtypes(ax, cohort, curves[level], "ap", "AP", "steps-pre")
+        if any_name in curves[level]:
+            label = _legend(cohort, level, any_name, "ap", "AP")
+            ax.plot(
+                *_from_zero(curves[level][any_name]), color=style.INK, linewidth=2.2, drawstyle="steps-pre", label=label
+            )
+        for point, marker in style.POINT_MARKERS.items():
+            found = cohort.estimates[level][any_name]
+            x, y = found[f"sensitivity@{point}"].value, found[f"ppv@{point}"].value
+            if x is not None and y is not None:
+                _mark(ax, x, y, marker, f"{point.replace('_', ' ')}: recall {x:.2f}, precision {y:.2f}")
+        style.unit_square(ax)
+        style.axis_labels(ax, "recall (sensitivity)", "precision (PPV)")
+        style.title(ax, f"Precision and recall, {level} level", _note(cohort, level, name))
+        _legend_below(ax)
+    style.save(figure, target)
+
+
+def draw_reliability(
+    labels: Labels,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    truth: NDArray[np.integer],
+    folds: int,
+    target: Path,
+) -> None:
+    """Observed against predicted share on validation, before and after calibration, one panel a label.
+
+    Args:
+        before: combined scores, shape (slices, labels).
+        after: the same, calibrated without each slice's fold.
+        truth: 0 and 1.
+        folds: named in the picture.
+    """
+    columns = 3
+    rows = -(-len(labels) // columns)
+    figure, axes = style.new_figure(columns, 11, 4.15 * rows + 0.3, rows)
+    for k, (ax, name) in enumerate(zip(axes, labels.columns, strict=False)):
+        ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
+        for scores, colour, text in ((before, style.MUTED, "before"), (after, style.ACCENT, "after")):
+            predicted, observed = reliability(scores[:, k], truth[:, k])
+            brier = float(((scores[:, k] - truth[:, k]) ** 2).mean())
+            ax.plot(predicted, observed, color=colour, marker="o", markersize=4, label=f"{text}: Brier {brier:.3f}")
+        style.unit_square(ax)
+        style.axis_labels(ax, "predicted probability", "observed share")
+        style.title(ax, name, f"{int(truth[:, k].sum())} of {len(truth)} slices positive; tenths of the slices")
+        _show_legend(ax, "upper left")
+    for ax in axes[len(labels) :]:
+        ax.set_visible(False)
+    figure.suptitle(
+        f"Calibration of the second reading on validation, cross-fitted in {folds} folds of patients",
+        x=0.01, ha="left", fontsize=13, fontweight="bold", color=style.INK,
+    )  # fmt: skip
+    style.save(figure, target)
+
+
+def reliability(scores: NDArray[np.float64], truth: NDArray[np.integer]) -> Curve:
+    """Mean score and share of positives in tenths of the slices, from the lowest scores up."""
+    order = np.argsort(scores, kind="stable")
+    groups = [g for g in np.array_split(order, _RELIABILITY_GROUPS) if len(g)]
+    return np.array([scores[g].mean() for g in groups]), np.array([truth[g].mean() for g in groups])
+
+
+def _levels(cohort: TestCohort) -> dict[str, tuple[NDArray[np.float64], NDArray[np.integer]]]:
+    return {
+        "slice": (cohort.reading.final[cohort.labelled], cohort.truth),
+        "case": (cohort.reading.case_scores[cohort.labelled_cases], cohort.case_truth),
+    }
+
+
+def _level(cohort: TestCohort, level: str) -> Level:
+    return cohort.slices if level == "slice" else cohort.cases
+
+
+def _subtypes(
+    ax: Axes, cohort: TestCohort, curves: dict[str, Curve], metric: str, word: str, drawstyle: str | None
+) -> None:
+    for k, name in enumerate(cohort.labels.subtypes):
+        colour = style.PALETTE[k % len(style.PALETTE)]
+        label = _legend(cohort, "slice", name, metric, word)
+        if name in curves:
+            curve = _from_zero(curves[name]) if drawstyle else curves[name]
+            ax.plot(
+                *curve,
+                color=colour,
+                linewidth=1.3,
+                alpha=0.9,
+                drawstyle=drawstyle or "default",
+                label=label,
+                solid_capstyle="butt",
+            )
+        else:
+            ax.plot([], [], color=colour, linewidth=1.3, label=label)
+
+
+def _from_zero(curve: Curve) -> Curve:
+    """A precision-recall curve drawn from recall 0 at its first precision."""
+    x, y = curve
+    return np.append(0.0, x), np.append(y[:1], y)
+
+
+def _legend(cohort: TestCohort, level: str, label: str, metric: str, word: str) -> str:
+    estimate: Estimate = cohort.estimates[level][label][metric]
+    if estimate.value is None:
+        return f"{label}: {word} not estimable ({estimate.reason})"
+    entry = estimate.to_json(cohort.params.confidence)
+    bounds = "" if entry["low"] is None else f" ({entry['low']:.2f}–{entry['high']:.2f})"
+    return f"{label}: {word} {estimate.value:.3f}{bounds}"
+
+
+def _mark(ax: Axes, x: float, y: float, marker: str, label: str) -> None:
+    ax.plot(
+        [x],
+        [y],
+        marker,
+        color="white",
+        markeredgecolor=style.INK,
+        markeredgewidth=1.6,
+        markersize=8,
+        label=label,
+        zorder=5,
+        clip_on=False,
+    )
+
+
+def _note(cohort: TestCohort, level: str, name: str) -> str:
+    _, truth = _levels(cohort)[level]
+    what = "slices" if level == "slice" else "cases"
+    patients = cohort.counts.shape[1]
+    return f"{name.replace('_', ' ')}: {len(truth)} {what} of {patients} patients, {int(truth[:, 0].sum())} positive"
+
+
+def _show_legend(ax: Axes, where: Literal["upper left", "lower right"]) -> None:
+    ax.legend(loc=where, fontsize=8, frameon=True, framealpha=0.92, edgecolor="none", labelcolor=style.INK)
+
+
+def _legend_below(ax: Axes) -> None:
+    """Precision-recall curves fill their square: nothing may cover them."""
+    ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.11), fontsize=8, frameon=False, labelcolor=style.INK)

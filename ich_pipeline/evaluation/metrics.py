@@ -1,0 +1,202 @@
+"""Metrics of one label at one level (slices or cases), each with its bootstrap replicates.
+
+``auc``, ``ap`` (average precision), ``prevalence``, ``brier``, ``ece``, and at each operating point ``sensitivity``,
+``specificity``, ``ppv``, ``npv``, ``f1`` (keys ``sensitivity@balanced``). A figure that the data cannot give is None with a
+reason: what is said about a finding needs positives in two patients at least, or it would describe a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.ensemble.operating_points import OperatingPoint
+from ich_pipeline.ensemble.ranking import Ranked
+from ich_pipeline.evaluation.bootstrap import interval
+
+# Equal-width bins of the expected calibration error (Naeini et al. 2015, with observed minus predicted in each bin).
+ECE_BINS = 10
+_ONE_PATIENT = "{} in one patient only"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, its bootstrap replicates, or the reason why there is none.
+
+    Attributes:
+        value: None where the data cannot give it.
+        replicates: shape (replicates,), NaN where undefined; None where there is no interval.
+        reason: why value or interval is missing.
+        labels: how many labels a mean is over; None where it is no mean.
+    """
+
+    value: float | None
+    replicates: NDArray[np.float64] | None = None
+    reason: str | None = None
+    labels: int | None = None
+
+    def to_json(self, confidence: float) -> dict[str, Any]:
+        """``value``, ``low``, ``high``, ``reason`` where one of them is null, ``labels`` for a mean."""
+        found = None if self.value is None or self.replicates is None else interval(self.replicates, confidence)
+        low, high = found or (None, None)
+        entry: dict[str, Any] = {"value": self.value, "low": low, "high": high}
+        if found is None:
+            entry["reason"] = self.reason or "undefined in more than half of the bootstrap replicates"
+        if self.labels is not None:
+            entry["labels"] = self.labels
+        return entry
+
+
+@dataclass(frozen=True)
+class Level:
+    """The rows of one level and whose they are.
+
+    Attributes:
+        patients: patient of each row, 0 to patients - 1, shape (rows,).
+        counts: (replicates, patients) from :func:`~ich_pipeline.evaluation.bootstrap.draw_counts`.
+        eligible: rows that may be called positive at all, shape (rows,); None means all.
+    """
+
+    patients: NDArray[np.integer]
+    counts: NDArray[np.float64]
+    eligible: NDArray[np.bool_] | None = None
+
+    def by_patient(self, values: NDArray) -> NDArray[np.float64]:
+        """Sum of each patient's rows: shape (rows, ...) to (patients, ...)."""
+        sums = np.zeros((self.counts.shape[1], *values.shape[1:]))
+        np.add.at(sums, self.patients, values)
+        return sums
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Weight of each row in each replicate: shape (replicates, rows)."""
+        return self.counts[:, self.patients]
+
+
+def label_metrics(
+    scores: NDArray[np.float64], truth: NDArray[np.integer], points: Mapping[str, OperatingPoint], level: Level
+) -> dict[str, Estimate]:
+    """All metrics of one label.
+
+    Args:
+        scores: calibrated probabilities, shape (rows,).
+        truth: 0 and 1, shape (rows,).
+        points: operating points by name.
+        level: whose the rows are.
+    """
+    truth = np.asarray(truth)
+    rows = len(truth)
+    ones = level.by_patient(np.ones(rows))
+    positive = level.by_patient(truth.astype(np.float64))
+    no_positive, no_negative = _missing(positive, "positives"), _missing(ones - positive, "negatives")
+    ranked, weights = Ranked(scores, truth), level.weights
+    count_only = "a count has no interval"
+    metrics = {
+        "n": Estimate(float(rows), reason=count_only),
+        "positives": Estimate(float(truth.sum()), reason=count_only),
+        "prevalence": _ratio(positive, ones, level, ""),
+        "auc": _ranking(ranked.auc, weights, no_positive or no_negative),
+        "ap": _ranking(ranked.average_precision, weights, no_positive),
+        "brier": _ratio(level.by_patient((scores - truth) ** 2), ones, level, ""),
+        "ece": _calibration_error(scores, truth, ones, level),
+    }
+    if no_positive:
+        # The count is a fact; how it would vary cannot be drawn from one patient.
+        metrics["prevalence"] = Estimate(metrics["prevalence"].value, reason=no_positive)
+    for name, point in points.items():
+        for key, estimate in _at(scores, truth, point, level, no_positive, no_negative).items():
+            metrics[f"{key}@{name}"] = estimate
+    return metrics
+
+
+def mean_metrics(labels: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
+    """Unweighted means over labels, leaving out what is None; prevalence over the labels that have an average precision.
+
+    A replicate counts where all the labels in the mean are defined.
+    """
+    means = {}
+    for key in labels[0]:
+        if key in ("n", "positives") or key.startswith("threshold@"):
+            continue
+        used = [
+            m[key] for m in labels if m[key].value is not None and (key != "prevalence" or m["ap"].value is not None)
+        ]
+        values = [e.value for e in used if e.value is not None]
+        replicates = [e.replicates for e in used if e.replicates is not None]
+        if not values:
+            means[key] = Estimate(None, reason="no label gives it", labels=0)
+        elif len(replicates) < len(values):
+            means[key] = Estimate(float(np.mean(values)), reason="a label in it has no interval", labels=len(values))
+        else:
+            means[key] = Estimate(float(np.mean(values)), np.mean(replicates, axis=0), labels=len(values))
+    return means
+
+
+def _missing(by_patient: NDArray[np.float64], what: str) -> str | None:
+    """Why a class cannot be judged: nobody has it, or one patient only."""
+    patients = int((by_patient > 0).sum())
+    return None if patients > 1 else f"no {what}" if patients == 0 else _ONE_PATIENT.format(what)
+
+
+def _ranking(
+    measure: Callable[[NDArray[np.float64] | None], NDArray[np.float64]],
+    weights: NDArray[np.float64],
+    missing: str | None,
+) -> Estimate:
+    return Estimate(None, reason=missing) if missing else Estimate(float(measure(None)), measure(weights))
+
+
+def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64], level: Level, empty: str) -> Estimate:
+    """Sum of ``top`` over sum of ``bottom``, both (patients,)."""
+    if bottom.sum() == 0:
+        return Estimate(None, reason=empty)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Estimate(float(top.sum() / bottom.sum()), (level.counts @ top) / (level.counts @ bottom))
+
+
+def _calibration_error(
+    scores: NDArray[np.float64], truth: NDArray[np.integer], ones: NDArray[np.float64], level: Level
+) -> Estimate:
+    bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = np.zeros((len(scores), ECE_BINS))
+    gaps[np.arange(len(scores)), bins] = scores - truth
+    by_patient = level.by_patient(gaps)
+    value = np.abs(by_patient.sum(axis=0)).sum() / ones.sum()
+    return Estimate(float(value), np.abs(level.counts @ by_patient).sum(axis=1) / (level.counts @ ones))
+
+
+def _at(
+    scores: NDArray[np.float64],
+    truth: NDArray[np.integer],
+    point: OperatingPoint,
+    level: Level,
+    no_positive: str | None,
+    no_negative: str | None,
+) -> dict[str, Estimate]:
+    keys = ("sensitivity", "specificity", "ppv", "npv", "f1")
+    if point.threshold is None:
+        missing = Estimate(None, reason=f"no threshold: {point.reason}")
+        return {"threshold": missing, **dict.fromkeys(keys, missing)}
+    called = scores >= point.threshold
+    if level.eligible is not None:
+        called = called & level.eligible
+    tp, fp, fn, tn = level.by_patient(
+        np.stack([called & (truth == 1), called & (truth == 0), ~called & (truth == 1), ~called & (truth == 0)], axis=1)
+    ).T
+    reasons = dict.fromkeys(keys, no_positive) | {"specificity": no_negative}
+    ratios = {
+        "sensitivity": (tp, tp + fn, "no positives"),
+        "specificity": (tn, tn + fp, "no negatives"),
+        "ppv": (tp, tp + fp, "nothing is called positive"),
+        "npv": (tn, tn + fn, "nothing is called negative"),
+        "f1": (2 * tp, 2 * tp + fp + fn, "no positives"),
+    }
+    found = {"threshold": Estimate(point.threshold, reason="chosen on validation")}
+    for key, (top, bottom, empty) in ratios.items():
+        reason = reasons[key]
+        found[key] = Estimate(None, reason=reason) if reason else _ratio(top, bottom, level, empty)
+    return found

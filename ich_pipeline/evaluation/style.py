@@ -1,0 +1,63 @@
+"""How every chart of the evaluation looks: quiet axes, colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ich_pipeline.files import atomic_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1d2733"
+MUTED = "#8a94a0"
+ACCENT = "#0b5d8f"
+# Okabe and Ito (2008), without yellow (too faint as a line) and black (kept for "any").
+PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+POINT_MARKERS = {"high_sensitivity": "^", "balanced": "o", "high_specificity": "v"}
+DPI = 150
+
+
+def new_figure(columns: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``rows`` × ``columns`` styled axes, sizes in inches; no pyplot, so no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(MUTED)
+        ax.tick_params(colors=INK, labelsize=9, length=3, color=MUTED)
+        ax.grid(color="#e6e9ec", linewidth=0.7)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def title(ax: Axes, text: str, note: str = "") -> None:
+    """A left-aligned title with a smaller note under it."""
+    ax.set_title(text, loc="left", fontsize=12, fontweight="bold", color=INK, pad=22 if note else 8)
+    if note:
+        ax.text(0, 1.015, note, transform=ax.transAxes, fontsize=9, color=MUTED, va="bottom")
+
+
+def axis_labels(ax: Axes, x: str, y: str) -> None:
+    """Name both axes."""
+    ax.set_xlabel(x, fontsize=10, color=INK)
+    ax.set_ylabel(y, fontsize=10, color=INK)
+
+
+def unit_square(ax: Axes) -> None:
+    """Both axes 0 to 1, of equal length."""
+    ax.set_xlim(-0.01, 1.01)
+    ax.set_ylim(-0.01, 1.01)
+    ax.set_aspect("equal", anchor="N")  # what room is left goes below, where a legend may stand
+
+
+def save(figure: Figure, target: Path) -> None:
+    """Write a PNG atomically, without the name and version of the software in it."""
+    with atomic_file(target) as partial:
+        figure.savefig(partial, dpi=DPI, metadata={"Software": None})

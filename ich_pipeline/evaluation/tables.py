@@ -1,0 +1,80 @@
+"""Tables of a test cohort: predictions a slice, predictions a case, and the headline figures as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ich_pipeline.evaluation.cohort import TestCohort
+
+SLICES_SCHEMA = "predictions/1"
+CASES_SCHEMA = "case_predictions/1"
+
+
+def slice_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
+    """One row a slice.
+
+    Args:
+        slices: SOPInstanceUID, case_id, patient_key of all slices that were read.
+
+    Returns:
+        These, then ``first_<label>``, ``second_<label>``, ``final_<label>`` (calibrated; ``second`` in all slices, also
+        in those that keep their first score), ``reread``, ``truth_<label>`` (empty for a slice without labels).
+    """
+    columns: dict[str, Any] = {name: slices[name].to_numpy() for name in ("SOPInstanceUID", "case_id", "patient_key")}
+    for reading in ("first", "second", "final"):
+        scores = getattr(cohort.reading, reading)
+        columns |= {f"{reading}_{name}": scores[:, k] for k, name in enumerate(cohort.labels.columns)}
+    columns["reread"] = cohort.reading.reread
+    for k, name in enumerate(cohort.labels.columns):
+        truth = pd.array([pd.NA] * len(slices), dtype="Int8")
+        truth[cohort.labelled] = cohort.truth[:, k]
+        columns[f"truth_{name}"] = truth.astype("int8") if cohort.labelled.all() else truth
+    return pd.DataFrame(columns)
+
+
+def case_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
+    """One row a case with a labelled slice.
+
+    Columns ``case_id``, ``patient_key``, ``first_<label>`` and ``final_<label>`` (case scores), ``let_through`` (the
+    first reading found a suspicious slice), ``decision``, ``truth_<label>``.
+    """
+    kept = cohort.labelled_cases
+    firsts = pd.DataFrame({"case": cohort.case_index, **{c: slices[c].to_numpy() for c in ("case_id", "patient_key")}})
+    of_case = firsts.drop_duplicates("case").sort_values("case")[["case_id", "patient_key"]].reset_index(drop=True)
+    columns: dict[str, Any] = {}
+    for reading, scores in (("first", cohort.reading.first_case_scores), ("final", cohort.reading.case_scores)):
+        columns |= {f"{reading}_{name}": scores[:, k] for k, name in enumerate(cohort.labels.columns)}
+    columns |= {"let_through": cohort.reading.let_through, "decision": cohort.reading.decisions}
+    table = pd.concat([of_case, pd.DataFrame(columns)], axis=1).loc[kept].reset_index(drop=True)
+    return table.assign(**{f"truth_{name}": cohort.case_truth[:, k] for k, name in enumerate(cohort.labels.columns)})
+
+
+def key_figures(metrics: Mapping[str, Any], level: str) -> pd.DataFrame:
+    """Label × n, positives, prevalence, AUC, average precision, with intervals as text, for people."""
+    rows = []
+    for label, found in metrics[level].items():
+        rows.append(
+            {
+                "label": label,
+                "positives": ""
+                if label == "mean"
+                else f"{found['positives']['value']:.0f} of {found['n']['value']:.0f}",
+                "prevalence": as_text(found["prevalence"]),
+                "AUC": as_text(found["auc"]),
+                "AP": as_text(found["ap"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def as_text(entry: Mapping[str, Any]) -> str:
+    """``0.912 (0.880–0.941)``, the value alone where it has no interval, or the reason."""
+    if entry["value"] is None or np.isnan(entry["value"]):
+        return f"not estimable: {entry['reason']}"
+    if entry["low"] is None:
+        return f"{entry['value']:.3f}"
+    return f"{entry['value']:.3f} ({entry['low']:.3f}–{entry['high']:.3f})"

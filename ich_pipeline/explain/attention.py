@@ -1,0 +1,211 @@
+"""Attention maps: where in the slice a label's score comes from.
+
+CAM (Zhou et al. 2016, doi 10.1109/CVPR.2016.319) takes the head's own weights on the last feature maps and is exact for
+global average pooling: the mean of the map over space plus the head's bias is the logit. Where those maps are too small
+to locate anything, LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943) weights an earlier layer's activations by
+their positive gradients. Only the positive part is kept, and a map is divided by its own maximum: it says where, not how
+much. A map that is constant locates nothing and is marked so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.config import ExplainParams
+from ich_pipeline.explain.features import head_weights
+from ich_pipeline.explain.gradient import logit_gradients
+from ich_pipeline.progress import Track, quiet
+
+if TYPE_CHECKING:
+    from ich_pipeline.training.network import Network
+
+BATCH = 32  # slices a forward pass, the last one padded, so that a slice's map does not depend on its batch
+NO_LOCALISATION = "no localisation: the map is constant"
+FLAT = 1e-6  # a map whose range is below this share of its maximum is constant
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Maps and features of n slices from one forward pass.
+
+    Attributes:
+        maps: float32 (n, L, h, w), 0..1 with maximum 1 where ``localises``, else zero. Not upsampled.
+        localises: bool (n, L), False where the map is constant and must not be drawn.
+        features: float32 (n, F), global average of the last feature maps.
+        logits: float32 (n, L).
+        method: ``"CAM of mixed10, 7 x 7"``: what made the maps, for a caption.
+    """
+
+    maps: NDArray[np.float32]
+    localises: NDArray[np.bool_]
+    features: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    method: str
+
+    def map(self, slice_index: int, label_index: int) -> NDArray[np.float32] | None:
+        """One map (h, w), or None where it locates nothing."""
+        return self.maps[slice_index, label_index] if self.localises[slice_index, label_index] else None
+
+
+def attention_maps(network: Network, hu: NDArray[Any], explain: ExplainParams, track: Track = quiet) -> Attention:
+    """Attention maps of slices (n, size, size), in HU and prepared for this network, for every label."""
+    return Explainer(network, explain).explain(hu, track=track)
+
+
+class Explainer:
+    """A network cut at the layer whose maps are shown; built once, used for many slices."""
+
+    def __init__(self, network: Network, explain: ExplainParams) -> None:
+        import keras
+
+        model = network.model
+        backbone = model.get_layer("backbone")
+        gap = model.get_layer("gap")
+        self._kernel, self._bias = head_weights(model)
+        self._exact = explain.method == "cam" or (
+            explain.method == "auto" and min(backbone.output.shape[1:3]) >= explain.minimum_map
+        )
+        if self._exact:
+            layer, shown, self.tail, self._gradients = backbone.layers[-1].name, backbone.output, gap, None
+        else:
+            layer, tail = _layer_to_show(backbone, explain.minimum_map)
+            shown = backbone.get_layer(layer).output
+            self.tail = lambda activation: gap(tail(activation, training=False))  # shown activation → pooled features
+            self._gradients = logit_gradients(self.tail)
+        hu = keras.Input(model.input_shape[1:], name="hu")
+        inner = keras.Model(backbone.inputs, [shown, backbone.output])
+        shown, last = inner(model.get_layer("preprocess")(model.get_layer("windows")(hu)))
+        self._forward = keras.Model(hu, [shown, gap(last)])
+        self._size: int = model.input_shape[1]
+        kind = "CAM" if self._exact else "LayerCAM"
+        self.method = f"{kind} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
+
+    @property
+    def kernel(self) -> NDArray[np.float32]:
+        """The head's weights (F, L)."""
+        return self._kernel
+
+    def explain(self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet) -> Attention:
+        """Maps, features and logits of slices; see :class:`Attention`.
+
+        Args:
+            hu: (n, size, size) HU, prepared for this network.
+            wanted: bool (n, L), which maps to make (LayerCAM needs a backward pass for each); None for all. The
+                others come back as maps that locate nothing.
+            track: shows progress over batches.
+        """
+        raw, features = self.raw_maps(hu, wanted, track)
+        maps, localises = normalise(raw)
+        if wanted is not None:
+            localises &= wanted
+            maps[~wanted] = 0
+        return Attention(maps, localises, features, features @ self._kernel + self._bias, self.method)
+
+    def raw_maps(
+        self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Maps before normalisation (signed for CAM), float32 (n, L, h, w), and pooled features (n, F)."""
+        if hu.ndim != 3 or hu.shape[1:] != (self._size, self._size) or not len(hu):
+            raise ValueError(f"slices of shape {hu.shape} for a network of {self._size} × {self._size} pixels")
+        if wanted is None:
+            wanted = np.ones((len(hu), self._kernel.shape[1]), bool)
+        parts = []
+        starts = range(0, len(hu), BATCH)
+        for start in track(starts, "attention maps", len(starts)):
+            chunk = np.asarray(hu[start : start + BATCH], np.float32)
+            shown, pooled = self._forward.predict_on_batch(_padded(chunk))
+            activation = np.asarray(shown)[: len(chunk)]
+            if self._gradients is None:
+                maps = np.moveaxis(activation.astype(np.float32) @ self._kernel, -1, 1)
+            else:
+                maps = self._layer_cam(activation, wanted[start : start + BATCH])
+            parts.append((maps, np.asarray(pooled, np.float32)[: len(chunk)]))
+        return np.concatenate([maps for maps, _ in parts]), np.concatenate([pooled for _, pooled in parts])
+
+    def _layer_cam(self, activation: NDArray[Any], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """One backward pass for each wanted pair of slice and label; the others stay zero."""
+        assert self._gradients is not None
+        maps = np.zeros((*wanted.shape, *activation.shape[1:3]), np.float32)
+        slices, labels = np.nonzero(wanted)
+        for start in range(0, len(slices), BATCH):
+            i, k = slices[start : start + BATCH], labels[start : start + BATCH]
+            gradients = self._gradients(_padded(activation[i]), _padded(self._kernel.T[k]))[: len(i)]
+            maps[i, k] = layer_cam(activation[i].astype(np.float32), gradients)
+        return maps
+
+
+def _padded(rows: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
+
+
+def layer_cam(activation: NDArray[np.float32], gradients: NDArray[np.float32]) -> NDArray[np.float32]:
+    """LayerCAM: ReLU of the sum over channels of ReLU(gradient) times activation.
+
+    Args:
+        activation: (n, h, w, K).
+        gradients: (n, h, w, K), of the logit that is explained.
+
+    Returns:
+        float32 (n, h, w).
+    """
+    return np.maximum((np.maximum(gradients, 0) * activation).sum(axis=-1), 0).astype(np.float32)
+
+
+def normalise(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Positive part, divided by each map's own maximum; and whether it locates anything.
+
+    Args:
+        maps: (n, L, h, w).
+
+    Returns:
+        the maps in 0..1 (zero where constant) and bool (n, L).
+    """
+    positive = np.maximum(maps, 0)
+    top = positive.max(axis=(2, 3), keepdims=True)
+    spread = top - positive.min(axis=(2, 3), keepdims=True)
+    localises = spread > FLAT * top
+    scaled = np.divide(positive, top, out=np.zeros_like(positive), where=localises)
+    return scaled, localises[..., 0, 0]
+
+
+def region(attention: NDArray[np.floating], fraction: float) -> NDArray[np.bool_]:
+    """Cells of a map at or above ``fraction`` of its maximum."""
+    return attention >= fraction * attention.max()
+
+
+def _layer_to_show(backbone: Any, minimum_map: int) -> tuple[str, Any]:
+    """The deepest layer whose map is at least ``minimum_map`` wide and through which everything passes, and its tail."""
+    import keras
+
+    for layer in reversed(backbone.layers[1:]):
+        shape = getattr(layer.output, "shape", ())
+        if len(shape) != 4 or min(shape[1:3]) < minimum_map or _subsampled(backbone, layer):
+            continue
+        try:
+            # Keras refuses this where another path goes round the layer: its gradient would tell half the story.
+            return layer.name, keras.Model(layer.output, backbone.output)
+        except ValueError:
+            continue
+    raise ValueError(
+        f"no layer of {backbone.name} has a map of {minimum_map} × {minimum_map} that every path goes through"
+    )
+
+
+def _subsampled(backbone: Any, layer: Any) -> bool:
+    """Whether only every other cell of a layer's map is read on: strided 1 × 1 convolutions, as between ResNet's stages.
+
+    The cells between them have no gradient, so that a LayerCAM there is a grid of dots.
+    """
+    readers = [r for r in backbone.layers[1:] if any(t is layer.output for t in _as_list(r.input))]
+    strided = [getattr(r, "kernel_size", None) == (1, 1) and max(r.strides) > 1 for r in readers]
+    if len(readers) == 1 and not hasattr(readers[0], "kernel_size") and readers[0].output.shape == layer.output.shape:
+        return _subsampled(backbone, readers[0])  # an activation or normalisation passes each cell on
+    return bool(readers) and all(strided)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

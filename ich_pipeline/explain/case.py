@@ -1,0 +1,185 @@
+"""A case with its reading and the reasons for it: what the case page, the registered model and ``ich predict`` show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.config import ExplainParams
+from ich_pipeline.explain.atlas import Atlas, BasisExample
+from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.labels import Labels
+from ich_pipeline.windowing import WindowLike
+
+if TYPE_CHECKING:
+    from ich_pipeline.ensemble.model import Ensemble
+    from ich_pipeline.ensemble.reading import Reading
+    from ich_pipeline.training.network import Network
+
+SLICES_PER_LABEL = 2  # suspicious slices shown large for each subtype: what a reader takes in at one glance
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """Where one label of one slice comes from; ``map`` (h, w) in 0..1, or None where the map locates nothing."""
+
+    map: NDArray[np.float32] | None
+    method: str
+
+
+@dataclass(frozen=True)
+class ExplainedCase:
+    """One case, read and explained. Arrays over labels follow ``labels.columns``; probabilities are calibrated.
+
+    Attributes:
+        case_id: the only identifier that people see.
+        labels: the labels.
+        sop_instance_uids: n, in order of position.
+        positions_mm: (n,), along the slice normal.
+        hu: int16 (n, Rows, Columns), HU, full resolution.
+        windows: for display, the first is shown first.
+        first, second, final: (n, L); ``second`` is NaN where a slice was not read again.
+        reread: bool (n,).
+        case_scores: (L,).
+        decision: haemorrhage suspected.
+        operating_point: name of the threshold of the decision.
+        threshold: case score of ``any`` at or above which the decision is positive.
+        gate: first-reading score of ``any`` at or above which a slice is read again.
+        slice_thresholds: (L,) thresholds of the same operating point for slices; NaN where not estimable.
+        attention: slice index → label → map.
+        basis: slice index → subtype → nearest training examples.
+        reasons: subtype → why it has no prediction basis.
+    """
+
+    case_id: str
+    labels: Labels
+    sop_instance_uids: tuple[str, ...]
+    positions_mm: NDArray[np.floating]
+    hu: NDArray[np.int16]
+    windows: tuple[WindowLike, ...]
+    first: NDArray[np.floating]
+    second: NDArray[np.floating]
+    final: NDArray[np.floating]
+    reread: NDArray[np.bool_]
+    case_scores: NDArray[np.floating]
+    decision: bool
+    operating_point: str
+    threshold: float
+    gate: float
+    slice_thresholds: NDArray[np.floating]
+    attention: Mapping[int, Mapping[str, AttentionMap]]
+    basis: Mapping[int, Mapping[str, Sequence[BasisExample]]]
+    reasons: Mapping[str, str]
+
+
+def explain_case(
+    *,
+    case_id: str,
+    sop_instance_uids: Sequence[str],
+    hu: NDArray[np.int16],
+    positions_mm: NDArray[np.floating],
+    reading: Reading,
+    networks: Mapping[str, Network],
+    images: Mapping[int, NDArray[Any]],
+    atlas: Atlas,
+    labels: Labels,
+    explain: ExplainParams,
+    windows: Sequence[WindowLike],
+    ensemble: Ensemble,
+    explainer: Explainer | None = None,
+) -> ExplainedCase:
+    """Add attention maps and prediction basis to the reading of one case.
+
+    Args:
+        case_id: name of the case.
+        sop_instance_uids: n slices in order.
+        hu: (n, Rows, Columns), full resolution.
+        positions_mm: (n,).
+        reading: of this case alone (one case index).
+        networks: by architecture; ``explain.architecture`` must be among them.
+        images: by image size, (n, size, size) prepared slices.
+        atlas: of the same network.
+        labels: the labels.
+        explain: settings.
+        windows: all configured windows.
+        ensemble: whose thresholds made the decision.
+        explainer: of that network, to build it once for many cases.
+    """
+    thresholds = slice_thresholds(ensemble)
+    shown = shown_slices(reading.final, reading.suspicious, thresholds, labels)
+    attention: dict[int, dict[str, AttentionMap]] = {}
+    basis: dict[int, dict[str, Sequence[BasisExample]]] = {}
+    if shown:
+        explainer = explainer or Explainer(networks[explain.architecture], explain)
+        rows = list(shown)
+        wanted = np.zeros((len(rows), len(labels)), bool)
+        for i, row in enumerate(rows):
+            wanted[i, [labels.index(name) for name in shown[row]]] = True
+        size = networks[explain.architecture].spec.image_size
+        found = explainer.explain(np.asarray(images[size][rows]), wanted)
+        for i, row in enumerate(rows):
+            attention[row] = {n: AttentionMap(found.map(i, labels.index(n)), found.method) for n in shown[row]}
+            basis[row] = {
+                n: atlas.basis(found.features[i], n, explain.basis_neighbours) for n in shown[row] if n != labels.any
+            }
+    return ExplainedCase(
+        case_id=case_id,
+        labels=labels,
+        sop_instance_uids=tuple(sop_instance_uids),
+        positions_mm=np.asarray(positions_mm),
+        hu=hu,
+        windows=tuple(windows),
+        first=reading.first,
+        second=reading.second,
+        final=reading.final,
+        reread=reading.reread,
+        case_scores=reading.case_scores[0],
+        decision=bool(reading.decisions[0]),
+        operating_point=ensemble.decision,
+        threshold=ensemble.decision_threshold,
+        gate=ensemble.gate_threshold,
+        slice_thresholds=thresholds,
+        attention=attention,
+        basis=basis,
+        reasons={e.label: e.reason for e in atlas.entries if e.reason is not None},
+    )
+
+
+def slice_thresholds(ensemble: Ensemble) -> NDArray[np.float64]:
+    """Slice threshold of each label at the operating point of the decision; NaN where validation could not give one."""
+    points = [ensemble.slice_points[name][ensemble.decision].threshold for name in ensemble.labels.columns]
+    return np.array([np.nan if t is None else t for t in points], np.float64)
+
+
+def shown_slices(
+    final: NDArray[np.floating], suspicious: NDArray[np.bool_], thresholds: NDArray[np.floating], labels: Labels
+) -> dict[int, tuple[str, ...]]:
+    """Which slices are explained, and for which labels.
+
+    For each subtype, the suspicious slices that score highest among those at or above the subtype's threshold; where no
+    subtype reaches its threshold, the slices with the highest score of "any", explained for their most probable subtype.
+
+    Returns:
+        slice index → labels ("any" first); the most suspicious slice first.
+    """
+    any_scores = final[:, labels.index(labels.any)]
+    columns = [labels.index(name) for name in labels.subtypes]
+    reached = (final[:, columns] >= np.nan_to_num(thresholds[columns], nan=np.inf)) & suspicious[:, None]
+    rows: set[int] = set()
+    for k, column in enumerate(columns):
+        candidates = np.flatnonzero(reached[:, k])
+        best = np.argsort(-final[candidates, column], kind="stable")[:SLICES_PER_LABEL]
+        rows.update(candidates[best].tolist())
+    if not rows:
+        candidates = np.flatnonzero(suspicious)
+        rows.update(candidates[np.argsort(-any_scores[candidates], kind="stable")[:SLICES_PER_LABEL]].tolist())
+    shown = {}
+    for row in sorted(rows, key=lambda r: (-any_scores[r], r)):
+        names = [name for k, name in enumerate(labels.subtypes) if reached[row, k]]
+        names = names or [labels.subtypes[int(np.argmax(final[row, columns]))]]
+        shown[row] = (labels.any, *names)
+    return shown

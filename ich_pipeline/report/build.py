@@ -1,0 +1,127 @@
+"""All of ``reports/``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.explain.case import ExplainedCase
+from ich_pipeline.files import atomic_dir, write_json, write_text
+from ich_pipeline.progress import Track, quiet
+from ich_pipeline.report import figures as draw
+from ich_pipeline.report.case_page import Truth, case_page
+from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
+from ich_pipeline.report.inputs import Inputs
+from ich_pipeline.report.localisation import TestLocalisation, localise_test
+from ich_pipeline.report.method import overview_steps, settings
+from ich_pipeline.report.metrics import markdown, merged
+from ich_pipeline.report.pages import atlas_page, index_page
+from ich_pipeline.report.render import render
+from ich_pipeline.training.network import Network, NetworkSpec
+
+
+def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[ChosenCase]:
+    """Write metrics.json, metrics.md, model_card.md, index.html, atlas.html, cases/ and figures/ into ``target``.
+
+    Other files in ``target`` are left alone.
+
+    Returns:
+        the cases that have a page.
+    """
+    params = inputs.params
+    architecture = params.explain.architecture
+    network = Network.load(inputs.folders.train / architecture)
+    explainer = Explainer(network, params.explain)
+    chosen = [
+        case
+        for test in inputs.tests
+        for case in choose_cases(test.cases, params.labels.any, test.name, params.report.case_pages, params.seed)
+    ]
+    by_name = {test.name: test for test in inputs.tests}
+    pages = [
+        (case, *explained(inputs, by_name[case.test], case.case_id, network, explainer))
+        for case in track(chosen, "cases", len(chosen))
+    ]
+    localisations = [localise_test(inputs, t, explainer, network.spec.image_size, track) for t in inputs.tests]
+    fraction = params.explain.region_fraction
+
+    with atomic_dir(target / "cases") as folder:
+        for case, content, truth in pages:
+            page = case_page(content, truth=truth, region_fraction=fraction, home="../index.html")
+            write_text(folder / f"{case.case_id}.html", page)
+    with atomic_dir(target / "figures") as folder:
+        _figures(inputs, pages, localisations, folder)
+    specs = {name: _spec(inputs, name) for name in params.architectures}
+    described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}")
+    blocks = merged({test.name: test.metrics for test in inputs.tests})
+    results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence)
+    write_json(target / "metrics.json", blocks)
+    write_text(target / "metrics.md", results)
+    write_text(target / "atlas.html", atlas_page(inputs.atlas, params.windowing.windows, fraction, "index.html"))
+    write_text(target / "model_card.md", _model_card(inputs, specs, described, results, localisations))
+    index = index_page(inputs, target / "figures", chosen, localisations, described, explainer.method)
+    write_text(target / "index.html", index)
+    return chosen
+
+
+def _spec(inputs: Inputs, name: str) -> NetworkSpec:
+    from ich_pipeline.files import read_json
+
+    path = inputs.folders.train / name / "network.json"
+    return NetworkSpec.from_json(read_json(path), path)
+
+
+def _figures(
+    inputs: Inputs,
+    pages: Sequence[tuple[ChosenCase, ExplainedCase, Truth]],
+    localisations: Sequence[TestLocalisation],
+    folder: Path,
+) -> None:
+    """Figures 1 to 5 of the method, and the attention examples."""
+    params = inputs.params
+    fraction = params.explain.region_fraction
+    draw.draw_overview(overview_steps(params, inputs.ensemble), folder / "1_system.png")
+    # The example is a case that the system calls positive, rightly where there is one.
+    example = next((p for p in pages if p[0].kind == "true positive"), pages[0])[1]
+    draw.draw_outputs(example, fraction, folder / "2_outputs.png")
+    prevalence = {t.name: t.metrics["slice"]["mean"]["prevalence"]["value"] for t in inputs.tests}
+    draw.draw_ablation({t.name: t.ablation for t in inputs.tests}, prevalence, folder / "3_ablation.png")
+    for test in inputs.tests:
+        for name in ("roc", "pr"):
+            shutil.copyfile(test.folder / "figures" / f"{name}.png", folder / f"4_{name}_{test.name}.png")
+    draw.draw_atlas(inputs.atlas, params.windowing.windows, fraction, folder / "5_atlas.png")
+    draw.draw_basis(example, fraction, folder / "5_basis.png")
+    for found in localisations:
+        if found.examples:
+            target = folder / f"attention_{found.test}.png"
+            draw.draw_attention(found.examples, params.windowing.windows[0], fraction, target)
+
+
+def _model_card(
+    inputs: Inputs,
+    specs: dict[str, NetworkSpec],
+    described: Sequence[tuple[str, str]],
+    results: str,
+    localisations: Sequence[TestLocalisation],
+) -> str:
+    params = inputs.params
+    chosen = inputs.series[inputs.series["chosen"]]
+    sources = {"none": "random initialisation, trained on this data alone", "imagenet": "ImageNet (keras.applications)"}
+    return render(
+        "model_card.md.j2",
+        params={
+            "profile": params.profile,
+            "subtypes": [s.replace("_", " ") for s in params.labels.subtypes],
+            "any": params.labels.any,
+            "phantom": params.profile == "phantom",
+        },
+        data={"patients": chosen["patient_key"].nunique(), "slices": len(inputs.slices)},
+        cohorts=inputs.cohorts.to_dict("records"),
+        settings=described,
+        weights={name: sources.get(spec.weights, spec.weights) for name, spec in specs.items()},
+        results=results.replace("\n## ", "\n### ").replace("# Results", "## Results", 1),
+        tests=inputs.tests,
+        localised=[(found.test, s) for found in localisations for s in found.summaries],
+    )

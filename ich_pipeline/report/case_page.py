@@ -1,0 +1,146 @@
+"""The case page: decision, scores, every slice, the suspicious ones large with their reasons, in one offline file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.explain.atlas import BasisExample
+from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.report.pictures import ct_uri, heat_uri, outline_path, window_filters
+from ich_pipeline.report.render import render
+
+REGION = 0.5  # outline at this share of a map's maximum, where the caller names no other
+LARGE = 512  # pixels of a slice shown large, at most
+STRIP_PIXELS = 1_500_000  # of all slices in the strip together: keeps a page near 3 MB
+UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the reference says, for pages of test cases: labels of the case and 0/1 (n, L) of its slices."""
+
+    case: tuple[str, ...]
+    slices: NDArray[np.integer]
+
+
+def case_page(
+    case: ExplainedCase,
+    *,
+    truth: Truth | None = None,
+    region_fraction: float = REGION,
+    home: str | None = None,
+) -> str:
+    """The page of one case.
+
+    Args:
+        case: read and explained.
+        truth: the reference, where there is one.
+        region_fraction: outline at this share of a map's maximum.
+        home: relative link back to an overview, if any.
+
+    Returns:
+        self-contained HTML; it names the case by ``case_id`` alone.
+    """
+    slices = len(case.hu)
+    strip_size = int(np.clip(np.sqrt(STRIP_PIXELS / slices), 96, 256))
+    return render(
+        "case.html.j2",
+        case=case,
+        columns=case.labels.columns,
+        home=home,
+        filters=window_filters(case.windows),
+        scores=_scores(case),
+        strip=[
+            {
+                "uri": ct_uri(case.hu[i], strip_size, case.windows),
+                "number": i + 1,
+                "position": float(case.positions_mm[i] - case.positions_mm[0]),
+                "final": [float(v) for v in case.final[i]],
+                "suspicious": bool(case.first[i, 0] >= case.gate),
+                "reread": bool(case.reread[i]),
+                "truth": _names(case, truth.slices[i]) if truth else None,
+            }
+            for i in range(slices)
+        ],
+        start=_first_shown(case),
+        suspicious=[_suspicious(case, i, truth, region_fraction) for i in case.attention],
+        truth=truth,
+        reasons=case.reasons,
+        examples=any(found for of_slice in case.basis.values() for found in of_slice.values()),
+    )
+
+
+def _first_shown(case: ExplainedCase) -> int:
+    return next(iter(case.attention), int(np.argmax(case.final[:, 0])))
+
+
+def _names(case: ExplainedCase, row: NDArray[np.integer]) -> tuple[str, ...]:
+    """The positive subtypes of a slice's reference labels (L,)."""
+    return tuple(name for k, name in enumerate(case.labels.subtypes, start=1) if row[k])
+
+
+def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
+    rows = []
+    for k, label in enumerate(case.labels.columns):
+        value = float(case.case_scores[k])
+        rows.append({"label": label, "value": value, "threshold": case.threshold if k == 0 else None})
+    return rows
+
+
+def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float) -> dict[str, Any]:
+    maps: Mapping[str, AttentionMap] = case.attention[i]
+    found = {label: m for label, m in maps.items() if label != case.labels.any}
+    return {
+        "number": i + 1,
+        "index": i,
+        "uri": ct_uri(case.hu[i], LARGE, case.windows),
+        "maps": [_map(label, m, fraction) for label, m in found.items()],
+        "readings": [
+            {
+                "label": label,
+                "first": float(case.first[i, k]),
+                "second": float(case.second[i, k]),
+                "final": float(case.final[i, k]),
+                "threshold": float(case.slice_thresholds[k]),
+                "named": label in found or k == 0,
+            }
+            for k, label in enumerate(case.labels.columns)
+        ],
+        "basis": [
+            {
+                "label": label,
+                "reason": case.reasons.get(label),
+                "examples": [_example(case, e, fraction) for e in case.basis[i].get(label, ())],
+            }
+            for label in found
+        ],
+        "truth": _names(case, truth.slices[i]) if truth else None,
+    }
+
+
+def _map(label: str, attention: AttentionMap, fraction: float) -> dict[str, Any]:
+    if attention.map is None:
+        return {"label": label, "uri": None, "path": "", "method": attention.method}
+    return {
+        "label": label,
+        "uri": heat_uri(attention.map),
+        "path": outline_path(attention.map, fraction),
+        "method": attention.method,
+    }
+
+
+def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dict[str, Any]:
+    return {
+        "uri": ct_uri(example.thumbnail, LARGE, case.windows),
+        "path": "" if example.attention is None else outline_path(example.attention, fraction),
+        "truth": example.truth,
+        "case_id": example.case_id,
+        "distance": example.distance,
+        "percentile": example.percentile,
+        "unusual": example.percentile is not None and example.percentile > UNUSUAL,
+    }

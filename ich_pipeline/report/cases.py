@@ -1,0 +1,91 @@
+"""Which test cases get a page, and the pages' content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.explain.case import ExplainedCase, explain_case
+from ich_pipeline.report.case_page import Truth
+from ich_pipeline.report.inputs import Inputs, TestResult
+from ich_pipeline.training.network import Network
+
+KINDS = ("true positive", "false negative", "false positive", "true negative")
+
+
+@dataclass(frozen=True)
+class ChosenCase:
+    """A test case that gets a page; ``kind`` is one of :data:`KINDS`."""
+
+    test: str
+    case_id: str
+    kind: str
+    score: float
+
+
+def choose_cases(cases: pd.DataFrame, any_label: str, test: str, count: int, seed: int) -> list[ChosenCase]:
+    """Cases of every kind in turn: of each first the most telling one, then others drawn at random.
+
+    The most telling true or false positive has the highest score, false negative the lowest; a true negative is drawn
+    at random from the start.
+
+    Args:
+        cases: evaluate's case table.
+        any_label: name of "any".
+        test: name of the test cohort.
+        count: how many in all.
+        seed: of the drawing.
+    """
+    random = np.random.default_rng(seed)
+    scores = cases[f"final_{any_label}"].to_numpy(np.float64)
+    truth, decision = cases[f"truth_{any_label}"].to_numpy(bool), cases["decision"].to_numpy(bool)
+    groups = {
+        "true positive": (truth & decision, -scores),
+        "false negative": (truth & ~decision, scores),
+        "false positive": (~truth & decision, -scores),
+        "true negative": (~truth & ~decision, None),
+    }
+    queues: dict[str, list[int]] = {}
+    for kind, (members, order) in groups.items():
+        rows = np.flatnonzero(members)
+        rest = random.permutation(rows)
+        first = [] if order is None or not len(rows) else [int(rows[np.argmin(order[rows])])]
+        queues[kind] = first + [int(r) for r in rest if int(r) not in first]
+    chosen: list[ChosenCase] = []
+    while len(chosen) < count and any(queues.values()):
+        for kind in KINDS:
+            if queues[kind] and len(chosen) < count:
+                row = queues[kind].pop(0)
+                chosen.append(ChosenCase(test, str(cases["case_id"].iloc[row]), kind, float(scores[row])))
+    return chosen
+
+
+def explained(
+    inputs: Inputs, test: TestResult, case_id: str, network: Network, explainer: Explainer
+) -> tuple[ExplainedCase, Truth]:
+    """A test case as :func:`ich_pipeline.report.case_page.case_page` shows it, from evaluate's own predictions."""
+    params, labels = inputs.params, inputs.labels
+    volume = inputs.volume(case_id)
+    size = network.spec.image_size
+    rows = inputs.window_rows.loc[list(volume.uids)].to_numpy()
+    case = explain_case(
+        case_id=case_id,
+        sop_instance_uids=volume.uids,
+        hu=volume.hu,
+        positions_mm=volume.positions_mm,
+        reading=inputs.reading(test, case_id, volume.uids),
+        networks={params.explain.architecture: network},
+        images={size: np.asarray(inputs.images(size)[rows])},
+        atlas=inputs.atlas,
+        labels=labels,
+        explain=params.explain,
+        windows=params.windowing.windows,
+        ensemble=inputs.ensemble,
+        explainer=explainer,
+    )
+    truth = inputs.truth(test, volume.uids)
+    names = tuple(n for k, n in enumerate(labels.subtypes, start=1) if truth[:, k].any())
+    return case, Truth(names, truth)

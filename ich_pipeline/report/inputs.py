@@ -1,0 +1,175 @@
+"""What the report is made of, read from the stages' outs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ich_pipeline.config import Params
+from ich_pipeline.dicom.volumes import SUFFIX, read_volume
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.ensemble.reading import Reading
+from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.files import read_json, read_table
+from ich_pipeline.labels import Labels
+from ich_pipeline.masks import Masks, read_masks
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The stages' outs and ``data/masks.csv``."""
+
+    masks: Path
+    ingest: Path
+    validate: Path
+    split: Path
+    window: Path
+    train: Path
+    calibrate: Path
+    evaluate: Path
+    atlas: Path
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What evaluate left of one test cohort."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    name: str
+    folder: Path
+    metrics: dict[str, Any]
+    reading: dict[str, Any]
+    slices: pd.DataFrame
+    cases: pd.DataFrame
+    ablation: pd.DataFrame
+
+    @classmethod
+    def load(cls, folder: Path) -> TestResult:
+        """Read ``work/evaluate/<test>``."""
+        return cls(
+            folder.name,
+            folder,
+            read_json(folder / "metrics.json"),
+            read_json(folder / "reading.json"),
+            read_table(folder / "slices.parquet", "predictions/1"),
+            read_table(folder / "cases.parquet", "case_predictions/1"),
+            pd.read_csv(folder / "ablation.csv"),
+        )
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The slices of one case in order: ``uids``, ``positions_mm`` and ``hu`` (n, Rows, Columns)."""
+
+    uids: tuple[str, ...]
+    positions_mm: NDArray[np.float64]
+    hu: NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything, opened; voxels are read case by case."""
+
+    params: Params
+    folders: Folders
+    tests: tuple[TestResult, ...]
+
+    @classmethod
+    def load(cls, params: Params, folders: Folders) -> Inputs:
+        """Open the outs of all stages; InputError names what is missing."""
+        return cls(params, folders, tuple(TestResult.load(folders.evaluate / name) for name in params.tests))
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of the project."""
+        return self.params.label_set
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The fitted ensemble."""
+        return Ensemble.load(self.folders.calibrate / "ensemble.json")
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The atlas."""
+        return Atlas.load(self.folders.atlas)
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Lesion masks; empty where the data has none."""
+        return read_masks(self.folders.masks)
+
+    @cached_property
+    def slices(self) -> pd.DataFrame:
+        """The slice table of ingest."""
+        return read_table(self.folders.ingest / "slices.parquet", "slices/1")
+
+    @cached_property
+    def series(self) -> pd.DataFrame:
+        """The series table of ingest."""
+        return read_table(self.folders.ingest / "series.parquet", "series/1")
+
+    @cached_property
+    def account(self) -> pd.DataFrame:
+        """Ingest's account of every file: status and reason."""
+        return pd.read_csv(self.folders.ingest / "account.csv", usecols=["status", "reason"])
+
+    @cached_property
+    def cohorts(self) -> pd.DataFrame:
+        """Patients, cases and slices of every cohort."""
+        return pd.read_csv(self.folders.split / "summary.csv")
+
+    @cached_property
+    def window_rows(self) -> pd.Series:
+        """SOPInstanceUID → row of the prepared images."""
+        index = read_table(self.folders.window / "index.parquet", "window/1")
+        return index.set_index("SOPInstanceUID")["row"]
+
+    def images(self, size: int) -> NDArray[np.int16]:
+        """Memory map of all prepared slices of one size."""
+        return np.load(self.folders.window / f"hu_{size}.npy", mmap_mode="r")
+
+    def volume(self, case_id: str) -> Volume:
+        """The voxels of a case."""
+        rows = self.slices[self.slices["case_id"] == case_id].sort_values("index", kind="stable")
+        hu = read_volume(self.folders.ingest / "volumes" / f"{rows['volume'].iloc[0]}{SUFFIX}")
+        return Volume(
+            tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), hu[rows["index"].to_numpy()]
+        )
+
+    def reading(self, test: TestResult, case_id: str, uids: tuple[str, ...]) -> Reading:
+        """A case's reading as evaluate saw it, for :func:`ich_pipeline.explain.case.explain_case`."""
+        labels, ensemble = self.labels.columns, self.ensemble
+        rows = test.slices.set_index("SOPInstanceUID").loc[list(uids)]
+        first, second, final = (
+            rows[[f"{reading}_{name}" for name in labels]].to_numpy(np.float64)
+            for reading in ("first", "second", "final")
+        )
+        reread = rows["reread"].to_numpy(bool)
+        case = test.cases[test.cases["case_id"] == case_id]
+        return Reading(
+            first=first,
+            second=np.where(reread[:, None], second, np.nan),
+            final=final,
+            suspicious=ensemble.suspicious(first),
+            reread=reread,
+            first_case_scores=case[[f"first_{name}" for name in labels]].to_numpy(np.float64),
+            case_scores=case[[f"final_{name}" for name in labels]].to_numpy(np.float64),
+            let_through=case["let_through"].to_numpy(bool),
+            decisions=case["decision"].to_numpy(bool),
+            original={},
+            interpolated={},
+        )
+
+    def truth(self, test: TestResult, uids: tuple[str, ...]) -> NDArray[np.int8]:
+        """Reference labels (n, L) of slices; one without labels counts as negative here."""
+        rows = test.slices.set_index("SOPInstanceUID").loc[list(uids)]
+        columns = rows[[f"truth_{name}" for name in self.labels.columns]]
+        return columns.astype("Int8").fillna(0).to_numpy(np.int8)

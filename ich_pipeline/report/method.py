@@ -1,0 +1,76 @@
+"""The method in words and values: the boxes of the overview figure and the settings table, from params alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ich_pipeline.config import Params
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.training.network import NetworkSpec
+
+
+def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
+    """(name, words) of the system's steps, in order."""
+    windows = "\n".join(f"{w.name} {w.center:g}/{w.width:g} HU" for w in params.windowing.windows)
+    networks = "\n".join(params.architectures)
+    degrees = "\n".join(f"{name}: {ensemble.degrees[name]:g}" for name in params.architectures)
+    combiner = ensemble.second_reading.combiner
+    return [
+        ("DICOM", "unenhanced head CT,\none axial series a study,\nHounsfield units"),
+        ("Windows", f"three channels:\n{windows}"),
+        ("Networks", f"{networks}\nglobal average pooling,\none sigmoid a label"),
+        ("Ensemble", f"{combiner.kind.replace('_', ' ')} of\n{', '.join(combiner.members)}".replace(", ", ",\n")),
+        ("First reading", f"every slice alone;\nsuspicious from\n{ensemble.gate_threshold:.3f} (any)"),
+        ("Second reading", f"suspicious slices with\ninterpolated neighbours,\ndegree α:\n{degrees}"),
+        (
+            "Decision",
+            f"case score: {ensemble.case_score.rule.replace('_', ' ')}\n{ensemble.decision.replace('_', ' ')} point,\n≥ {ensemble.decision_threshold:.3f}",
+        ),
+        (
+            "Reasons",
+            f"attention map,\n{params.explain.basis_neighbours} nearest examples from\n{'the atlas' if params.explain.basis_pool == 'atlas' else 'all training positives'}",
+        ),
+    ]
+
+
+def settings(
+    params: Params, specs: Mapping[str, NetworkSpec], ensemble: Ensemble, attention_method: str
+) -> list[tuple[str, str]]:
+    """(setting, value) rows for the page and the model card."""
+    rows = [
+        ("Profile", params.profile),
+        ("Seed", str(params.seed)),
+        ("Windows (level/width HU)", ", ".join(f"{w.name} {w.center:g}/{w.width:g}" for w in params.windowing.windows)),
+    ]
+    for name, spec in specs.items():
+        of = params.networks[name]
+        size = f"{spec.image_size} × {spec.image_size} px"
+        words = f"{size}, {of.epochs:g} epochs, batch {of.batch_size}, learning rate {of.learning_rate:g}, {_weights(spec.weights)}"
+        rows.append((f"Network {name}", f"{words}, SI degree {ensemble.degrees[name]:g}"))
+    augment = params.training.augmentation
+    combiner = ensemble.second_reading.combiner
+    rows += [
+        ("Optimiser", f"{params.training.optimizer}, {params.training.schedule} schedule, gradients clipped at {params.training.gradient_clip_norm:g}"),
+        ("Loss", f"binary cross-entropy, classes weighted by frequency, capped at {params.training.class_weight_cap:g}"),
+        (
+            "Augmentation",
+            f"rotation ± {augment.rotation_deg:g}°, shift ± {augment.shift:.0%}, zoom ± {augment.zoom:.0%}, "
+            f"shear ± {augment.shear_deg:g}°, {'horizontal flip' if augment.horizontal_flip else 'no flip'}",
+        ),
+        ("Slice interpolation candidates", ", ".join(f"{d:g}" for d in params.interpolation.candidates)),
+        ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen on validation with cross-fitting"),
+        ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, validation sensitivity ≥ {params.ensemble.sensitivity_target:g}"),
+        ("Case score", ensemble.case_score.rule.replace("_", " ")),
+        ("Decision", f"{ensemble.decision.replace('_', ' ')}: case score of “{params.labels.any}” ≥ {ensemble.decision_threshold:.4f}"),
+        ("Attention", attention_method),
+        (
+            "Prediction basis",
+            f"{params.explain.basis_neighbours} nearest among {'the atlas' if params.explain.basis_pool == 'atlas' else 'all training positives'}, "
+            f"{params.explain.classic_features} classic features a subtype",
+        ),
+    ]  # fmt: skip
+    return rows
+
+
+def _weights(text: str) -> str:
+    return "trained from random weights" if text == "none" else f"weights began as {text}"

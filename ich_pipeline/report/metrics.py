@@ -1,0 +1,66 @@
+"""The metrics of all tests as one JSON value and as Markdown for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ich_pipeline.report.render import display_name
+
+Entry = Mapping[str, Any]
+
+
+def merged(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """``{test: {"slice"|"case": {label: {metric: {"value", "low", "high", "reason"?}}}}}``."""
+    return {test: dict(block) for test, block in blocks.items()}
+
+
+def as_text(entry: Entry | None, digits: int = 3) -> str:
+    """``0.912 (0.880–0.941)``; the value alone where it has no interval; the reason where there is no value."""
+    if entry is None:
+        return "–"
+    if entry["value"] is None:
+        return f"not estimable: {entry.get('reason') or 'no reason given'}"
+    if entry["low"] is None:
+        return f"{entry['value']:.{digits}f}"
+    return f"{entry['value']:.{digits}f} ({entry['low']:.{digits}f}–{entry['high']:.{digits}f})"
+
+
+def result_rows(block: Mapping[str, Any], level: str, point: str) -> list[dict[str, str]]:
+    """One row a label for people: positives, prevalence, AUC, AP and the chosen operating point."""
+    rows = []
+    for label, metrics in block[level].items():
+        positives, n = metrics.get("positives"), metrics.get("n")
+        rows.append(
+            {
+                "label": "Mean of subtypes" if label == "mean" else display_name(label),
+                "positives": f"{positives['value']:.0f} of {n['value']:.0f}" if positives and n else "",
+                "prevalence": as_text(metrics.get("prevalence")),
+                "AUC": as_text(metrics.get("auc")),
+                "AP": as_text(metrics.get("ap")),
+                "sensitivity": as_text(metrics.get(f"sensitivity@{point}")),
+                "specificity": as_text(metrics.get(f"specificity@{point}")),
+            }
+        )
+    return rows
+
+
+def markdown(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], point: str, confidence: float) -> str:
+    """The results of all tests as Markdown tables."""
+    lines = [
+        "# Results",
+        "",
+        f"Value ({confidence:.0%} bootstrap interval by patient). Sensitivity and specificity at the operating point "
+        f"“{point.replace('_', ' ')}”, chosen on validation.",
+        "AUC: area under the ROC curve. AP: average precision; a score without knowledge reaches the prevalence.",
+    ]
+    for test in tests:
+        for level in ("slice", "case"):
+            rows = result_rows(blocks[test], level, point)
+            lines += ["", f"## {display_name(test)}, {level} level", "", _line(list(rows[0]))]
+            lines += [_line(["---", *["---:"] * (len(rows[0]) - 1)]), *(_line(list(row.values())) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,132 @@
+"""The atlas page and the overview page: self-contained HTML."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.report.cases import ChosenCase
+from ich_pipeline.report.inputs import Inputs
+from ich_pipeline.report.localisation import TestLocalisation
+from ich_pipeline.report.metrics import result_rows
+from ich_pipeline.report.pictures import ct_uri, outline_path, window_filters
+from ich_pipeline.report.render import render
+from ich_pipeline.windowing import WindowLike
+
+
+def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, home: str | None = None) -> str:
+    """Every subtype's ranked examples with the region that speaks for it."""
+    size = atlas.thumbnails.shape[1]
+    sections = []
+    for entry in atlas.entries:
+        examples = []
+        for rank, (row, shown) in enumerate(zip(entry.ranked.tolist(), entry.scores.tolist(), strict=True), start=1):
+            found = atlas.attention(row, entry.label)
+            examples.append(
+                {
+                    "rank": rank,
+                    "uri": ct_uri(atlas.thumbnails[row], size, windows),
+                    "path": "" if found is None else outline_path(found, fraction),
+                    "truth": atlas.truth_of(row),
+                    "case_id": atlas.case_ids[row],
+                    "shown": shown,
+                }
+            )
+        sections.append(
+            {
+                "label": entry.label,
+                "positives": len(entry.positives),
+                "patients": len({atlas.patient_keys[i] for i in entry.positives.tolist()}),
+                "classic": len(entry.classic),
+                "reason": entry.reason,
+                "examples": examples,
+            }
+        )
+    return render(
+        "atlas.html.j2",
+        filters=window_filters(windows),
+        sections=sections,
+        atlas=atlas,
+        home=home,
+        empty="no localisation",
+    )
+
+
+def index_page(
+    inputs: Inputs,
+    figures: Path,
+    cases: Sequence[ChosenCase],
+    localisations: Sequence[TestLocalisation],
+    settings: Sequence[tuple[str, str]],
+    attention_method: str,
+) -> str:
+    """The page that links everything; its pictures are inside it.
+
+    Args:
+        inputs: all data.
+        figures: folder of the figures that were drawn.
+        cases: the case pages that exist.
+        localisations: attention against masks.
+        settings: (setting, value).
+        attention_method: what made the maps.
+    """
+    params = inputs.params
+    point = params.ensemble.decision
+    return render(
+        "index.html.j2",
+        params=params,
+        phantom=params.profile == "phantom",
+        point=point,
+        confidence=params.evaluation.confidence,
+        tests=[
+            {
+                "name": test.name,
+                "levels": {level: result_rows(test.metrics, level, point) for level in ("slice", "case")},
+                "reading": test.reading,
+                "headline": _headline(test.metrics, params.labels.any, point),
+            }
+            for test in inputs.tests
+        ],
+        figures={path.stem: _embedded(path) for path in sorted(figures.glob("*.png"))},
+        cases=cases,
+        localisations=localisations,
+        attention_method=attention_method,
+        flow=_flow(inputs),
+        cohorts=inputs.cohorts.astype(object).replace({np.nan: ""}).to_dict("records"),
+        settings=settings,
+        reasons={e.label: e.reason for e in inputs.atlas.entries if e.reason},
+    )
+
+
+def _embedded(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _headline(metrics: Mapping[str, Any], any_label: str, point: str) -> list[dict[str, Any]]:
+    case, slices, mean = metrics["case"][any_label], metrics["slice"][any_label], metrics["slice"]["mean"]
+    return [
+        {"name": "Case sensitivity", "entry": case[f"sensitivity@{point}"]},
+        {"name": "Case specificity", "entry": case[f"specificity@{point}"]},
+        {"name": "Slice AUC, any", "entry": slices["auc"]},
+        {"name": "Mean average precision", "entry": mean["ap"]},
+    ]
+
+
+def _flow(inputs: Inputs) -> dict[str, Any]:
+    series, account = inputs.series, inputs.account
+    chosen = series[series["chosen"]]
+    aside = account[account["status"] != "used"].groupby(["status", "reason"]).size()
+    return {
+        "files": len(account),
+        "used": int((account["status"] == "used").sum()),
+        "aside": [{"status": s, "reason": r, "files": int(n)} for (s, r), n in aside.items()],  # type: ignore[misc]
+        "series": len(series),
+        "chosen": len(chosen),
+        "patients": int(chosen["patient_key"].nunique()),
+        "slices": len(inputs.slices),
+    }

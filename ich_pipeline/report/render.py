@@ -1,0 +1,40 @@
+"""Templates of the pages; every page is one self-contained file."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ich_pipeline.report"),
+        autoescape=lambda name: bool(name) and name.endswith(".html.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["name"] = display_name
+    environment.filters["score"] = score
+    return environment
+
+
+def display_name(label: str) -> str:
+    """``any`` → ``Any``, ``high_sensitivity`` → ``High sensitivity``."""
+    return label.replace("_", " ").capitalize()
+
+
+def score(value: float | None, digits: int = 2) -> str:
+    """A number for people; a dash where there is none. A probability below 0.005 is not shown as nought."""
+    if value is None or value != value:
+        return "–"
+    least = 10.0**-digits
+    return f"< {least:.{digits}f}" if 0 < value < least / 2 else f"{value:.{digits}f}"
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of ``templates/``; an undefined name is an error."""
+    return _environment().get_template(template).render(**values)

@@ -1,0 +1,166 @@
+"""Any ``keras.applications`` architecture by name, with random or given weights."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ich_pipeline.errors import InputError
+
+# Standard deviation of ImageNet-like pictures (0..255) after "caffe" preprocessing, which centres but does not scale.
+CAFFE_SPREAD = 64.0
+
+
+def architecture_function(name: str) -> Callable[..., keras.Model]:
+    """The ``keras.applications`` function for ``name``, whatever its case and underscores (``resnet50`` is ResNet50).
+
+    Raises:
+        InputError: no such architecture; the sentence lists near names.
+    """
+    functions = {_plain(key): value for key, value in vars(keras.applications).items() if key[:1].isupper()}
+    found = functions.get(_plain(name))
+    if found is None:
+        near = difflib.get_close_matches(_plain(name), functions, n=3, cutoff=0.5)
+        hint = " or ".join(functions[key].__name__ for key in near) or ", ".join(f.__name__ for f in functions.values())
+        raise InputError(f"params.yaml: architecture {name!r} is none of keras.applications; did you mean {hint}?")
+    return found
+
+
+def preprocess_input(name: str) -> Callable[[Any], Any]:
+    """The architecture's own preprocessing of pictures in 0..255."""
+    wanted = architecture_function(name)
+    for module in vars(keras.applications).values():
+        if getattr(module, wanted.__name__, None) is wanted and hasattr(module, "preprocess_input"):
+            return module.preprocess_input
+    raise InputError(
+        f"params.yaml: architecture {name!r} has no preprocess_input in keras.applications; choose another one."
+    )
+
+
+def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> keras.Model:
+    """The convolutional part of an architecture, its input of shape (image_size, image_size, 3).
+
+    Args:
+        name: architecture, see :func:`architecture_function`.
+        image_size: rows and columns in pixels.
+        weights: ``none`` (random from Keras' global seed), ``imagenet`` (Keras downloads them once) or the path of a
+            ``.weights.h5`` or ``.h5`` file of the same architecture without its top.
+        dtype: Keras dtype policy.
+
+    Raises:
+        InputError: the picture is too small for the architecture, or the weights are missing or do not fit: a run
+            never goes on with random weights in their place.
+    """
+    make = architecture_function(name)
+    arguments = {"include_top": False, "input_shape": (image_size, image_size, 3)}
+    with _dtype_policy(dtype):
+        try:
+            backbone = make(weights=None, **arguments)
+        except ValueError as error:
+            raise InputError(f"params.yaml: networks.{name}.image_size {image_size}: {_one_line(error)}") from None
+    if weights == "none":
+        if not any(isinstance(layer, keras.layers.BatchNormalization) for layer in backbone.layers):
+            _he_initialise(backbone)
+    elif weights == "imagenet":
+        try:
+            backbone.set_weights(make(weights="imagenet", **arguments).get_weights())
+        except Exception as error:  # whatever the download raises, the remedy is the same
+            raise InputError(
+                f"params.yaml: networks.{name}.weights 'imagenet' could not be had ({_one_line(error)}): "
+                "connect once, or give the path of a notop weights file."
+            ) from None
+    else:
+        _load(backbone, name, Path(weights))
+    _canonical_names(backbone)
+    return backbone
+
+
+def _load(backbone: keras.Model, name: str, path: Path) -> None:
+    if not path.is_file():
+        raise InputError(
+            f"params.yaml: networks.{name}.weights names {path}, which is no file; give a path, 'imagenet' or 'none'."
+        )
+    try:
+        load_all_weights(backbone, path)
+    except ValueError as error:
+        raise InputError(
+            f"params.yaml: networks.{name}.weights: {path} does not fit {name} without top ({error}); "
+            "give a file saved from that architecture."
+        ) from None
+
+
+def load_all_weights(model: keras.Model, path: Path) -> None:
+    """Load every weight of a model from a Keras weights file.
+
+    Keras only warns where a file lacks some layers, and leaves their random weights. Here that is an error too.
+
+    Raises:
+        ValueError: the file is broken, has other shapes, or lacks a weight; in one line.
+    """
+    nothing = [np.full(weight.shape, np.nan, weight.dtype) for weight in model.get_weights()]
+    model.set_weights(nothing)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.load_weights(path)
+    except Exception as error:  # Keras raises ValueError, KeyError or OSError by the kind of misfit
+        raise ValueError(_one_line(error)) from None
+    left = sum(bool(np.isnan(weight).any()) for weight in model.get_weights())
+    if left:
+        raise ValueError(f"{left} of its {len(nothing)} weights are not in the file, or not numbers")
+
+
+def _he_initialise(backbone: keras.Model) -> None:
+    """He initialisation for backbones without BatchNorm (VGG): Keras' Glorot lets their signal fade layer by layer.
+
+    The first kernel is divided by the spread of the centred but unscaled input, so that activations start near 1.
+    """
+    first = True
+    for layer in backbone.layers:
+        if not isinstance(layer, keras.layers.Conv2D):
+            continue
+        kernel: Any = layer.kernel
+        values = np.asarray(keras.initializers.HeNormal(keras.random.SeedGenerator())(kernel.shape))
+        kernel.assign(values / CAFFE_SPREAD if first else values)
+        first = False
+
+
+def _canonical_names(backbone: keras.Model) -> None:
+    """Number automatic layer names from zero, whatever was built before in this process.
+
+    So that ``get_layer("conv2d_5")`` means the same everywhere and equal weights are saved as equal bytes.
+    """
+    counts: Counter[str] = Counter()
+    for layer in backbone.layers:
+        kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
+        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+            layer.name = kind if not counts[kind] else f"{kind}_{counts[kind]}"
+            counts[kind] += 1
+    backbone.name = "backbone"
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,52 @@
+"""The optimiser from settings; Adam's update as one fused operation on TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from ich_pipeline.config import TrainingParams
+
+
+def make_optimizer(training: TrainingParams) -> keras.optimizers.Optimizer:
+    """The optimiser of the settings, with gradients clipped to a global norm; its learning rate is set every step."""
+    clip = training.gradient_clip_norm
+    optimizer: keras.optimizers.Optimizer
+    if training.optimizer == "nesterov":
+        optimizer = keras.optimizers.SGD(momentum=training.momentum, nesterov=True, global_clipnorm=clip)
+    else:
+        decay = training.weight_decay if training.optimizer == "adamw" else None
+        optimizer = FusedAdam(weight_decay=decay, global_clipnorm=clip)
+    # Small gradients vanish in float16 unless the loss is scaled up first; bfloat16 has the range of float32.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if training.dtype == "mixed_float16" else optimizer
+
+
+class FusedAdam(keras.optimizers.Adam):
+    """Keras' Adam (with decoupled weight decay, where set: AdamW), its update in TensorFlow's fused kernel.
+
+    Keras writes the update as a dozen operations a variable. On a CPU that is most of the time to trace a graph and
+    a third of a step; the fused kernel computes the same formula in one pass. Other backends compile Keras' own update.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        if keras.backend.backend() != "tensorflow":
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        iterations: Any = self.iterations
+        step = tf.cast(iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )

@@ -1,0 +1,115 @@
+"""Calibration is strictly increasing, and right where theory says what is right."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from ich_pipeline.ensemble.calibration import (
+    Calibration,
+    fit_calibration,
+    fit_isotonic,
+    fit_temperature,
+    log_likelihood,
+    logit,
+)
+
+rows = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=4, max_size=60)
+
+
+@given(rows)
+@settings(max_examples=100, deadline=None)
+def test_both_kinds_keep_the_order_of_the_scores(drawn) -> None:
+    scores = np.array([r[0] for r in drawn]).round(3)
+    truth = np.array([r[1] for r in drawn])
+    grid = np.unique(scores)
+    for fit in (fit_temperature, fit_isotonic):
+        calibrated = fit(scores, truth)(grid)
+        assert (np.diff(calibrated) > 0).all(), fit.__name__
+        assert ((calibrated >= 0) & (calibrated <= 1)).all()
+
+
+def test_temperature_equals_logistic_regression_on_platts_targets() -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 2, 300)
+    scores = expit(1.5 * (2 * truth - 1) + rng.normal(size=300) * 2 + 1)
+    positives = truth.sum()
+    high, low = (positives + 1) / (positives + 2), 1 / (300 - positives + 2)
+    target = np.where(truth == 1, high, low)
+    # A fractional target is the same likelihood as two weighted slices, one of each class.
+    x = np.tile(logit(scores), 2)[:, None]
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    model.fit(x, np.repeat([1, 0], 300), sample_weight=np.concatenate([target, 1 - target]))
+    fitted = fit_temperature(scores, truth)
+    assert fitted.scale == pytest.approx(float(model.coef_[0, 0]), abs=2e-4)
+    assert fitted.shift == pytest.approx(float(np.ravel(model.intercept_)[0]), abs=2e-4)
+
+
+def test_temperature_finds_the_distortion_of_calibrated_probabilities() -> None:
+    rng = np.random.default_rng(4)
+    honest = rng.beta(1, 3, 40_000)
+    truth = (rng.random(40_000) < honest).astype(int)
+    fitted = fit_temperature(expit(2.0 * logit(honest) + 1.0), truth)
+    assert fitted.scale == pytest.approx(0.5, abs=0.02)
+    assert fitted.shift == pytest.approx(-0.5, abs=0.05)
+
+
+def test_isotonic_knots_are_the_centres_of_scikit_learns_blocks() -> None:
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    truth = np.array([0, 1, 0, 1, 1, 1])
+    flat = np.asarray(IsotonicRegression().fit(scores, truth).predict(scores))
+    np.testing.assert_allclose(flat, [0, 0.5, 0.5, 1, 1, 1])
+    knots = fit_isotonic(scores, truth).knots
+    pull = 1 / 8
+    expected = [(0, 0), (0.1, pull), (0.25, 0.5), (0.5, 1 - pull), (1, 1)]
+    np.testing.assert_allclose(knots, expected)
+
+
+def _patients(n: int) -> np.ndarray:
+    return np.repeat(np.arange(n // 5), 5)
+
+
+def test_the_kind_with_the_lower_cross_validated_loss_is_taken() -> None:
+    rng = np.random.default_rng(5)
+    n = 4000
+    patients = _patients(n)
+    smooth = rng.random(n)
+    linear = (rng.random(n) < expit(3 * logit(smooth) * 0.3 - 1)).astype(int)
+    # A step cannot be reached by a line in log-odds.
+    step = (rng.random(n) < np.where(smooth > 0.5, 0.4, 0.1)).astype(int)
+    assert fit_calibration(smooth, linear, patients % 5, patients).kind == "temperature"
+    assert fit_calibration(smooth, step, patients % 5, patients).kind == "isotonic"
+
+
+def test_too_few_positive_patients_give_the_identity_with_a_reason() -> None:
+    patients = _patients(50)
+    truth = (patients < 2).astype(int)
+    scores = np.linspace(0.1, 0.9, 50)
+    found = fit_calibration(scores, truth, patients % 5, patients)
+    assert found.kind == "identity"
+    assert found.reason == "positives in 2 validation patients, 3 needed"
+    np.testing.assert_array_equal(found(scores), scores)
+
+
+def test_json_round_trip_of_every_kind() -> None:
+    patients = _patients(100)
+    rng = np.random.default_rng(6)
+    truth = rng.integers(0, 2, 100)
+    scores = rng.random(100)
+    for calibration in (
+        fit_temperature(scores, truth),
+        fit_isotonic(scores, truth),
+        fit_calibration(scores, truth, patients % 5, patients),
+        Calibration("identity", reason="few"),
+    ):
+        assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+def test_log_likelihood_is_finite_at_a_confident_mistake() -> None:
+    assert np.isfinite(log_likelihood([0.0, 1.0], [1, 0]))
+    assert log_likelihood([0.25, 0.5], [1, 0]) == pytest.approx(np.log(0.25) + np.log(0.5))

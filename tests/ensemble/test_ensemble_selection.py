@@ -1,0 +1,73 @@
+"""Choice of degree and combiner; folds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ich_pipeline.ensemble.combiners import fit_combiner
+from ich_pipeline.ensemble.folds import patient_folds
+from ich_pipeline.ensemble.selection import candidates, choose, choose_degrees, cross_fitted, honest_scores
+
+
+def test_folds_keep_patients_whole_and_spread_the_rare_label() -> None:
+    patients = np.repeat(np.arange(20), 3)
+    truth = np.zeros((60, 2), dtype=int)
+    truth[patients < 10, 0] = 1
+    truth[patients < 5, 1] = 1
+    fold = patient_folds(patients, truth, 5)
+    for patient in range(20):
+        assert len(set(fold[patients == patient])) == 1
+    assert sorted(fold[(truth[:, 1] == 1)][::3]) == [0, 1, 2, 3, 4]
+    assert (np.bincount(fold) == 12).all()
+
+
+def test_fewer_patients_than_folds() -> None:
+    assert set(patient_folds(np.array([7, 7, 9]), np.zeros((3, 1), dtype=int), 5)) == {0, 1}
+
+
+def test_the_smaller_degree_wins_a_tie_and_a_missing_figure_is_degree_0() -> None:
+    nan = float("nan")
+    figures = {
+        "a": {0.0: 0.4, 0.2: 0.7, 0.4: 0.7},
+        "b": {0.0: nan, 0.2: nan, 0.4: nan},
+        "c": {0.0: 0.5, 0.2: 0.4, 0.4: 0.3},
+    }
+    assert choose_degrees(figures) == {"a": 0.2, "b": 0.0, "c": 0.0}
+
+
+def test_the_degree_that_was_made_best_is_chosen(cohort) -> None:
+    assert choose(cohort.predictions, 5).degrees["inception_v3"] == 0.2
+
+
+def test_candidates_are_all_subsets_and_all_combiners() -> None:
+    tried = candidates(("a", "b", "c"))
+    assert len([c for c in tried if c[0] == "plain_mean"]) == 7
+    assert {c[0] for c in tried} == {"plain_mean", "weighted_mean", "bayes_optimal", "super_learner", "majority_vote"}
+    assert candidates(("a",)) == [("plain_mean", ("a",))]
+
+
+def test_cross_fitted_scores_come_from_the_other_folds(cohort) -> None:
+    predictions = cohort.predictions
+    probabilities = predictions.without_interpolation
+    fold = patient_folds(predictions.patients, predictions.truth, 4)
+    scores = cross_fitted("super_learner", tuple(probabilities), probabilities, predictions.truth, fold)
+    rest = fold != 2
+    by_hand = fit_combiner(
+        "super_learner", tuple(probabilities), {k: v[rest] for k, v in probabilities.items()}, predictions.truth[rest]
+    )
+    np.testing.assert_array_equal(scores[~rest], by_hand(probabilities)[~rest])
+
+
+def test_honest_scores_of_a_patient_do_not_depend_on_its_labels(cohort) -> None:
+    predictions = cohort.predictions
+    changed = predictions.truth.copy()
+    fold = patient_folds(predictions.patients, predictions.truth, 3)
+    # All slices of a bleeding patient become positive: folds look at the patient's labels only, and stay.
+    changed[predictions.patients == 0] = changed[predictions.patients == 0].max(axis=0)
+    assert not np.array_equal(changed, predictions.truth)
+    np.testing.assert_array_equal(fold, patient_folds(predictions.patients, changed, 3))
+    other = type(predictions)(predictions.degrees, predictions.probabilities, changed, predictions.patients)
+    before, after = honest_scores(predictions, 3), honest_scores(other, 3)
+    same_fold = fold == fold[0]
+    np.testing.assert_array_equal(before[same_fold], after[same_fold])
+    assert not np.array_equal(before[~same_fold], after[~same_fold])

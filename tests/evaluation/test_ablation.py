@@ -1,0 +1,38 @@
+"""Ablation rows are paired and end in the figure that the metrics report."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from ich_pipeline.evaluation.ablation import STEPS, ablation_rows
+
+
+def test_rows_values_and_paired_gains(cohort) -> None:
+    single = np.random.default_rng(1).random(cohort.truth.shape).astype(np.float32)
+    rows = ablation_rows(cohort, {"a": single})
+    assert list(rows["step"]) == list(STEPS)
+    assert list(rows["architecture"]) == ["a", "a", "a", "ensemble"]
+    for scores, value in zip(
+        (single, cohort.reading.original["a"], cohort.reading.interpolated["a"]), rows["mean_ap"], strict=False
+    ):
+        expected = np.mean([average_precision_score(cohort.truth[:, k], scores[:, k]) for k in range(1, 6)])
+        assert value == pytest.approx(expected, abs=1e-9)
+    reported = cohort.metrics()["slice"]
+    assert rows["mean_ap"].iloc[-1] == reported["mean"]["ap"]["value"]
+    assert rows["auc_any_high"].iloc[-1] == reported["any"]["auc"]["high"]
+    np.testing.assert_allclose(rows["mean_ap_gain"][1:], np.diff(rows["mean_ap"]), atol=1e-12)
+    assert np.isnan(rows["mean_ap_gain"][0])
+    # Random scores against useful ones: the paired gain is clear of zero.
+    assert rows["auc_any_gain_low"][1] > 0
+
+
+def test_what_cannot_be_estimated_is_empty_with_a_reason(build) -> None:
+    cohort = build(
+        bleeding=dict.fromkeys(("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"), 0)
+        | {"subdural": 1}
+    )
+    rows = ablation_rows(cohort, {"a": cohort.reading.original["a"]})
+    assert rows["mean_ap"].isna().all()
+    assert rows["reason"].str.contains("mean_ap: no label gives it").all()

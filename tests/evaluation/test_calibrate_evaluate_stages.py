@@ -1,0 +1,216 @@
+"""The stages calibrate and evaluate on a made-up work/ with real, small networks: outs, sealing, equal bytes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from flows import calibrate, evaluate
+from flows._stage import Stage, StageResult
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import read_table, write_table
+from ich_pipeline.label_tables import write_labels
+
+ARCHITECTURE = "mobilenet"  # small; any name of keras.applications works
+SIZE = 32
+SLICES = 6
+PATIENTS = {"validation": 12, "test_retrospective": 8, "test_prospective": 8}
+
+
+def _params(project_root: Path, folder: Path) -> Params:
+    raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+    raw["architectures"] = [ARCHITECTURE]
+    raw["networks"] = {
+        ARCHITECTURE: {"image_size": SIZE, "epochs": 1, "batch_size": 8, "learning_rate": 0.001, "weights": "none"}
+    }
+    raw["windowing"]["sizes"] = [SIZE]
+    raw["ablation"] = [ARCHITECTURE]
+    raw["explain"]["architecture"] = ARCHITECTURE
+    raw["interpolation"]["candidates"] = [0, 0.3]
+    raw["ensemble"]["folds"] = 3
+    raw["evaluation"]["bootstrap"] = 50
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    return load_params(folder / "params.yaml")
+
+
+def _window_and_split(folder: Path, params: Params) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Half of the patients have a bright spot in two slices."""
+    rng = np.random.default_rng(0)
+    labels = params.label_set
+    rows, truth, images = [], [], []
+    for cohort, count in PATIENTS.items():
+        for patient in range(count):
+            case = f"C{cohort}{patient:02}"
+            for k in range(SLICES):
+                row = len(rows)
+                image = rng.normal(35, 8, (SIZE, SIZE))
+                subtypes = np.zeros(len(labels.subtypes), dtype=np.int8)
+                if patient % 2 == 0 and k in (2, 3):
+                    subtypes[(patient // 2) % 2] = 1
+                    image[8:20, 8:20] += 40
+                before, after = (row - 1 if k else -1), (row + 1 if k < SLICES - 1 else -1)
+                rows.append((row, f"1.2.{row}", case, f"P{case}", cohort, before, after, 5.0 * k))
+                truth.append([int(subtypes.any()), *subtypes])
+                images.append(image)
+    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
+    index = pd.DataFrame(rows, columns=pd.Index(columns))
+    hu = np.rint(np.stack(images)).astype(np.int16)
+    window, split = folder / "work" / "window", folder / "work" / "split"
+    write_table(window / "index.parquet", index, "window/1")
+    np.save(window / f"hu_{SIZE}.npy", hu)
+    table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
+    for cohort in PATIENTS:
+        name = "labels/validation.csv" if cohort == "validation" else f"sealed/{cohort}.csv"
+        write_labels(split / name, table.loc[index["cohort"] == cohort], labels)
+    write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
+    return index, table, hu
+
+
+def _train(folder: Path, params: Params, index: pd.DataFrame, hu: np.ndarray) -> None:
+    """Real networks with drawn heads; no training, so nothing here takes long."""
+    from ich_pipeline.training.data import local_neighbours
+    from ich_pipeline.training.interpolated import interpolated_probabilities
+    from ich_pipeline.training.network import Network, NetworkSpec
+    from ich_pipeline.windowing import Window
+
+    windows = tuple(Window(w.name, w.center, w.width) for w in params.windowing.windows)
+    rows = index.loc[index["cohort"] == "validation", "row"].to_numpy()
+    labels = params.label_set.columns
+    for target, used in (("train", windows), ("ablate", (windows[0],) * 3)):
+        spec = NetworkSpec(ARCHITECTURE, SIZE, used, labels, "none", "float32", 0.9, 1)  # type: ignore[arg-type]
+        network = Network.build(spec)
+        head = network.model.get_layer("head")
+        features = head.get_weights()[0].shape
+        head.set_weights([np.random.default_rng(3).normal(size=features).astype(np.float32), np.zeros(features[1])])
+        destination = folder / "work" / target / ARCHITECTURE
+        destination.mkdir(parents=True)
+        network.save(destination)
+        if target == "ablate":
+            continue
+        degrees = params.interpolation.candidates
+        found = interpolated_probabilities(network, hu[rows], local_neighbours(index, rows), degrees)
+        parts = [
+            index.loc[rows, ["SOPInstanceUID", "case_id", "patient_key"]].assign(
+                degree=degree, **{label: p[:, k] for k, label in enumerate(labels)}
+            )
+            for degree, p in zip(degrees, found, strict=True)
+        ]
+        write_table(destination / "validation.parquet", pd.concat(parts, ignore_index=True), "validation/1")
+
+
+def _run(body, name: str, item: str | None, params: Params) -> StageResult:
+    return body(Stage(name, item, params, logging.getLogger("test"), lambda fraction, text: None))
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A project folder in which both stages have run once, with their results; the working directory while tests run."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "data").mkdir()
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    patch.delenv("ICH_RUN_ID", raising=False)
+    params = _params(project_root, folder)
+    index, table, hu = _window_and_split(folder, params)
+    _train(folder, params, index, hu)
+    results = {
+        "calibrate": _run(calibrate.body, "calibrate", None, params),
+        "evaluate": _run(evaluate.body, "evaluate", "test_retrospective", params),
+    }
+    yield folder, params, table, results
+    patch.undo()
+
+
+def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
+    folder, params, table, results = project
+    assert set(_bytes(folder / "work/calibrate")) == {
+        "ensemble.json",
+        "metrics.json",
+        "reliability.png",
+        "validation.parquet",
+    }
+    assert set(_bytes(folder / "work/evaluate/test_retrospective")) == {
+        "ablation.csv", "cases.parquet", "figures/pr.png", "figures/roc.png", "metrics.json", "pr.csv", "pr_any.csv",
+        "reading.json", "roc.csv", "roc_any.csv", "slices.parquet",
+    }  # fmt: skip
+    assert "slice AUC any" in results["evaluate"].summary and "true cases" in results["evaluate"].summary
+    assert all(path.is_file() for path in results["evaluate"].pictures.values())
+    slices = read_table(folder / "work/evaluate/test_retrospective/slices.parquet", "predictions/1")
+    truth = table.set_index("SOPInstanceUID").loc[slices["SOPInstanceUID"]]
+    for name in params.label_set.columns:
+        np.testing.assert_array_equal(slices[f"truth_{name}"], truth[name])
+    metrics = json.loads((folder / "work/evaluate/test_retrospective/metrics.json").read_text())
+    assert metrics["slice"]["subdural"]["auc"] == {"value": None, "low": None, "high": None, "reason": "no positives"}
+    assert metrics["slice"]["mean"]["ap"]["labels"] == 2
+    ensemble = json.loads((folder / "work/calibrate/ensemble.json").read_text())
+    assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive on validation"
+
+
+def test_runs_are_recorded_without_patients(project) -> None:
+    from mlflow import MlflowClient
+
+    folder, *_ = project
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    stages = {run.data.tags.get("ich.stage"): run for run in runs}
+    assert {"calibrate", "evaluate"} <= set(stages)
+    assert any("auc" in key for key in stages["evaluate"].data.metrics)
+    assert b"PCtest" not in (folder / "mlflow.db").read_bytes()
+
+
+def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
+    from ich_pipeline.ensemble.model import Ensemble
+    from ich_pipeline.ensemble.reading import read
+    from ich_pipeline.training.network import Network
+
+    folder, params, *_ = project
+    slices = read_table(folder / "work/evaluate/test_retrospective/slices.parquet", "predictions/1")
+    ensemble = Ensemble.load(folder / "work/calibrate/ensemble.json")
+    networks = {name: Network.load(folder / "work/train" / name) for name in ensemble.members}
+    index = read_table(folder / "work/window/index.parquet", "window/1")
+    hu = np.load(folder / f"work/window/hu_{SIZE}.npy")
+    k = np.arange(SLICES)
+    neighbours = np.stack([k - 1, np.where(k < SLICES - 1, k + 1, -1)], axis=1)
+    for case in sorted(set(slices["case_id"]))[:3]:
+        of_case = slices.loc[slices["case_id"] == case]
+        rows = index.set_index("SOPInstanceUID").loc[of_case["SOPInstanceUID"], "row"].to_numpy()
+        reading = read(networks, ensemble, {SIZE: hu[rows]}, neighbours, np.zeros(SLICES, dtype=int), everywhere=False)
+        np.testing.assert_array_equal(reading.reread, of_case["reread"])
+        for column, name in enumerate(params.label_set.columns):
+            np.testing.assert_allclose(reading.final[:, column], of_case[f"final_{name}"], atol=1e-6)
+
+
+def test_poisoned_test_labels_change_neither_calibrate_nor_the_other_test(project) -> None:
+    folder, params, *_ = project
+    before = _bytes(folder / "work/calibrate"), _bytes(folder / "work/evaluate/test_retrospective")
+    (folder / "work/split/sealed/test_prospective.csv").write_text("poison\n")
+    (folder / "data/labels.csv").write_text("poison\n")
+    _run(calibrate.body, "calibrate", None, params)
+    _run(evaluate.body, "evaluate", "test_retrospective", params)
+    assert (_bytes(folder / "work/calibrate"), _bytes(folder / "work/evaluate/test_retrospective")) == before
+    own = folder / "work/split/sealed/test_retrospective.csv"
+    kept = own.read_text()
+    own.write_text("poison\n")
+    _run(calibrate.body, "calibrate", None, params)
+    assert _bytes(folder / "work/calibrate") == before[0]
+    with pytest.raises(InputError, match=r"test_retrospective\.csv"):
+        _run(evaluate.body, "evaluate", "test_retrospective", params)
+    assert _bytes(folder / "work/evaluate/test_retrospective") == before[1]
+    own.write_text(kept)
+
+
+def test_an_unknown_test_is_named(project) -> None:
+    with pytest.raises(InputError, match="test_other"):
+        _run(evaluate.body, "evaluate", "test_other", project[1])

@@ -1,0 +1,80 @@
+"""The whole report from real outs: complete, self-contained, free of identifiers, equal bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ich_pipeline.report.build import build_report
+
+PLANTED = "SMITH-4711"  # the PatientID in conftest.py
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def reports(inputs, tmp_path_factory) -> Path:
+    target = tmp_path_factory.mktemp("reports")
+    (target / ".gitignore").write_text("/index.html\n")  # DVC keeps one there
+    build_report(inputs, target)
+    return target
+
+
+def test_everything_is_there(reports, params):
+    files = {path.relative_to(reports).as_posix() for path in reports.rglob("*") if path.is_file()}
+    assert {"index.html", "atlas.html", "metrics.json", "metrics.md", "model_card.md", ".gitignore"} <= files
+    figures = {Path(f).stem for f in files if f.startswith("figures/")}
+    assert {"1_system", "2_outputs", "3_ablation", "5_atlas", "attention_test_prospective"} <= figures
+    assert {f"4_{kind}_{test}" for kind in ("roc", "pr") for test in params.tests} <= figures
+    metrics = json.loads((reports / "metrics.json").read_text())
+    assert set(metrics) == set(params.tests)
+    assert set(metrics["test_prospective"]["slice"]) == {*params.label_set.columns, "mean"}
+
+
+def test_pages_need_nothing_from_outside_and_links_lead_somewhere(reports):
+    for page in [*reports.glob("*.html"), *reports.glob("cases/*.html")]:
+        html = page.read_text(encoding="utf-8")
+        for target in re.findall(r'(?:src|href)="([^"]*)"', html) + re.findall(r"url\(([^)]*)\)", html):
+            assert not re.match(r"(https?:)?//", target), f"{page.name} loads {target[:80]}"
+            if not target.startswith(("data:", "#", "../work/")):
+                assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links {target}"
+        assert page.stat().st_size < 3_500_000
+
+
+def test_no_identifier_reaches_a_page(reports):
+    for path in reports.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert PLANTED.encode() not in content, path
+            assert b"1.2.0.2" not in content, path  # a SOPInstanceUID
+
+
+def test_equal_bytes(inputs, reports, tmp_path):
+    build_report(inputs, tmp_path)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (reports / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+@pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("ICH_CI") != "1", reason="no chromium: apt-get install chromium"
+)
+def test_pages_open_without_a_console_error(reports, tmp_path):
+    assert CHROMIUM is not None, "chromium is missing: apt-get install chromium"
+    case = next(iter((reports / "cases").glob("*.html")))
+    for page in (case, reports / "index.html", reports / "atlas.html"):
+        command = [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
+            "--disable-component-update", "--no-first-run", "--enable-logging=stderr", "--virtual-time-budget=2000",
+            f"--user-data-dir={tmp_path / page.stem}", "--dump-dom", page.as_uri(),
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert "CONSOLE" not in done.stderr, done.stderr
+        assert "Research use only" in done.stdout
+        if page == case:
+            assert re.search(r'id="place">slice \d+ of 5', done.stdout), "the viewer's script did not run"

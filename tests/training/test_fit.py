@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ich_pipeline.config import AugmentationParams, NetworkParams, TrainingParams, load_params
+from ich_pipeline.errors import InputError
+from ich_pipeline.training.data import CohortSlices, SliceRows
+from ich_pipeline.training.fit import FitResult, Look, fit, network_seed, start_network, total_steps
+from ich_pipeline.training.network import WEIGHTS_FILE, Network, NetworkSpec
+from ich_pipeline.windowing import Window
+
+PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
+WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))
+SPEC = NetworkSpec("mobilenet", 32, WINDOWS, ("any", "left", "right"), "none", "float32", 0.9, 5)
+PLAIN = dataclasses.replace(SPEC, architecture="vgg16")  # few layers: its graph is traced sooner
+STILL = AugmentationParams(rotation_deg=0, shift=0, zoom=0, shear_deg=0, horizontal_flip=False)
+SETTINGS = NetworkParams(image_size=32, epochs=2, batch_size=8, learning_rate=0.002, weights="none")
+
+
+def training(**changes: object) -> TrainingParams:
+    return load_params(PHANTOM).training.model_copy(
+        update={"augmentation": STILL, "patience": 9, "validations": 2, **changes}
+    )
+
+
+def heads(count: int, seed: int) -> CohortSlices:
+    """Grey squares with a bright spot left, right, or nowhere."""
+    draw = np.random.default_rng(seed)
+    hu = draw.normal(30, 4, (count, 32, 32))
+    kind = np.arange(count) % 3
+    for image, k in zip(hu, kind, strict=True):
+        row, column = draw.integers(8, 20), draw.integers(3, 9)
+        column = column if k == 1 else 22 + column % 6
+        if k:
+            image[row : row + 5, column : column + 5] = 70
+    truth = np.stack([kind > 0, kind == 1, kind == 2], axis=1).astype(np.int8)
+    table = pd.DataFrame({"SOPInstanceUID": [f"1.{k}" for k in range(count)]})
+    return CohortSlices(table, SliceRows(hu.round().astype(np.int16), np.arange(count)), np.full((count, 2), -1), truth)
+
+
+def run(
+    settings: NetworkParams, setting: TrainingParams, spec: NetworkSpec = SPEC, **more
+) -> tuple[Network, FitResult]:
+    train = heads(32, 0)
+    network = start_network(spec, train, setting)
+    return network, fit(network, train, more.pop("validation", train), settings, setting, **more)
+
+
+def test_overfits_a_few_slices() -> None:
+    looks: list[Look] = []
+    network, result = run(SETTINGS.model_copy(update={"epochs": 20}), training(validations=4), on_look=looks.append)
+    assert result.best.val_auc_any == 1.0 and result.best.val_map == 1.0
+    assert looks == list(result.history) and [look.step for look in looks] == [20, 40, 60, 80]
+    # What stays in the network is the best look, not the last one.
+    np.testing.assert_array_equal(network.probabilities(heads(32, 0).hu), result.validation_probabilities)
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    augmented = training(augmentation=load_params(PHANTOM).training.augmentation, validations=1)
+    saved = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        network, result = run(SETTINGS, augmented)
+        network.save(tmp_path / name)
+        saved.append(((tmp_path / name / WEIGHTS_FILE).read_bytes(), result.history))
+    assert saved[0] == saved[1]
+
+
+def test_a_loss_that_is_not_finite_ends_with_a_sentence() -> None:
+    broken = heads(32, 0)
+    broken = dataclasses.replace(broken, hu=SliceRows(np.full((32, 32, 32), np.nan, np.float32), np.arange(32)))
+    setting = training()
+    network = start_network(PLAIN, heads(32, 0), setting)
+    with pytest.raises(InputError, match=r"networks.vgg16.learning_rate 0.002: the loss of step 1 was not finite"):
+        fit(network, broken, heads(32, 0), SETTINGS, setting)
+
+
+def test_a_late_breakdown_keeps_the_best_weights() -> None:
+    good = heads(32, 0)
+
+    class BreaksAfterTheFirstLook(SliceRows):
+        broken = False
+
+        def __getitem__(self, key):
+            hu = super().__getitem__(key).astype(np.float32)
+            return hu * np.nan if self.broken else hu
+
+    hu = BreaksAfterTheFirstLook(good.hu[:], np.arange(32))
+    setting = training()
+    network = start_network(PLAIN, good, setting)
+
+    def breakdown(look: Look) -> None:
+        hu.broken = True
+
+    result = fit(network, dataclasses.replace(good, hu=hu), good, SETTINGS, setting, on_look=breakdown)
+    assert result.stopped == "the loss of step 5 was not finite" and len(result.history) == 1
+    np.testing.assert_array_equal(network.probabilities(good.hu), result.validation_probabilities)
+    assert np.isfinite(result.validation_probabilities).all()
+
+
+def test_stops_when_it_gets_no_better() -> None:
+    # At a learning rate of nearly nothing every look is alike.
+    setting = training(validations=8, patience=2)
+    _, result = run(SETTINGS.model_copy(update={"learning_rate": 1e-12}), setting, PLAIN)
+    assert result.stopped == "no better validation result in 2 looks" and len(result.history) == 3
+    assert result.best.look == 1
+
+
+def test_validation_without_positives_is_judged_by_its_loss() -> None:
+    none = heads(32, 1)
+    none = dataclasses.replace(none, truth=np.zeros_like(none.truth))
+    _, result = run(SETTINGS, training(), PLAIN, validation=none)
+    assert result.best.val_map is None and result.best.val_auc_any is None
+    assert result.best.val_loss == min(look.val_loss for look in result.history)
+
+
+def test_seeds_and_steps() -> None:
+    assert (
+        network_seed(2019, "vgg16") != network_seed(2019, "resnet50")
+        and network_seed(1, "a") == network_seed(0, "a") + 1
+    )
+    assert total_steps(100, SETTINGS.model_copy(update={"epochs": 1.5})) == 19
+    assert total_steps(1, SETTINGS.model_copy(update={"epochs": 0.1})) == 1
