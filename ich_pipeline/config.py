@@ -132,7 +132,7 @@ class NetworkParams(Section):
     """What one architecture needs of its own."""
 
     image_size: Annotated[int, Field(ge=32, le=1024)]
-    epochs: Annotated[float, Field(gt=0)]  # passes over the training slices; a fraction is allowed
+    epochs: Annotated[float, Field(gt=0)]  # passes, see training.negatives_per_positive; a fraction is allowed
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     weights: str  # none | imagenet | path of a notop .weights.h5
@@ -158,6 +158,7 @@ class TrainingParams(Section):
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     gradient_clip_norm: Annotated[float, Field(gt=0)]
     class_weight_cap: Annotated[float, Field(ge=1)]
+    negatives_per_positive: Annotated[float, Field(gt=0)] | None  # negative slices drawn a pass; null: all slices
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"]
     validations: Annotated[int, Field(ge=1)]  # looks at the validation set, evenly over the training

@@ -58,8 +58,21 @@ def network_seed(seed: int, architecture: str) -> int:
     return (seed + int(hashlib.sha256(architecture.encode()).hexdigest()[:8], 16)) % 2**31
 
 
+def slices_a_pass(truth: NDArray[np.int8], negatives_per_positive: float | None) -> int:
+    """Slices in one pass: all of them, or every positive one and so many times as many negative ones.
+
+    Args:
+        truth: (n, labels); column 0 is "any".
+        negatives_per_positive: None for all slices, as in the paper.
+    """
+    positives = int(truth[:, 0].sum())
+    if negatives_per_positive is None or positives == 0:
+        return len(truth)
+    return positives + min(round(negatives_per_positive * positives), len(truth) - positives)
+
+
 def total_steps(slices: int, settings: NetworkParams) -> int:
-    """Optimiser steps of a whole training."""
+    """Optimiser steps of a whole training with so many slices a pass."""
     return max(round(settings.epochs * slices / settings.batch_size), 1)
 
 
@@ -101,10 +114,11 @@ def fit(
     no_xla: Any = False  # the affine transform has no XLA kernel
     model.compile(optimizer=make_optimizer(training), loss=weighted_binary_crossentropy(weights), jit_compile=no_xla)
     optimizer: Any = model.optimizer
-    total = total_steps(len(train), settings)
+    a_pass = slices_a_pass(train.truth, training.negatives_per_positive)
+    total = total_steps(a_pass, settings)
     look_steps = {round(total * (k + 1) / training.validations) for k in range(training.validations)} - {0}
     generator = np.random.default_rng([spec.seed, 1])
-    batches = _batches(len(train), settings.batch_size, np.random.default_rng([spec.seed, 2]))
+    batches = _batches(train.truth, a_pass, settings.batch_size, np.random.default_rng([spec.seed, 2]))
 
     history: list[Look] = []
     losses: list[float] = []
@@ -123,7 +137,7 @@ def fit(
         if step + 1 not in look_steps:
             continue
         probabilities = network.probabilities(validation.hu)
-        epoch = (step + 1) * settings.batch_size / len(train)
+        epoch = (step + 1) * settings.batch_size / a_pass
         look = _look(
             len(history) + 1, step + 1, epoch, float(np.mean(losses)), rate, validation, probabilities, weights
         )
@@ -153,12 +167,19 @@ def _training_model(network: Network, training: TrainingParams) -> keras.Model:
     return keras.Model([hu, transforms], network.model(Augment(fill, name="augment")(hu, transforms)))
 
 
-def _batches(count: int, size: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Endless batches of equal size over shuffled passes; a batch may end one pass and begin the next."""
+def _batches(
+    truth: NDArray[np.int8], a_pass: int, size: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
+    """Endless batches of equal size over shuffled passes; a batch may end one pass and begin the next.
+
+    Every pass holds all positive slices and draws its own negative ones, so that over the passes all are seen.
+    """
+    positive, negative = np.flatnonzero(truth[:, 0]), np.flatnonzero(truth[:, 0] == 0)
     waiting = np.empty(0, np.int64)
     while True:
         while len(waiting) < size:
-            waiting = np.concatenate([waiting, generator.permutation(count)])
+            drawn = generator.permutation(negative)[: a_pass - len(positive)]
+            waiting = np.concatenate([waiting, generator.permutation(np.concatenate([positive, drawn]))])
         yield waiting[:size]
         waiting = waiting[size:]
 

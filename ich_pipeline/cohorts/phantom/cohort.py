@@ -25,9 +25,13 @@ from ich_pipeline.progress import Track, quiet
 ALONGSIDE, INTO_VENTRICLES = 0.13, 0.3
 
 
+GENERATOR = 1  # raised whenever a change of this package changes the bytes, so that data/ is made anew
+
+
 def settings_of(params: Params) -> dict:
     """The settings that decide every byte of the cohort, for ``cohort.json``."""
     return {
+        "generator": GENERATOR,
         "labels": params.labels.model_dump(mode="json"),
         "phantom": params.phantom.model_dump(mode="json"),
     }
