@@ -5,8 +5,8 @@ RUN := $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: help setup repro test test-long check ui schedule doctor lock clean
-.DEFAULT_GOAL := help
+.PHONY: help setup repro test test-long check ui schedule doctor picture lock clean
+.DEFAULT_GOAL := setup
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -45,6 +45,9 @@ schedule: $(VENV)/ready ## serve the scheduled retraining (needs `make ui` runni
 
 doctor: $(VENV)/ready ## what works here, and what to do about what does not
 	@$(VENV)/bin/ich doctor
+
+picture: $(VENV)/ready ## draw docs/phantom.png anew
+	@$(RUN) -c "from pathlib import Path; from ich_pipeline.cohorts.montage import montage; from ich_pipeline.config import load_params; montage(load_params(), Path('docs/phantom.png'))"
 
 lock: ## solve the dependencies of pyproject.toml anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock

@@ -115,12 +115,13 @@ def run(name: str, body: Body, item: str | None = None) -> int:
         print(f"{title}: {error}", file=sys.stderr)
         return 2
     except Exception as error:  # the boundary: a fault becomes a sentence here and nowhere else
-        return _fault(title, error)
+        return fault(title, error)
     print(f"{title}: {result.summary}")
     return 0
 
 
-def _fault(title: str, error: Exception) -> int:
+def fault(title: str, error: Exception) -> int:
+    """Say in one sentence what broke; the traceback goes into ``.state/faults``. Returns exit status 1."""
     path = layout.STATE / "faults" / f"{title}.txt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(traceback.format_exc(), encoding="utf-8")

@@ -9,7 +9,7 @@ from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.errors import InputError
 from ich_pipeline.explain.atlas import Atlas, build_atlas
-from ich_pipeline.files import atomic_dir, read_table
+from ich_pipeline.files import atomic_dir, read_json, read_table
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.windowing import prepare
 
@@ -25,7 +25,7 @@ def body(stage: Stage) -> StageResult:
     params, labels = stage.params, stage.params.label_set
     rows = _training_positives(params.label_set)
     network = Network.load(layout.TRAIN / params.explain.architecture)
-    largest = max(n.image_size for n in (params.networks[name] for name in params.architectures))
+    largest = max(read_json(layout.WINDOW / "windows.json")["image_sizes"])
     hu = np.load(layout.WINDOW / f"hu_{network.spec.image_size}.npy", mmap_mode="r")
     pictures = np.load(layout.WINDOW / f"hu_{largest}.npy", mmap_mode="r")
     at = rows["row"].to_numpy()
@@ -42,7 +42,8 @@ def body(stage: Stage) -> StageResult:
         truth,
         rows["SOPInstanceUID"].tolist(),
         rows["case_id"].tolist(),
-        rows["patient_key"].tolist(),
+        # The atlas goes into the registered model: it needs to tell patients apart, not to name them.
+        [str(number) for number in pd.factorize(rows["patient_key"])[0]],
     )
     with atomic_dir(layout.ATLAS) as folder:
         atlas.save(folder)

@@ -11,7 +11,7 @@ from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble
-from ich_pipeline.ensemble.ranking import Ranked, mean_average_precision
+from ich_pipeline.ensemble.ranking import Ranked, estimable, mean_average_precision
 from ich_pipeline.ensemble.selection import Choice, Predictions
 from ich_pipeline.ensemble.validation_tables import ValidationSlices, load_validation
 from ich_pipeline.files import atomic_dir, write_json, write_table
@@ -59,7 +59,7 @@ def body(stage: Stage) -> StageResult:
         run.artifact(layout.CALIBRATE / "ensemble.json")
     summary = (
         f"{choice.kind.replace('_', ' ')} of {', '.join(choice.members)}; mean average precision "
-        f"{metrics['cross_fitted']['mean_ap']:.3f} (cross-fitted), prevalence {metrics['prevalence']:.3f}"
+        f"{_text(metrics['cross_fitted']['mean_ap'])} (cross-fitted), prevalence {_text(metrics['prevalence'])}"
     )
     tables = {
         "slice interpolation": _degree_table(choice),
@@ -74,9 +74,15 @@ def _figure(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _ranking(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+def _text(value: float | None) -> str:
+    """A number for people."""
+    return "not estimable" if value is None else f"{value:.3f}"
+
+
+def _ranking(scores: np.ndarray, predictions: Predictions) -> dict[str, float | None]:
+    truth = predictions.truth
     return {
-        "mean_ap": _figure(mean_average_precision(scores[:, 1:], truth[:, 1:])),
+        "mean_ap": _figure(mean_average_precision(scores[:, 1:], truth[:, 1:], predictions.patients)),
         "auc_any": _figure(float(Ranked(scores[:, 0], truth[:, 0]).auc())),
     }
 
@@ -87,7 +93,7 @@ def _metrics(
     truth = predictions.truth
     names = ensemble.labels.columns
     true_case = validation.case_truth[:, 0] == 1
-    present = truth[:, 1:].any(axis=0)
+    in_mean = estimable(truth[:, 1:], predictions.patients)
     brier = {
         stage: {name: float(((scores[:, k] - truth[:, k]) ** 2).mean()) for k, name in enumerate(names)}
         for stage, scores in (("before", validation.combined_second), ("after", calibrated))
@@ -96,11 +102,13 @@ def _metrics(
         "patients": len(np.unique(predictions.patients)),
         "cases": len(true_case),
         "slices": len(truth),
-        "prevalence": float(truth[:, 1:].mean(axis=0)[present].mean()) if present.any() else None,
+        # Means over subtypes, here and in what follows, are over these: positives in two patients at least.
+        "labels_in_mean": [name for name, used in zip(ensemble.labels.subtypes, in_mean, strict=True) if used],
+        "prevalence": float(truth[:, 1:].mean(axis=0)[in_mean].mean()) if in_mean.any() else None,
         # Every choice repeated without the slice's patient: the figure to report.
-        "cross_fitted": _ranking(validation.honest, truth),
+        "cross_fitted": _ranking(validation.honest, predictions),
         # What the iterative reading gives with the choices made: they saw these patients.
-        "final": _ranking(validation.final, truth),
+        "final": _ranking(validation.final, predictions),
         "degrees": {
             name: {f"{degree:g}": _figure(value) for degree, value in figures.items()}
             for name, figures in choice.degree_figures.items()

@@ -7,25 +7,14 @@ import json
 import subprocess
 from pathlib import Path
 
-import yaml
-
 from flows import layout
 from flows.dvc_command import DvcError, dvc, environment
+from ich_pipeline.cohorts.mark import MARK, PHANTOM, cohort_kind, note_tracked_kind, tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
 
 POINTER = Path("data.dvc")
-
-
-def cohort_kind() -> str | None:
-    """What data/ holds by its mark (``phantom``, ``folder``); None where data/ is missing; ``folder`` without a mark."""
-    if not layout.DATA.is_dir():
-        return None
-    try:
-        return str(json.loads((layout.DATA / "cohort.json").read_text(encoding="utf-8"))["kind"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
-        return "folder"
 
 
 def ensure(params: Params) -> str:
@@ -37,19 +26,24 @@ def ensure(params: Params) -> str:
     Raises:
         InputError: data/ is missing and data.dvc tracks a cohort that only its owner can bring back.
     """
-    kind = cohort_kind()
-    tracked = _tracked_kind()
-    if kind is None and tracked not in (None, "phantom"):
+    kind = cohort_kind(layout.DATA)
+    tracked = tracked_kind(POINTER)
+    if kind is None and tracked not in (None, PHANTOM):
         raise InputError(
             "data/ is missing and data.dvc tracks a cohort of your own: `dvc pull` fetches it from your remote, "
             "`ich cohort folder SOURCE --labels CSV` brings it anew, `ich cohort phantom` goes back to the synthetic one."
         )
-    if kind is None or (kind == "phantom" and _phantom_is_stale(params)):
+    if kind is None or (kind == PHANTOM and _phantom_is_stale(params)):
         from ich_pipeline.cohorts.phantom import create_phantom
 
         create_phantom(params, layout.DATA, terminal)
-        _commit("phantom")
+        _commit(PHANTOM)
         return f"data/ made: {params.phantom.patients} synthetic patients"
+    for part in (layout.DICOM, layout.LABELS):
+        if not part.exists():
+            raise InputError(
+                f"{part} is missing: `ich cohort folder SOURCE --labels CSV` lays out data/ as it must be."
+            )
     if tracked != kind:
         _commit(kind)
         return f"data.dvc now tracks the {kind} cohort in data/"
@@ -59,14 +53,8 @@ def ensure(params: Params) -> str:
 def _phantom_is_stale(params: Params) -> bool:
     from ich_pipeline.cohorts.phantom import settings_of, settings_sha256
 
-    mark = json.loads((layout.DATA / "cohort.json").read_text(encoding="utf-8"))
+    mark = json.loads((layout.DATA / MARK).read_text(encoding="utf-8"))
     return mark.get("settings_sha256") != settings_sha256(settings_of(params))
-
-
-def _tracked_kind() -> str | None:
-    if not POINTER.is_file():
-        return None
-    return (yaml.safe_load(POINTER.read_text(encoding="utf-8")).get("meta") or {}).get("cohort", "folder")
 
 
 def _commit(kind: str) -> None:
@@ -75,7 +63,4 @@ def _commit(kind: str) -> None:
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     if done.returncode:
         raise DvcError(done.stderr.strip())
-    pointer = yaml.safe_load(POINTER.read_text(encoding="utf-8"))
-    if (pointer.get("meta") or {}).get("cohort") != kind:
-        pointer["meta"] = {"cohort": kind}
-        POINTER.write_text(yaml.safe_dump(pointer, sort_keys=False), encoding="utf-8")
+    note_tracked_kind(POINTER, kind)

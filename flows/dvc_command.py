@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -55,6 +57,7 @@ def lines(command: list[str], extra: dict[str, str] | None = None, heartbeat: fl
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        start_new_session=True,  # so that stopping reaches the stage as well as dvc
     )
     arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process.stdout, arrived), daemon=True)
@@ -69,12 +72,13 @@ def lines(command: list[str], extra: dict[str, str] | None = None, heartbeat: fl
                 continue
             if line is None:
                 break
-            mistake = mistake or "exited with 2" in line
+            mistake = mistake or line.endswith("exited with 2")
             if line.strip() and "failed to reproduce" not in line:
                 last = line.strip()
             yield line
     except BaseException:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         raise
     finally:
         process.wait()

@@ -7,7 +7,6 @@ from pathlib import Path
 DATA = Path("data")
 DICOM = DATA / "dicom"
 LABELS = DATA / "labels.csv"
-READERS = DATA / "readers.csv"
 MASKS = DATA / "masks.csv"
 
 WORK = Path("work")

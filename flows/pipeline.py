@@ -11,11 +11,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TextIO
 
-from flows import data, layout, reproduction
+from flows import data, layout, reproduction, stale
+from flows._stage import fault
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
 from ich_pipeline.config import Params, load_params
@@ -34,6 +36,7 @@ class Outcome:
 def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     """The whole graph with one ``dvc repro``; no server needed."""
     say(data.ensure(params))
+    stale.remove(params)
     if is_up_to_date():
         say("Everything is up to date.")
         return _registered(ran=False)
@@ -52,6 +55,8 @@ def run_as_flow(params: Params, url: str) -> Outcome:
     from prefect.client.schemas.objects import State
     from prefect.states import Failed
 
+    from flows.prefect_show import redacted
+
     outcomes: list[Outcome] = []
     errors: list[Exception] = []
 
@@ -61,7 +66,7 @@ def run_as_flow(params: Params, url: str) -> Outcome:
             outcomes.append(run_inside_flow(params))
         except (InputError, DvcError) as error:  # has its sentence; the flow's state shows that, not a traceback
             errors.append(error)
-            return Failed(message=str(error))
+            return Failed(message=redacted(str(error)))
         return None
 
     state = pipeline(return_state=True)
@@ -83,13 +88,14 @@ def run_inside_flow(params: Params) -> Outcome:
     from prefect.logging import get_run_logger
     from prefect.states import Failed
 
-    from flows.prefect_show import progress_artifact
+    from flows.prefect_show import progress_artifact, redacted
 
     logger = get_run_logger()
     failures: list[DvcError] = []
 
     @task(name="data", persist_result=False)
     def data_task() -> str:
+        stale.remove(params)
         return data.ensure(params)
 
     @task(persist_result=False)
@@ -98,7 +104,7 @@ def run_inside_flow(params: Params) -> Outcome:
             _run_stage(stage, run_id)
         except DvcError as error:
             failures.append(error)
-            return Failed(message=str(error))
+            return Failed(message=redacted(str(error)))
         return None
 
     logger.info(data_task())
@@ -110,9 +116,11 @@ def run_inside_flow(params: Params) -> Outcome:
 
     def repro(run_id: str) -> None:
         for done, stage in enumerate(names, start=1):
-            stage_task.with_options(name=stage, task_run_name=stage)(stage, run_id, return_state=True)
+            state = stage_task.with_options(name=stage, task_run_name=stage)(stage, run_id, return_state=True)
             if failures:
                 raise failures[0]
+            if not state.is_completed():
+                raise RuntimeError(f"{stage}: {state.message}")
             overall(done / len(names), f"{done} of {len(names)} stages, last {stage}")
         ran_again = [line for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}) if line.startswith("Running stage")]
         if ran_again:
@@ -127,25 +135,40 @@ def _run_stage(stage: str, run_id: str) -> None:
     """Run one stage through DVC; its lines go to the task's log, its progress and result become artifacts."""
     from prefect.logging import get_run_logger
 
-    from flows.prefect_show import progress_artifact, publish
+    from flows.prefect_show import progress_artifact, publish, redacted
 
     logger = get_run_logger()
     report: Callable[[float, str], None] | None = None
     with tempfile.TemporaryDirectory() as folder:
         events = Path(folder) / "events.jsonl"
         events.touch()
-        seen = 0
-        for line in lines(dvc("repro", "-s", stage), {"ICH_RUN_ID": run_id, "ICH_EVENTS": str(events)}, 1.0):
-            if line.strip():
-                logger.info(line)
-            new = events.read_text(encoding="utf-8").splitlines()[seen:]
-            seen += len(new)
-            for event in (json.loads(text) for text in new):
-                if "progress" in event:
-                    report = report or progress_artifact(stage, event["text"])
-                    report(event["progress"], event["text"])
-                else:
-                    publish(stage, event["result"])
+        with events.open(encoding="utf-8") as arriving:
+
+            def show() -> None:
+                nonlocal report
+                for event in _whole_events(arriving):
+                    if "progress" in event:
+                        report = report or progress_artifact(stage, event["text"])
+                        report(event["progress"], event["text"])
+                    else:
+                        publish(stage, event["result"])
+
+            for line in lines(dvc("repro", "-s", stage), {"ICH_RUN_ID": run_id, "ICH_EVENTS": str(events)}, 1.0):
+                if line.strip():
+                    logger.info(redacted(line))
+                show()
+            show()
+
+
+def _whole_events(arriving: TextIO) -> Iterator[dict[str, Any]]:
+    """The events written since the last call; a line that is still being written waits for the next."""
+    while True:
+        place = arriving.tell()
+        line = arriving.readline()
+        if not line.endswith("\n"):
+            arriving.seek(place)
+            return
+        yield json.loads(line)
 
 
 def _recorded(params: Params, repro: Callable[[str], None]) -> Outcome:
@@ -176,7 +199,7 @@ def _registered(ran: bool) -> Outcome:
 def closing(outcome: Outcome, params: Params) -> str:
     """What a person reads at the end: the table, where the page is, what to do next."""
     comparison = reproduction.compare()
-    pages = running_ui()
+    pages = running_ui() if api_url() else {}
     ui = (
         f"open {pages['mlflow_ui']} and {pages['prefect_ui']}"
         if pages
@@ -218,6 +241,8 @@ def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
     except KeyboardInterrupt:
         print(f"{name}: stopped; run it again and finished stages are not run twice.", file=sys.stderr)
         return 130
+    except Exception as error:  # the boundary: a fault becomes a sentence here
+        return fault(name, error)
 
 
 def main() -> int:

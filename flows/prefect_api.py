@@ -34,11 +34,15 @@ def api_url() -> str | None:
 
 
 def running_ui() -> dict[str, str]:
-    """What `make ui` says of itself: prefect_api, prefect_ui, mlflow_ui; empty when it does not run."""
+    """What `make ui` says of itself: pid, prefect_api, prefect_ui, mlflow_ui; empty when it does not run."""
     try:
-        return json.loads(UI_FILE.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        pages = json.loads(UI_FILE.read_text(encoding="utf-8"))
+        os.kill(int(pages["pid"]), 0)  # asks only whether the process is there: a killed one leaves its file behind
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, ValueError, ProcessLookupError):
         return {}
+    except PermissionError:
+        pass
+    return pages
 
 
 def client_environment(url: str) -> dict[str, str]:

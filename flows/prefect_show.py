@@ -18,6 +18,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+UID = re.compile(r"\b(?:[0-2](?:\.\d+){3,}|2\.25\.\d{9,})\b")
 PICTURE_BYTES = 1 << 20  # an artifact is a database row; a larger picture is left to the report
 
 
@@ -26,9 +27,14 @@ def key(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
+def redacted(text: str) -> str:
+    """The text without DICOM UIDs, which lead back to the patient: the server may be another team's."""
+    return UID.sub("[UID]", text)
+
+
 def publish(title: str, result: dict[str, Any]) -> None:
     """Create the artifacts of a stage's result (the form of ``StageResult.to_json``)."""
-    create_markdown_artifact(result["summary"], key=key(title), description=f"{title}: what came out")
+    create_markdown_artifact(redacted(result["summary"]), key=key(title), description=f"{title}: what came out")
     for name, rows in result["tables"].items():
         create_table_artifact(rows, key=key(title, name), description=f"{title}: {name}")
     for name, link in result["links"].items():

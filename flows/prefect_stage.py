@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from flows.prefect_api import api_url, client_environment
+from ich_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from flows._stage import Body, StageResult
@@ -19,10 +20,12 @@ def run_as_flow(name: str, item: str | None, params: Params, body: Body) -> Stag
     assert url is not None
     os.environ.update(client_environment(url))
     from prefect import flow, task
+    from prefect.client.schemas.objects import State
     from prefect.logging import get_run_logger
+    from prefect.states import Failed
 
     from flows._stage import Stage
-    from flows.prefect_show import progress_artifact, publish
+    from flows.prefect_show import progress_artifact, publish, redacted
 
     title = f"{name}@{item}" if item else name
 
@@ -40,11 +43,24 @@ def run_as_flow(name: str, item: str | None, params: Params, body: Body) -> Stag
         logger.info(result.summary)
         return result
 
-    @flow(name=name, flow_run_name=title, persist_result=False)
-    def stage_flow() -> StageResult:
-        return work()
+    mistakes: list[InputError] = []
+    results: list[StageResult] = []
 
-    return stage_flow()
+    @flow(name=name, flow_run_name=title, persist_result=False)
+    def stage_flow() -> State | None:
+        try:
+            results.append(work())
+        except InputError as error:  # one sentence is all there is to say: no traceback
+            mistakes.append(error)
+            return Failed(message=redacted(str(error)))
+        return None
+
+    state = stage_flow(return_state=True)
+    if mistakes:
+        raise mistakes[0]
+    if not results:
+        raise RuntimeError(state.message or "the flow did not finish")
+    return results[0]
 
 
 class _Forward(logging.Handler):
@@ -55,4 +71,6 @@ class _Forward(logging.Handler):
         self._target = target
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._target.log(record.levelno, record.getMessage())
+        from flows.prefect_show import redacted
+
+        self._target.log(record.levelno, redacted(record.getMessage()))

@@ -15,6 +15,7 @@ def body(stage: Stage) -> StageResult:
     from ich_pipeline.report.inputs import Folders, Inputs
 
     folders = Folders(
+        data=layout.DATA,
         masks=layout.MASKS,
         ingest=layout.INGEST,
         validate=layout.VALIDATE,

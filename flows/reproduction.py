@@ -25,6 +25,7 @@ class Comparison:
     other_inputs: tuple[str, ...]  # code, data or params differ from the record: nothing to reproduce
     other_outputs: tuple[str, ...]  # the same inputs gave other bytes, or follow from such a stage
     largest: tuple[str, float, float] | None  # the metric that differs most: where, recorded, now
+    only_in_one: int = 0  # figures that only one of the two runs could give
 
     def sentence(self) -> str:
         """One sentence for a person."""
@@ -40,8 +41,10 @@ class Comparison:
         if self.largest:
             where, before, now = self.largest
             text += f" The largest difference of a metric is at {where}: recorded {before:.4f}, now {now:.4f}."
-        elif METRICS.is_file():
+        elif not self.only_in_one:
             text += " All metrics are equal."
+        if self.only_in_one:
+            text += f" {self.only_in_one} figures stand in only one of the two runs."
         return text
 
 
@@ -64,7 +67,8 @@ def compare_locks(recorded: dict[str, Any], now: dict[str, Any]) -> tuple[tuple[
     def outs(stage: dict[str, Any]) -> dict[str, str | None]:
         return {o["path"]: o.get("md5") for o in stage.get("outs", [])}
 
-    other_inputs = tuple(n for n in after if n not in before or given(before[n]) != given(after[n]))
+    gone = tuple(n for n in before if n not in after)
+    other_inputs = gone + tuple(n for n in after if n not in before or given(before[n]) != given(after[n]))
     other_outputs = tuple(
         n for n in after if n in before and n not in other_inputs and outs(before[n]) != outs(after[n])
     )
@@ -91,6 +95,11 @@ def largest_difference(recorded: Any, now: Any) -> tuple[str, float, float] | No
     return max(shared)[1:] if shared else None
 
 
+def only_in_one(recorded: Any, now: Any) -> int:
+    """How many figures only one of two metric files can give (the other has null, or lacks them)."""
+    return len({where for where, _ in numbers(recorded)} ^ {where for where, _ in numbers(now)})
+
+
 def compare() -> Comparison | None:
     """Compare with what git's HEAD holds; None where it holds no run."""
     lock, metrics = _recorded(LOCK), _recorded(METRICS)
@@ -98,10 +107,9 @@ def compare() -> Comparison | None:
         return None
     now = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
     other_inputs, other_outputs = compare_locks(yaml.safe_load(lock), now)
-    largest = None
-    if metrics is not None and METRICS.is_file():
-        largest = largest_difference(json.loads(metrics), json.loads(METRICS.read_text(encoding="utf-8")))
-    return Comparison(len(now.get("stages", {})), other_inputs, other_outputs, largest)
+    before, after = json.loads(metrics or "{}"), json.loads(METRICS.read_text(encoding="utf-8"))
+    largest, alone = largest_difference(before, after), only_in_one(before, after)
+    return Comparison(len(now.get("stages", {})), other_inputs, other_outputs, largest, alone)
 
 
 def _recorded(path: Path) -> str | None:

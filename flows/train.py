@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -60,6 +62,10 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
         seed=network_seed(params.seed, name),
     )
     network = start_network(spec, cohorts["train"], params.training)
+    if spec.weights not in ("none", "imagenet"):  # what was in the file counts, not where it lay
+        source = Path(spec.weights)
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        network.spec = spec = dataclasses.replace(spec, weights=f"{source.name} (sha256 {digest[:16]})")
     with open_run(stage.name, name, params) as recorder:
         recorder.params(
             {"network": spec.to_json(), "settings": settings.model_dump(), "training": params.training.model_dump()}

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows import layout
-from flows.prefect_api import UI_FILE, client_environment
+from flows.prefect_api import UI_FILE, client_environment, running_ui
 from ich_pipeline.files import write_json
 
 HOST = "127.0.0.1"
@@ -52,6 +52,10 @@ def mlflow_command(port: int) -> list[str]:
 def main() -> int:
     """Start both, say where they are, wait, stop both."""
     layout.STATE.mkdir(exist_ok=True)
+    running = running_ui()
+    if running:
+        print(f"ui: already running: {running['prefect_ui']} and {running['mlflow_ui']}.", file=sys.stderr)
+        return 2
     prefect_port, mlflow_port = free_port(PREFECT_PORT), free_port(MLFLOW_PORT)
     api = f"http://{HOST}:{prefect_port}/api"
     environment = {**os.environ, **client_environment(api), "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -64,6 +68,7 @@ def main() -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    written = False
     try:
         _wait(f"{api}/health", "Prefect", servers)
         _wait(f"http://{HOST}:{mlflow_port}/health", "MLflow", servers)
@@ -73,6 +78,7 @@ def main() -> int:
             "mlflow_ui": f"http://{HOST}:{mlflow_port}",
         }
         write_json(UI_FILE, pages)
+        written = True
         print(f"Prefect  {pages['prefect_ui']}   runs, tasks, artifacts, schedules")
         print(f"MLflow   {pages['mlflow_ui']}   trainings and the model registry")
         print(
@@ -93,7 +99,8 @@ def main() -> int:
         print(f"ui: {error}", file=sys.stderr)
         return 1
     finally:
-        UI_FILE.unlink(missing_ok=True)
+        if written:
+            UI_FILE.unlink(missing_ok=True)
         for server in servers.values():
             server.terminate()
         for server in servers.values():

@@ -9,24 +9,36 @@ from __future__ import annotations
 
 import difflib
 import json
+import zoneinfo
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ich_pipeline.cohort_names import TESTS
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+MEAN = "mean"  # beside the labels in metrics.json
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Section(BaseModel):
     """Base of every section: no unknown keys, no silent conversions, immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _rising(values: tuple[float, float]) -> tuple[float, float]:
+    if values[0] >= values[1]:
+        raise ValueError(f"the first value must be the smaller one, found {values[0]:g} and {values[1]:g}")
+    return values
+
+
+Range = Annotated[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_rising)]
 
 
 class LabelParams(Section):
@@ -40,6 +52,8 @@ class LabelParams(Section):
         names = (self.any, *self.subtypes)
         if len(set(names)) != len(names):
             raise ValueError(f"label names must differ, found {', '.join(names)}")
+        if MEAN in names:
+            raise ValueError(f"{MEAN!r} is the name of the subtypes' mean in the metrics: choose another label name")
         return self
 
 
@@ -61,21 +75,21 @@ class IngestParams(Section):
 
     workers: Annotated[int, Field(ge=0)]  # processes; 0 = one a core
     minimum_slices: Annotated[int, Field(ge=1)]
-    slice_thickness_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    slice_thickness_mm: Range
     spacing_tolerance: Annotated[float, Field(gt=0, lt=1)]  # relative; a step beyond it is a gap
 
 
 class ValidateParams(Section):
     """Thresholds of the Great Expectations suites."""
 
-    pixel_spacing_mm: tuple[float, float]
+    pixel_spacing_mm: Range
     minimum_hu_range: float  # a slice whose HU span is smaller shows no head
     air_hu: float  # a series whose lowest voxel is above it shows no air: its rescale is in doubt
     tolerated_share: Annotated[
         float, Field(ge=0, lt=1)
     ]  # of rows that may breach a soft rule: a warning, beyond it an error
     label_coverage: Annotated[float, Field(ge=0, le=1)]  # share of slices that must carry labels
-    prevalence: tuple[float, float]  # allowed share of slices with any finding
+    prevalence: Range  # allowed share of slices with any finding
     prevalence_ratio: Annotated[float, Field(gt=1)]  # prospective against train, either way, before a warning
 
 
@@ -123,6 +137,8 @@ class WindowingParams(Section):
     @model_validator(mode="after")
     def _single_is_known(self) -> WindowingParams:
         names = [w.name for w in self.windows]
+        if len(set(names)) != len(names):
+            raise ValueError(f"window names must differ, found {', '.join(names)}")
         if self.single not in names:
             raise ValueError(f"single window {self.single!r} is none of {', '.join(names)}")
         return self
@@ -230,6 +246,14 @@ class RetrainParams(Section):
     cron: str
     timezone: str
 
+    @model_validator(mode="after")
+    def _schedulable(self) -> RetrainParams:
+        if len(self.cron.split()) != 5:
+            raise ValueError(f"cron needs five fields (minute hour day month weekday), found {self.cron!r}")
+        if self.timezone not in zoneinfo.available_timezones():
+            raise ValueError(f"timezone {self.timezone!r} is not known; take a name like Europe/Berlin or UTC")
+        return self
+
 
 class Params(Section):
     """All of ``params.yaml``."""
@@ -257,8 +281,13 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _networks_are_described(self) -> Params:
-        if len(set(self.architectures)) != len(self.architectures):
-            raise ValueError(f"architectures names one twice: {', '.join(self.architectures)}")
+        for field in ("architectures", "ablation", "tests"):
+            names = getattr(self, field)
+            if len(set(names)) != len(names):
+                raise ValueError(f"{field} names one twice: {', '.join(names)}")
+        for name in self.tests:
+            if name not in TESTS:
+                raise ValueError(f"tests names {name!r}, which is no test cohort; there are {' and '.join(TESTS)}")
         for name in self.architectures:
             if name not in self.networks:
                 raise ValueError(f"architectures names {name!r}, but networks.{name} is missing")
@@ -276,6 +305,18 @@ class Params(Section):
         return Labels(self.labels.any, self.labels.subtypes)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a key stand twice and silently takes the last; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check a parameter file.
 
@@ -283,15 +324,17 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         InputError: one sentence with the file, the key, the value and what to do.
     """
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run from the project's top folder, or `ich profile phantom`.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: save it as such.") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}): mend that line.") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds no settings: copy a profile over it with `ich profile phantom`.")
     try:
-        return Params.model_validate_json(json.dumps(raw, default=str))
+        return Params.model_validate_json(json.dumps({str(key): value for key, value in raw.items()}, default=str))
     except ValidationError as error:
         raise InputError(_sentence(Path(path), error)) from None
 
@@ -329,4 +372,6 @@ def _sentence(path: Path, error: ValidationError) -> str:
     value = first.get("input")
     shown = "" if isinstance(value, dict) else f" is {value!r}, but"
     message = first["msg"].removeprefix("Value error, ")
+    if not location:  # a rule over several sections: its message names them
+        return f"{path}: {message}; change that.{tail}"
     return f"{path}: {key}{shown or ':'} {message[0].lower() + message[1:]}; change that value.{tail}"

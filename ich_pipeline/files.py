@@ -20,9 +20,13 @@ SCHEMA_KEY = b"ich_schema"
 def atomic_dir(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory that becomes ``target`` (replacing it) when the block ends without an error.
 
-    An error, or a kill, leaves ``target`` as it was; the leftover ``.partial`` directory is removed by the next try.
+    An error leaves ``target`` as it was; so does a kill, but for one between the two renames, which the next try mends.
+    The leftover ``.partial`` directory is removed by the next try.
     """
     target = Path(target)
+    old = target.with_name(f".{target.name}.old")
+    if old.exists() and not target.exists():
+        old.rename(target)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -31,7 +35,6 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)

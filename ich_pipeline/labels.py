@@ -40,4 +40,4 @@ class Labels:
         Returns:
             int8 array of shape (n,).
         """
-        return (np.asarray(subtypes) > 0).any(axis=1).astype(np.int8)
+        return np.any(np.asarray(subtypes) > 0, axis=1).astype(np.int8)

@@ -136,7 +136,7 @@ def test_names_must_fit_together(tmp_path: Path, section: str, sentence: str) ->
     path.write_text(yaml.safe_dump(params), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         load_params(path)
-    assert str(caught.value) == f"{path}: the file: {sentence}; change that value."
+    assert str(caught.value) == f"{path}: {sentence}; change that."
 
 
 def test_missing_broken_and_empty_files(tmp_path: Path) -> None:

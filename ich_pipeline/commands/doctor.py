@@ -15,10 +15,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ich_pipeline.cohorts.mark import cohort_kind
 from ich_pipeline.commands import cohort, profile
-from ich_pipeline.commands.native import silent
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
+from ich_pipeline.native import silent
 
 LOCK = Path("requirements.lock")
 FREE_GB = 10  # data, work and models of the phantom profile take about 4
@@ -176,7 +177,7 @@ def _dvc_remote() -> Check:
 
 
 def _data() -> Check:
-    kind = cohort.kind()
+    kind = cohort_kind(cohort.DATA)
     if kind is None:
         advice = "`make repro` makes the phantom; `ich cohort folder SOURCE --labels CSV` brings yours."
         return Check("data/", None, "missing", advice)

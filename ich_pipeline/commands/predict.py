@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ich_pipeline.commands.native import silent
 from ich_pipeline.config import Params
 from ich_pipeline.dicom.identity import case_id
 from ich_pipeline.dicom.reader import read_header
@@ -53,8 +52,6 @@ def predict(
         raise InputError(f"--out {out} is a file: name a folder.")
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
-    with silent():
-        import keras  # noqa: F401
     from ich_pipeline.registry.answer import answer
     from ich_pipeline.registry.register import BUNDLE
     from ich_pipeline.registry.system import System

@@ -6,8 +6,10 @@ shift is needed because class-weighted training moves the log-odds of every prob
 *Isotonic* is centred isotonic regression (Oron and Flournoy 2017, doi 10.1080/19466315.2017.1286256): the pooled blocks
 of the isotonic fit, joined by straight lines between the blocks' centres. Plain isotonic regression is flat within a
 block; such ties lower AUC and average precision and leave few thresholds to choose from. Centred regression keeps the
-order of the scores exactly, so calibration never changes a ranking. Block values are pulled from 0 and 1 by 1/(n + 2),
-or one confident mistake would cost an infinite likelihood.
+order of the scores exactly, so calibration never changes a ranking. A block's value is shrunk towards the prevalence by
+the block's own size, as if it had two slices more: one positive slice at the top does not make the next one certain.
+Beyond the outer centres the line leads to what the outer block would be with one more positive (or negative) slice,
+never to 0 or 1.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ _LARGEST_SCALE = 1e3
 _NEWTON_STEPS = 100
 _NEWTON_DAMPING = 1e-9
 _NEWTON_GAIN = 1e-14
+# Slices at the prevalence that every isotonic block is mixed with.
+_PRIOR_SLICES = 2.0
 # With positives in fewer patients, a fold can leave a fit with one patient or none.
 MINIMUM_POSITIVE_PATIENTS = 3
 
@@ -159,7 +163,7 @@ def _newton(
 
 
 def fit_isotonic(scores: ArrayLike, truth: ArrayLike) -> Calibration:
-    """Centred isotonic regression.
+    """Centred isotonic regression with blocks shrunk towards the prevalence.
 
     Args:
         scores: shape (n,) in 0..1.
@@ -167,17 +171,30 @@ def fit_isotonic(scores: ArrayLike, truth: ArrayLike) -> Calibration:
     """
     x, y = np.asarray(scores, dtype=np.float64), np.asarray(truth, dtype=np.float64)
     distinct, which, counts = np.unique(x, return_inverse=True, return_counts=True)
-    fitted = isotonic_regression(np.bincount(which, weights=y) / counts, weights=counts)
-    starts = np.asarray(fitted.blocks)[:-1]
-    centres = np.add.reduceat(distinct * counts, starts) / np.add.reduceat(counts, starts)
-    pull = 1.0 / (len(x) + 2)
-    values = pull + (1.0 - 2.0 * pull) * np.asarray(fitted.x)[starts]
+    positives = np.bincount(which, weights=y)
+    starts = _block_starts(positives / counts, counts)
+    # Of one class only, the share itself would be 0 or 1, and an unseen slice could refute it.
+    prevalence = (y.sum() + 1.0) / (len(y) + 2.0)
+    sizes = np.add.reduceat(counts, starts)
+    weights = sizes + _PRIOR_SLICES
+    values = (np.add.reduceat(positives, starts) + _PRIOR_SLICES * prevalence) / weights
+    sums = np.add.reduceat(distinct * counts, starts)
+    # A small block moves further than its large neighbour and may overtake it: such blocks become one.
+    merged = _block_starts(values, weights)
+    centres = np.add.reduceat(sums, merged) / np.add.reduceat(sizes, merged)
+    values = np.add.reduceat(values * weights, merged) / np.add.reduceat(weights, merged)
+    weights = np.add.reduceat(weights, merged)
     knots = list(zip(centres.tolist(), values.tolist(), strict=True))
-    if knots[0][0] > 0.0:
-        knots.insert(0, (0.0, 0.0))
-    if knots[-1][0] < 1.0:
-        knots.append((1.0, 1.0))
+    if centres[0] > 0.0:
+        knots.insert(0, (0.0, float(values[0] * weights[0] / (weights[0] + 1.0))))
+    if centres[-1] < 1.0:
+        knots.append((1.0, float((values[-1] * weights[-1] + 1.0) / (weights[-1] + 1.0))))
     return Calibration("isotonic", knots=tuple(knots))
+
+
+def _block_starts(values: NDArray[np.float64], weights: NDArray[np.number]) -> NDArray[np.intp]:
+    """Where the pooled blocks of the isotonic fit start."""
+    return np.asarray(isotonic_regression(values, weights=weights).blocks)[:-1]
 
 
 def fit_calibration(

@@ -34,7 +34,7 @@ class Validation:
     Attributes:
         combined_first, combined_second: cross-fitted combined scores, uncalibrated.
         first, second: the same, calibrated; ``final`` as the iterative reading gives it.
-        honest: combined scores of the second reading of which no choice saw the slice's patient.
+        honest: calibrated scores of the second reading of which no choice and no fit saw the slice's patient.
         reread: slices that are read again.
         case_scores: final; ``let_through``: cases with a slice at the gate; ``case_truth``: 0 and 1.
     """

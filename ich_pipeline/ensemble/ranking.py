@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 _Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
+# One patient's slices tell nothing of the next patient: a finding in fewer has no part in a mean over findings.
+MINIMUM_POSITIVE_PATIENTS = 2
 # Elements of the largest temporary (weightings × slices): 32 MB of float64.
 _CHUNK = 4_000_000
 
@@ -85,14 +87,29 @@ def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64]) ->
         return (np.diff(true, axis=-1, prepend=0.0) * precision).sum(axis=-1) / true[..., -1]
 
 
-def mean_average_precision(scores: NDArray[np.floating], truth: NDArray[np.integer]) -> float:
-    """Unweighted mean of the average precision over the columns that have a positive; NaN where none has.
+def estimable(truth: NDArray[np.integer], patients: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which labels have positives in at least :data:`MINIMUM_POSITIVE_PATIENTS` patients.
+
+    Args:
+        truth: 0 and 1, shape (slices, labels).
+        patients: patient of each slice, shape (slices,).
+
+    Returns:
+        Shape (labels,).
+    """
+    return np.array([len(np.unique(patients[column == 1])) >= MINIMUM_POSITIVE_PATIENTS for column in truth.T])
+
+
+def mean_average_precision(
+    scores: NDArray[np.floating], truth: NDArray[np.integer], patients: NDArray[np.integer]
+) -> float:
+    """Unweighted mean of the average precision over the :func:`estimable` columns; NaN where none is.
 
     Args:
         scores: shape (slices, subtypes).
         truth: 0 and 1, the same shape.
+        patients: patient of each slice, shape (slices,).
     """
-    each = [
-        float(Ranked(scores[:, k], truth[:, k]).average_precision()) for k in range(truth.shape[1]) if truth[:, k].any()
-    ]
+    used = np.flatnonzero(estimable(truth, patients))
+    each = [float(Ranked(scores[:, k], truth[:, k]).average_precision()) for k in used]
     return float(np.mean(each)) if each else float("nan")

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.ensemble.calibration import fit_calibration, fit_temperature
 from ich_pipeline.ensemble.combiners import KINDS, Kind, fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.ranking import mean_average_precision
@@ -56,7 +57,10 @@ def degree_figures(predictions: Predictions) -> dict[str, dict[float, float]]:
     """Mean average precision over the subtypes for each architecture and degree."""
     truth = predictions.truth[:, 1:]
     return {
-        name: {d: mean_average_precision(p[i][:, 1:], truth) for i, d in enumerate(predictions.degrees)}
+        name: {
+            d: mean_average_precision(p[i][:, 1:], truth, predictions.patients)
+            for i, d in enumerate(predictions.degrees)
+        }
         for name, p in predictions.probabilities.items()
     }
 
@@ -64,7 +68,7 @@ def degree_figures(predictions: Predictions) -> dict[str, dict[float, float]]:
 def choose_degrees(figures: Mapping[str, Mapping[float, float]]) -> dict[str, float]:
     """The degree with the largest figure for each architecture; the smaller of equal ones.
 
-    0 where no degree has a figure (no subtype on validation).
+    0 where no degree has a figure (no subtype in two validation patients).
     """
     chosen = {}
     for name, by_degree in figures.items():
@@ -117,24 +121,35 @@ def choose(predictions: Predictions, folds: int) -> Choice:
     tried = []
     for kind, members in candidates(tuple(probabilities)):
         scores = cross_fitted(kind, members, probabilities, predictions.truth, fold)
-        tried.append((kind, members, mean_average_precision(scores[:, 1:], predictions.truth[:, 1:])))
+        figure = mean_average_precision(scores[:, 1:], predictions.truth[:, 1:], predictions.patients)
+        tried.append((kind, members, figure))
     best = max((figure for *_, figure in tried if not np.isnan(figure)), default=np.nan)
     kind, members, _ = next((t for t in tried if t[2] >= best - TIE), tried[0])
     return Choice(degrees, kind, members, figures, tuple(tried))
 
 
 def honest_scores(predictions: Predictions, folds: int) -> NDArray[np.float64]:
-    """Combined scores (slices, labels) in which a slice's patient had no part in any choice or weight.
+    """Calibrated scores (slices, labels) in which a slice's patient had no part in any choice, weight or calibration.
 
     The whole of :func:`choose`, with its own inner folds, is repeated without each fold. A figure of these scores is
     not made optimistic by choosing the best of many candidates. (It cannot undo that the networks' best checkpoints
-    were chosen on the same patients.)
+    were chosen on the same patients.) Folds may choose different combiners, whose raw scores cannot be ranked together
+    (a share of votes beside a mean): each fold's are calibrated by the other folds before they are pooled.
     """
     fold = patient_folds(predictions.patients, predictions.truth, folds)
     scores = np.empty(predictions.truth.shape)
     for k in np.unique(fold):
-        rest = predictions.rows(fold != k)
+        rest, held_out = predictions.rows(fold != k), fold == k
         choice = choose(rest, folds)
-        combiner = fit_combiner(choice.kind, choice.members, rest.at(choice.degrees), rest.truth)
-        scores[fold == k] = combiner(predictions.rows(fold == k).at(choice.degrees))
+        probabilities = rest.at(choice.degrees)
+        combiner = fit_combiner(choice.kind, choice.members, probabilities, rest.truth)
+        combined = combiner(predictions.rows(held_out).at(choice.degrees))
+        inner = patient_folds(rest.patients, rest.truth, folds)
+        seen = cross_fitted(choice.kind, choice.members, probabilities, rest.truth, inner)
+        for label, y in enumerate(rest.truth.T):
+            calibration = fit_calibration(seen[:, label], y, inner, rest.patients)
+            if calibration.kind == "identity":
+                # Too few patients for a probability to be believed, but enough to bring the folds to one scale.
+                calibration = fit_temperature(seen[:, label], y)
+            scores[held_out, label] = calibration(combined[:, label])
     return scores

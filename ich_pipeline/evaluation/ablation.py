@@ -7,6 +7,7 @@ difference. ``ensemble`` is the system's final score, as the metrics report it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,14 @@ from ich_pipeline.evaluation.metrics import Estimate
 STEPS = ("single window", "multi-window", "+ slice interpolation", "ensemble")
 
 
+@dataclass(frozen=True)
+class _Before:
+    """The row that a gain is over."""
+
+    name: str
+    summary: RankingSummary
+
+
 def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
     """One row for each architecture and step, and one for the ensemble.
 
@@ -27,33 +36,34 @@ def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.flo
         single_window: by architecture, probabilities (slices, labels) of the network with a single window, degree 0.
 
     Returns:
-        Columns ``architecture``, ``step``, then ``mean_ap``, ``mean_ap_low``, ``mean_ap_high``, the same for ``auc_any``,
-        and the gains over the step before (``mean_ap_gain``, …). The ensemble's gain is over the best architecture's last
-        step. Empty where the data cannot give a figure; ``reason`` says why.
+        Columns ``architecture``, ``step``, ``gain_over``, then ``mean_ap``, ``mean_ap_low``, ``mean_ap_high``, the same
+        for ``auc_any``, and the gains (``mean_ap_gain``, …) over the row that ``gain_over`` names: the step before, and
+        for the ensemble the last step of the first architecture in ``single_window``. That one is named before the test
+        is read; the best on this test would be chosen by its labels. Empty where the data cannot give a figure;
+        ``reason`` says why.
     """
     rows: list[dict[str, Any]] = []
-    last: dict[str, RankingSummary] = {}
+    last: dict[str, _Before] = {}
     for name, single in single_window.items():
         scores = (single, cohort.reading.original[name], cohort.reading.interpolated[name])
-        before = None
+        before: _Before | None = None
         for step, each in zip(STEPS[:3], scores, strict=True):
             summary = ranking_summary(each[cohort.labelled], cohort.truth, cohort.slices)
             rows.append(_row(name, step, summary, before, cohort.params.confidence))
-            before = last[name] = summary
+            before = last[name] = _Before(f"{name}, {step}", summary)
     summary = ranking_summary(cohort.reading.final[cohort.labelled], cohort.truth, cohort.slices)
-    best = max(last.values(), key=lambda s: -1.0 if s.mean_ap.value is None else s.mean_ap.value, default=None)
-    rows.append(_row("ensemble", STEPS[3], summary, best, cohort.params.confidence))
+    rows.append(_row("ensemble", STEPS[3], summary, next(iter(last.values()), None), cohort.params.confidence))
     return pd.DataFrame(rows)
 
 
 def _row(
-    architecture: str, step: str, summary: RankingSummary, before: RankingSummary | None, confidence: float
+    architecture: str, step: str, summary: RankingSummary, before: _Before | None, confidence: float
 ) -> dict[str, Any]:
-    row: dict[str, Any] = {"architecture": architecture, "step": step}
+    row: dict[str, Any] = {"architecture": architecture, "step": step, "gain_over": before.name if before else ""}
     reasons = []
     for key in ("mean_ap", "auc_any"):
         estimate: Estimate = getattr(summary, key)
-        for name, found in ((key, estimate), (f"{key}_gain", _gain(estimate, before and getattr(before, key)))):
+        for name, found in ((key, estimate), (f"{key}_gain", _gain(estimate, before and getattr(before.summary, key)))):
             entry = found.to_json(confidence) if found else {"value": None, "low": None, "high": None}
             row |= {name: entry["value"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
             reasons += [f"{name}: {entry['reason']}"] if entry.get("reason") else []

@@ -61,11 +61,21 @@ class TestCohort:
 
     @cached_property
     def cases(self) -> Level:
-        """The cases with a labelled slice. One that the first reading did not let through is never called positive."""
+        """The cases with a labelled slice.
+
+        One that the first reading did not let through is never called positive, so it ranks below all that it did. Case
+        scores have no Brier score or calibration error: several calibrated slices make no calibrated case.
+        """
         patients = np.zeros(len(self.reading.case_scores), dtype=np.intp)
         patients[self.case_index] = self.patients
         kept = self.labelled_cases
-        return Level(patients[kept], self.counts, self.reading.let_through[kept])
+        rule = self.ensemble.case_score.rule.replace("_", " ")
+        return Level(
+            patients[kept],
+            self.counts,
+            self.reading.let_through[kept],
+            not_probabilities=f"a case score is the {rule} of slice probabilities, not a calibrated probability",
+        )
 
     @cached_property
     def labelled_cases(self) -> NDArray[np.bool_]:

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 _BAND_GRID = np.linspace(0.0, 1.0, 101)
 _RELIABILITY_GROUPS = 10
+_ROC_HEIGHT, _PR_LEGEND = 5.9, 1.9  # inches
+_PR_HEIGHT = _ROC_HEIGHT + _PR_LEGEND
 
 
 def curves_of(cohort: TestCohort) -> tuple[dict[str, dict[str, Curve]], dict[str, dict[str, Curve]]]:
-    """ROC and precision-recall curves by level and label; a label without both classes has none."""
+    """ROC and precision-recall curves by level and label; a label without both classes has none.
+
+    Cases that the first reading stopped are the curve's last step: no threshold calls them.
+    """
     roc: dict[str, dict[str, Curve]] = {}
     pr: dict[str, dict[str, Curve]] = {}
     for level, (scores, truth) in _levels(cohort).items():
@@ -34,7 +39,7 @@ def curves_of(cohort: TestCohort) -> tuple[dict[str, dict[str, Curve]], dict[str
 
 def draw_roc(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
     """Slices: "any" with its band and operating points, and the subtypes. Cases: "any"."""
-    figure, axes = style.new_figure(2, 11, 5.9)
+    figure, axes = style.new_figure(2, 11, _ROC_HEIGHT)
     for ax, level in zip(axes, ("slice", "case"), strict=True):
         scores, truth = _levels(cohort)[level]
         ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance")
@@ -59,13 +64,18 @@ def draw_roc(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str,
         style.unit_square(ax)
         style.axis_labels(ax, "1 − specificity", "sensitivity")
         style.title(ax, f"ROC, {level} level", _note(cohort, level, name))
+        _explain_gate(ax, level)
         _show_legend(ax, "lower right")
     style.save(figure, target)
 
 
 def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
     """Precision over recall, as :func:`draw_roc`; chance is the prevalence of "any"."""
-    figure, axes = style.new_figure(2, 11, 8.0)
+    # The plots are as large as the ROC's: a strip below them is kept for the legends, whatever their length.
+    figure, axes = style.new_figure(2, 11, _PR_HEIGHT)
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.set(rect=(0, _PR_LEGEND / _PR_HEIGHT, 1, 1 - _PR_LEGEND / _PR_HEIGHT))  # pyright: ignore[reportCallIssue]
     for ax, level in zip(axes, ("slice", "case"), strict=True):
         _, truth = _levels(cohort)[level]
         any_name = cohort.labels.any
@@ -88,6 +98,7 @@ def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, 
         style.unit_square(ax)
         style.axis_labels(ax, "recall (sensitivity)", "precision (PPV)")
         style.title(ax, f"Precision and recall, {level} level", _note(cohort, level, name))
+        _explain_gate(ax, level)
         _legend_below(ax)
     style.save(figure, target)
 
@@ -138,9 +149,10 @@ def reliability(scores: NDArray[np.float64], truth: NDArray[np.integer]) -> Curv
 
 
 def _levels(cohort: TestCohort) -> dict[str, tuple[NDArray[np.float64], NDArray[np.integer]]]:
+    """Scores to rank by, and truth."""
     return {
         "slice": (cohort.reading.final[cohort.labelled], cohort.truth),
-        "case": (cohort.reading.case_scores[cohort.labelled_cases], cohort.case_truth),
+        "case": (cohort.cases.ranking(cohort.reading.case_scores[cohort.labelled_cases]), cohort.case_truth),
     }
 
 
@@ -206,10 +218,18 @@ def _note(cohort: TestCohort, level: str, name: str) -> str:
     return f"{name.replace('_', ' ')}: {len(truth)} {what} of {patients} patients, {int(truth[:, 0].sum())} positive"
 
 
+def _explain_gate(ax: Axes, level: str) -> None:
+    """Why a case curve ends in one straight step."""
+    if level == "case":
+        ax.plot([], [], " ", label="cases that the first reading stops rank last")
+
+
 def _show_legend(ax: Axes, where: Literal["upper left", "lower right"]) -> None:
     ax.legend(loc=where, fontsize=8, frameon=True, framealpha=0.92, edgecolor="none", labelcolor=style.INK)
 
 
 def _legend_below(ax: Axes) -> None:
     """Precision-recall curves fill their square: nothing may cover them."""
-    ax.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.11), fontsize=8, frameon=False, labelcolor=style.INK)
+    where = (-0.02, -0.11)
+    legend = ax.legend(loc="upper left", bbox_to_anchor=where, fontsize=8, frameon=False, labelcolor=style.INK)
+    legend.set_in_layout(False)  # a long entry would else shrink the plot

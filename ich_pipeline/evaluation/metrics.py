@@ -1,8 +1,10 @@
 """Metrics of one label at one level (slices or cases), each with its bootstrap replicates.
 
 ``auc``, ``ap`` (average precision), ``prevalence``, ``brier``, ``ece``, and at each operating point ``sensitivity``,
-``specificity``, ``ppv``, ``npv``, ``f1`` (keys ``sensitivity@balanced``). A figure that the data cannot give is None with a
-reason: what is said about a finding needs positives in two patients at least, or it would describe a person.
+``specificity``, ``ppv``, ``npv``, ``f1`` (keys ``sensitivity@balanced``). What may not be called positive ranks below
+all else in ``auc`` and ``ap``, so that every operating point lies on the curve that they are the area of. A figure that
+the data cannot give is None with a reason: what is said about a finding needs positives in two patients at least, or it
+would describe a person.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.ranking import Ranked
-from ich_pipeline.evaluation.bootstrap import interval
+from ich_pipeline.evaluation.bootstrap import exact_interval, has_width, interval
 
 # Equal-width bins of the expected calibration error (Naeini et al. 2015, with observed minus predicted in each bin).
 ECE_BINS = 10
@@ -32,20 +34,34 @@ class Estimate:
         replicates: shape (replicates,), NaN where undefined; None where there is no interval.
         reason: why value or interval is missing.
         labels: how many labels a mean is over; None where it is no mean.
+        patients: how many patients a proportion is over; None where it is no proportion.
     """
 
     value: float | None
     replicates: NDArray[np.float64] | None = None
     reason: str | None = None
     labels: int | None = None
+    patients: int | None = None
 
     def to_json(self, confidence: float) -> dict[str, Any]:
-        """``value``, ``low``, ``high``, ``reason`` where one of them is null, ``labels`` for a mean."""
+        """``value``, ``low``, ``high``; ``reason`` where one of them is null, ``labels`` for a mean.
+
+        ``method`` is ``clopper-pearson`` where that interval replaces a bootstrap one without width.
+        """
         found = None if self.value is None or self.replicates is None else interval(self.replicates, confidence)
+        reason, method = self.reason or "undefined in more than half of the bootstrap replicates", None
+        if found is not None and not has_width(found):
+            if self.patients and self.value in (0.0, 1.0):
+                found = exact_interval(int(self.value) * self.patients, self.patients, confidence)
+                method = "clopper-pearson"
+            else:
+                found, reason = None, "equal in all bootstrap replicates, which says nothing about other patients"
         low, high = found or (None, None)
         entry: dict[str, Any] = {"value": self.value, "low": low, "high": high}
         if found is None:
-            entry["reason"] = self.reason or "undefined in more than half of the bootstrap replicates"
+            entry["reason"] = reason
+        if method is not None:
+            entry["method"] = method
         if self.labels is not None:
             entry["labels"] = self.labels
         return entry
@@ -59,11 +75,18 @@ class Level:
         patients: patient of each row, 0 to patients - 1, shape (rows,).
         counts: (replicates, patients) from :func:`~ich_pipeline.evaluation.bootstrap.draw_counts`.
         eligible: rows that may be called positive at all, shape (rows,); None means all.
+        not_probabilities: why the rows' scores are no probabilities; None where they are.
     """
 
     patients: NDArray[np.integer]
     counts: NDArray[np.float64]
     eligible: NDArray[np.bool_] | None = None
+    not_probabilities: str | None = None
+
+    def ranking(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Scores to rank by, shape (rows, ...) as given: -inf for what may not be called, whatever the threshold."""
+        values = np.asarray(scores, dtype=np.float64)
+        return values if self.eligible is None else np.where(self.eligible, values.T, -np.inf).T
 
     def by_patient(self, values: NDArray) -> NDArray[np.float64]:
         """Sum of each patient's rows: shape (rows, ...) to (patients, ...)."""
@@ -83,7 +106,7 @@ def label_metrics(
     """All metrics of one label.
 
     Args:
-        scores: calibrated probabilities, shape (rows,).
+        scores: in 0..1, shape (rows,); probabilities, unless the level says why they are none.
         truth: 0 and 1, shape (rows,).
         points: operating points by name.
         level: whose the rows are.
@@ -93,17 +116,19 @@ def label_metrics(
     ones = level.by_patient(np.ones(rows))
     positive = level.by_patient(truth.astype(np.float64))
     no_positive, no_negative = _missing(positive, "positives"), _missing(ones - positive, "negatives")
-    ranked, weights = Ranked(scores, truth), level.weights
+    ranked, weights = Ranked(level.ranking(scores), truth), level.weights
     count_only = "a count has no interval"
     metrics = {
         "n": Estimate(float(rows), reason=count_only),
         "positives": Estimate(float(truth.sum()), reason=count_only),
-        "prevalence": _ratio(positive, ones, level, ""),
+        "prevalence": _ratio(positive, ones, level, "", proportion=True),
         "auc": _ranking(ranked.auc, weights, no_positive or no_negative),
         "ap": _ranking(ranked.average_precision, weights, no_positive),
         "brier": _ratio(level.by_patient((scores - truth) ** 2), ones, level, ""),
         "ece": _calibration_error(scores, truth, ones, level),
     }
+    if level.not_probabilities:
+        metrics |= dict.fromkeys(("brier", "ece"), Estimate(None, reason=level.not_probabilities))
     if no_positive:
         # The count is a fact; how it would vary cannot be drawn from one patient.
         metrics["prevalence"] = Estimate(metrics["prevalence"].value, reason=no_positive)
@@ -150,12 +175,16 @@ def _ranking(
     return Estimate(None, reason=missing) if missing else Estimate(float(measure(None)), measure(weights))
 
 
-def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64], level: Level, empty: str) -> Estimate:
-    """Sum of ``top`` over sum of ``bottom``, both (patients,)."""
+def _ratio(
+    top: NDArray[np.float64], bottom: NDArray[np.float64], level: Level, empty: str, proportion: bool = False
+) -> Estimate:
+    """Sum of ``top`` over sum of ``bottom``, both (patients,); a proportion is of the patients with a ``bottom``."""
     if bottom.sum() == 0:
         return Estimate(None, reason=empty)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return Estimate(float(top.sum() / bottom.sum()), (level.counts @ top) / (level.counts @ bottom))
+        replicates = (level.counts @ top) / (level.counts @ bottom)
+    patients = int((bottom > 0).sum()) if proportion else None
+    return Estimate(float(top.sum() / bottom.sum()), replicates, patients=patients)
 
 
 def _calibration_error(
@@ -198,5 +227,6 @@ def _at(
     found = {"threshold": Estimate(point.threshold, reason="chosen on validation")}
     for key, (top, bottom, empty) in ratios.items():
         reason = reasons[key]
-        found[key] = Estimate(None, reason=reason) if reason else _ratio(top, bottom, level, empty)
+        # F1 counts a true positive twice: no share of anything.
+        found[key] = Estimate(None, reason=reason) if reason else _ratio(top, bottom, level, empty, key != "f1")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,10 @@ class AttentionMap:
 
 @dataclass(frozen=True)
 class ExplainedCase:
-    """One case, read and explained. Arrays over labels follow ``labels.columns``; probabilities are calibrated.
+    """One case, read and explained. Arrays over labels follow ``labels.columns``.
+
+    Slice probabilities are calibrated, except where ``uncalibrated`` says why not. A case score is a rule over them (such
+    as the largest); it ranks cases and is no calibrated probability itself.
 
     Attributes:
         case_id: the only identifier that people see.
@@ -45,6 +48,7 @@ class ExplainedCase:
         first, second, final: (n, L); ``second`` is NaN where a slice was not read again.
         reread: bool (n,).
         case_scores: (L,).
+        case_score_rule: how they came from the slices: max, top_k_mean, noisy_or.
         decision: haemorrhage suspected.
         operating_point: name of the threshold of the decision.
         threshold: case score of ``any`` at or above which the decision is positive.
@@ -53,6 +57,7 @@ class ExplainedCase:
         attention: slice index → label → map.
         basis: slice index → subtype → nearest training examples.
         reasons: subtype → why it has no prediction basis.
+        uncalibrated: label → why validation could not calibrate it.
     """
 
     case_id: str
@@ -66,6 +71,7 @@ class ExplainedCase:
     final: NDArray[np.floating]
     reread: NDArray[np.bool_]
     case_scores: NDArray[np.floating]
+    case_score_rule: str
     decision: bool
     operating_point: str
     threshold: float
@@ -74,6 +80,7 @@ class ExplainedCase:
     attention: Mapping[int, Mapping[str, AttentionMap]]
     basis: Mapping[int, Mapping[str, Sequence[BasisExample]]]
     reasons: Mapping[str, str]
+    uncalibrated: Mapping[str, str]
 
 
 def explain_case(
@@ -110,7 +117,8 @@ def explain_case(
         explainer: of that network, to build it once for many cases.
     """
     thresholds = slice_thresholds(ensemble)
-    shown = shown_slices(reading.final, reading.suspicious, thresholds, labels)
+    uncalibrated = uncalibrated_labels(ensemble)
+    shown = shown_slices(reading.final, reading.reread, thresholds, labels, uncalibrated)
     attention: dict[int, dict[str, AttentionMap]] = {}
     basis: dict[int, dict[str, Sequence[BasisExample]]] = {}
     if shown:
@@ -138,6 +146,7 @@ def explain_case(
         final=reading.final,
         reread=reading.reread,
         case_scores=reading.case_scores[0],
+        case_score_rule=ensemble.case_score.rule,
         decision=bool(reading.decisions[0]),
         operating_point=ensemble.decision,
         threshold=ensemble.decision_threshold,
@@ -146,6 +155,7 @@ def explain_case(
         attention=attention,
         basis=basis,
         reasons={e.label: e.reason for e in atlas.entries if e.reason is not None},
+        uncalibrated=uncalibrated,
     )
 
 
@@ -155,31 +165,55 @@ def slice_thresholds(ensemble: Ensemble) -> NDArray[np.float64]:
     return np.array([np.nan if t is None else t for t in points], np.float64)
 
 
+def uncalibrated_labels(ensemble: Ensemble) -> dict[str, str]:
+    """Labels whose score validation could not calibrate in one of the readings, and why."""
+    return {
+        name: calibration.reason
+        for reading in (ensemble.first_reading, ensemble.second_reading)
+        for name, calibration in zip(ensemble.labels.columns, reading.calibrations, strict=True)
+        if calibration.reason is not None
+    }
+
+
 def shown_slices(
-    final: NDArray[np.floating], suspicious: NDArray[np.bool_], thresholds: NDArray[np.floating], labels: Labels
+    final: NDArray[np.floating],
+    reread: NDArray[np.bool_],
+    thresholds: NDArray[np.floating],
+    labels: Labels,
+    uncalibrated: Collection[str] = (),
 ) -> dict[int, tuple[str, ...]]:
     """Which slices are explained, and for which labels.
 
-    For each subtype, the suspicious slices that score highest among those at or above the subtype's threshold; where no
-    subtype reaches its threshold, the slices with the highest score of "any", explained for their most probable subtype.
+    For each subtype, the slices read again that score highest among those at or above the subtype's threshold; and always
+    the slice that scores highest for "any", since the case's score comes from it. A slice is explained for the subtypes
+    that reach their threshold; where none does, for the most probable one. Where no slice was read again (none reached
+    the gate), nothing is explained.
+
+    Args:
+        final: (n, L).
+        reread: (n,).
+        thresholds: (L,), NaN where validation could not give one.
+        labels: the labels.
+        uncalibrated: labels whose scores are on a scale of their own, so that "most probable" does not hold for them.
 
     Returns:
         slice index → labels ("any" first); the most suspicious slice first.
     """
+    if not reread.any():
+        return {}
     any_scores = final[:, labels.index(labels.any)]
     columns = [labels.index(name) for name in labels.subtypes]
-    reached = (final[:, columns] >= np.nan_to_num(thresholds[columns], nan=np.inf)) & suspicious[:, None]
-    rows: set[int] = set()
+    reached = final[:, columns] >= np.nan_to_num(thresholds[columns], nan=np.inf)
+    rows = {int(any_scores.argmax())}
     for k, column in enumerate(columns):
-        candidates = np.flatnonzero(reached[:, k])
+        candidates = np.flatnonzero(reached[:, k] & reread)
         best = np.argsort(-final[candidates, column], kind="stable")[:SLICES_PER_LABEL]
         rows.update(candidates[best].tolist())
-    if not rows:
-        candidates = np.flatnonzero(suspicious)
-        rows.update(candidates[np.argsort(-any_scores[candidates], kind="stable")[:SLICES_PER_LABEL]].tolist())
+    comparable = [name for name in labels.subtypes if name not in uncalibrated]
     shown = {}
     for row in sorted(rows, key=lambda r: (-any_scores[r], r)):
         names = [name for k, name in enumerate(labels.subtypes) if reached[row, k]]
-        names = names or [labels.subtypes[int(np.argmax(final[row, columns]))]]
+        if not names and comparable:
+            names = [max(comparable, key=lambda name: final[row, labels.index(name)])]
         shown[row] = (labels.any, *names)
     return shown

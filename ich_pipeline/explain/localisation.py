@@ -7,13 +7,15 @@ a map without knowledge would score: the same regions' share of the head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from ich_pipeline.evaluation.bootstrap import draw_counts, has_width, interval
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,31 @@ class Localisation:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """How many bootstrap replicates, from which seed, for intervals of which confidence."""
+
+    replicates: int
+    seed: int
+    confidence: float
+
+
+@dataclass(frozen=True)
 class LocalisationSummary:
-    """Means over ``maps`` maps of one label; None where there was no map. ``constant`` maps located nothing."""
+    """Means over ``maps`` maps of one label; None where there was no map. ``constant`` maps located nothing.
+
+    ``hit_interval`` and ``mass_interval`` are (low, high), or None with the ``reason``.
+    """
 
     label: str
     maps: int
     constant: int
     hit_rate: float | None
+    hit_interval: tuple[float, float] | None
     hit_chance: float | None
     mass: float | None
+    mass_interval: tuple[float, float] | None
     mass_chance: float | None
+    reason: str | None
 
 
 def head_mask(hu: NDArray[np.integer], air: float) -> NDArray[np.bool_]:
@@ -97,20 +114,45 @@ def localise(attention: NDArray[np.floating], lesion: NDArray[np.bool_], head: N
     )
 
 
-def summarise(label: str, found: Iterable[Localisation | None]) -> LocalisationSummary:
-    """Means over the maps of one label; None stands for a constant map."""
-    every = list(found)
-    scored = [f for f in every if f is not None]
+def summarise(
+    label: str, found: Sequence[Localisation | None], patients: Sequence[str], draws: Draws
+) -> LocalisationSummary:
+    """Means over the maps of one label, with bootstrap intervals by patient.
 
-    def mean(values: list[float]) -> float | None:
-        return float(np.mean(values)) if values else None
+    Args:
+        label: name of the label.
+        found: one a map; None stands for a constant map.
+        patients: the patient of each map.
+        draws: the bootstrap.
+    """
+    scored = [(f, patient) for f, patient in zip(found, patients, strict=True) if f is not None]
+    people, of = np.unique([patient for _, patient in scored], return_inverse=True)
+    counts = draw_counts(len(people), draws.replicates, draws.seed)[:, of] if len(people) > 1 else None
 
+    def mean(values: list[float]) -> tuple[float | None, tuple[float, float] | None]:
+        if not values:
+            return None, None
+        if counts is None:
+            return float(np.mean(values)), None
+        bounds = interval(counts @ np.array(values) / counts.sum(axis=1), draws.confidence)
+        return float(np.mean(values)), bounds if bounds and has_width(bounds) else None
+
+    hit, hit_interval = mean([float(f.hit) for f, _ in scored])
+    mass, mass_interval = mean([f.mass for f, _ in scored])
+    reason = None
+    if hit_interval is None or mass_interval is None:
+        reason = (
+            "no map" if not scored else "maps of one patient only" if counts is None else "the same in every patient"
+        )
     return LocalisationSummary(
-        label,
-        len(scored),
-        len(every) - len(scored),
-        mean([float(f.hit) for f in scored]),
-        mean([f.hit_chance for f in scored]),
-        mean([f.mass for f in scored]),
-        mean([f.mass_chance for f in scored]),
+        label=label,
+        maps=len(scored),
+        constant=len(found) - len(scored),
+        hit_rate=hit,
+        hit_interval=hit_interval,
+        hit_chance=mean([f.hit_chance for f, _ in scored])[0],
+        mass=mass,
+        mass_interval=mass_interval,
+        mass_chance=mean([f.mass_chance for f, _ in scored])[0],
+        reason=reason,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from ich_pipeline.quality.checks import SuiteResult, breaches
+
+LOG_WIDTH = 140  # characters, where the output is no terminal and so has no width
 
 
 def print_breaches(results: tuple[SuiteResult, ...], width: int | None = None) -> None:
@@ -30,7 +33,7 @@ def print_breaches(results: tuple[SuiteResult, ...], width: int | None = None) -
         check = outcome.check
         cells = (suite.title, check.words, check.threshold, found, check.remedy)
         table.add_row(f"[{style}]{verdict}[/]", *(escape(cell) for cell in cells))
-    Console(stderr=True, width=width).print(table)
+    Console(stderr=True, width=width or (None if sys.stderr.isatty() else LOG_WIDTH)).print(table)
 
 
 def _for_example(examples: Sequence[str]) -> str:

@@ -4,7 +4,7 @@
 
     {"case_id": "C…", "decision": true,
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
-     "probabilities": {label: p},                         calibrated case scores
+     "probabilities": {label: s},                         case scores, see below
      "slices": [{"index": 0, "SOPInstanceUID": "…", "position_mm": -12.5, "reread": true,
                  "first": {label: p}, "second": {label: p} | null, "final": {label: p},
                  "attention": {label: {"method": "…", "map": [[0..1]] | null}},
@@ -12,7 +12,10 @@
                                       "truth": [subtype], "thumbnail": {"rows", "columns", "hu": base64}}]}}],
      "reasons": {subtype: why it has no prediction basis}}
 
-``attention`` and ``basis`` are there for the suspicious slices that the case page shows large, empty for the others.
+``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
+compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
+The slices' ``first``, ``second`` and ``final`` are calibrated wherever validation could calibrate the label.
+``attention`` and ``basis`` are there for the slices that the case page shows large, empty for the others.
 ``thumbnail.hu`` is little-endian int16, row by row.
 """
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ich_pipeline.explain.attention import Explainer
-from ich_pipeline.explain.case import ExplainedCase
+from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
-from ich_pipeline.report.case_page import Truth, case_page
+from ich_pipeline.report.case_page import RULES, Truth, case_page
 from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
 from ich_pipeline.report.inputs import Inputs
 from ich_pipeline.report.localisation import TestLocalisation, localise_test
@@ -115,7 +115,7 @@ def _model_card(
             "profile": params.profile,
             "subtypes": [s.replace("_", " ") for s in params.labels.subtypes],
             "any": params.labels.any,
-            "phantom": params.profile == "phantom",
+            "phantom": inputs.folders.synthetic,
         },
         data={"patients": chosen["patient_key"].nunique(), "slices": len(inputs.slices)},
         cohorts=inputs.cohorts.to_dict("records"),
@@ -123,5 +123,7 @@ def _model_card(
         weights={name: sources.get(spec.weights, spec.weights) for name, spec in specs.items()},
         results=results.replace("\n## ", "\n### ").replace("# Results", "## Results", 1),
         tests=inputs.tests,
+        rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
+        uncalibrated=uncalibrated_labels(inputs.ensemble),
         localised=[(found.test, s) for found in localisations for s in found.summaries],
     )

@@ -17,6 +17,11 @@ from ich_pipeline.report.render import render
 REGION = 0.5  # outline at this share of a map's maximum, where the caller names no other
 LARGE = 512  # pixels of a slice shown large, at most
 STRIP_PIXELS = 1_500_000  # of all slices in the strip together: keeps a page near 3 MB
+RULES = {  # what a case score is of its slices, in words
+    "max": "highest probability",
+    "top_k_mean": "mean of the highest probabilities",
+    "noisy_or": "chance that at least one finding is real, were the slices independent,",
+}
 UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training
 
 
@@ -55,6 +60,7 @@ def case_page(
         home=home,
         filters=window_filters(case.windows),
         scores=_scores(case),
+        rule=RULES[case.case_score_rule],
         strip=[
             {
                 "uri": ct_uri(case.hu[i], strip_size, case.windows),
@@ -94,7 +100,8 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
 
 def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float) -> dict[str, Any]:
     maps: Mapping[str, AttentionMap] = case.attention[i]
-    found = {label: m for label, m in maps.items() if label != case.labels.any}
+    # "any" is shown only where no subtype can be named: a subtype's map says more.
+    found = {label: m for label, m in maps.items() if label != case.labels.any} or maps
     return {
         "number": i + 1,
         "index": i,
@@ -115,9 +122,9 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
             {
                 "label": label,
                 "reason": case.reasons.get(label),
-                "examples": [_example(case, e, fraction) for e in case.basis[i].get(label, ())],
+                "examples": [_example(case, e, fraction) for e in case.basis[i][label]],
             }
-            for label in found
+            for label in case.basis[i]
         ],
         "truth": _names(case, truth.slices[i]) if truth else None,
     }

@@ -83,8 +83,11 @@ def draw_atlas(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, tar
             if column == 0:
                 ax.set_ylabel(f"{display_name(entry.label)}\n{len(entry.positives)} positives", fontsize=9, color=INK)
             if column >= len(entry.ranked):
-                if column == 0:
-                    ax.text(0.5, 0.5, entry.reason or "", ha="center", va="center", fontsize=8, color=MUTED, wrap=True)
+                if column:
+                    ax.set_visible(False)
+                else:
+                    text = ax.text(0.05, 0.5, entry.reason or "", va="center", fontsize=8, color=MUTED)
+                    text.set_in_layout(False)  # it runs over the empty columns beside it
                 continue
             example = int(entry.ranked[column])
             show_ct(ax, atlas.thumbnails[example], windows[0])
@@ -109,12 +112,12 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
                 continue
             x = np.array([steps.index(s) for s in rows["step"]]) + 0.06 * (i - len(names) / 2)
             y = rows["mean_ap"].to_numpy(float)
-            spread = np.abs(rows[["mean_ap_low", "mean_ap_high"]].to_numpy(float).T - y)
+            low, high = rows[["mean_ap_low", "mean_ap_high"]].to_numpy(float).T
             colour = ACCENT if name == "ensemble" else PALETTE[i % len(PALETTE)]
             ax.errorbar(
                 x,
                 y,
-                np.nan_to_num(spread),
+                error_bars(y, low, high),
                 marker="o",
                 markersize=6,
                 capsize=3,
@@ -127,7 +130,8 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
         chance = prevalence.get(test)
         if chance is not None:
             ax.axhline(chance, color=MUTED, linestyle="--", linewidth=1)
-            ax.text(len(steps) - 0.6, chance, "chance ", ha="right", va="bottom", fontsize=8.5, color=MUTED)
+            beside = ax.get_yaxis_transform()
+            ax.text(1.01, chance, "chance", transform=beside, va="center", fontsize=8.5, color=MUTED)
         ax.set_xticks(range(len(steps)), steps)
         ax.set_xlim(-0.4, len(steps) - 0.5)
         ax.set_ylim(0, 1.02)
@@ -135,6 +139,16 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
         title(ax, display_name(test), "mean over the subtypes, slices; bars are confidence intervals by patient")
         ax.legend(frameon=False, fontsize=8.5, loc="upper left")
     save(figure, target)
+
+
+def error_bars(
+    value: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Lengths below and above ``value``, shape (2, n); 0 where there is no interval.
+
+    A percentile interval need not hold its value: an arm that would point the wrong way has no length.
+    """
+    return np.clip(np.nan_to_num(np.stack([value - low, high - value])), 0, None)
 
 
 def draw_outputs(case: ExplainedCase, fraction: float, target: Path) -> None:
@@ -172,17 +186,23 @@ def _by_slice(ax: Axes, case: ExplainedCase) -> None:
     from matplotlib.ticker import MaxNLocator
 
     x = np.arange(1, len(case.final) + 1)
-    ax.plot(x, case.first[:, 0], color=MUTED, linestyle=":", marker=".", label="any, first reading")
-    ax.plot(x, case.final[:, 0], color=INK, marker="o", markersize=4, label="any, final")
+    ax.plot(x, case.first[:, 0], color=MUTED, linestyle=":", marker=".", label="Any, first reading")
+    ax.plot(x, case.final[:, 0], color=INK, marker="o", markersize=4, label="Any, final")
     for k, label in enumerate(case.labels.subtypes):
-        ax.plot(x, case.final[:, k + 1], color=PALETTE[k % len(PALETTE)], linewidth=1.3, label=display_name(label))
+        ax.plot(
+            x, case.final[:, k + 1], color=PALETTE[k % len(PALETTE)], linewidth=1.3, label=_by_slice_label(case, label)
+        )
     ax.axhline(case.gate, color=MUTED, linewidth=0.9, linestyle="--")
     ax.text(x[-1], case.gate, "gate ", ha="right", va="bottom", fontsize=8, color=MUTED)
     ax.set_ylim(0, 1.02)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.spines[["top", "right"]].set_visible(False)
-    axis_labels(ax, "slice", "calibrated probability")
+    axis_labels(ax, "slice", "probability")
     ax.legend(frameon=False, fontsize=8, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _by_slice_label(case: ExplainedCase, label: str) -> str:
+    return f"{display_name(label)}{', not calibrated' if label in case.uncalibrated else ''}"
 
 
 def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
@@ -219,25 +239,29 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
 
 
 def draw_attention(examples: Sequence[AttentionExample], window: WindowLike, fraction: float, target: Path) -> None:
-    """Test slices with the attention outline (orange) and the lesion's mask (blue, dashed), one row a subtype."""
+    """Test slices with the attention outline (orange) and the lesion's mask (blue, dashed), one column a subtype."""
     labels = list(dict.fromkeys(e.label for e in examples))
-    columns = max(sum(e.label == label for e in examples) for label in labels)
-    figure, axes = new_figure(columns, 2.6 * columns + 0.4, 2.95 * len(labels) + 0.4, rows=len(labels))
+    rows = max(sum(e.label == label for e in examples) for label in labels)
+    figure, axes = new_figure(len(labels), 2.6 * len(labels) + 0.4, 2.95 * rows + 0.6, rows=rows)
     for ax in axes:
         bare(ax)
-    for row, label in enumerate(labels):
-        for column, example in enumerate(e for e in examples if e.label == label):
-            ax = axes[row * columns + column]
+    for column, label in enumerate(labels):
+        for row, example in enumerate(e for e in examples if e.label == label):
+            ax = axes[row * len(labels) + column]
             show_ct(ax, example.hu, window)
             outline(ax, example.attention, fraction, example.hu.shape)
             _contour(ax, example.mask.astype(float), 0.5, example.hu.shape, MASK, "--")
             words = "no localisation" if example.hit is None else "hit" if example.hit else "miss"
             ax.set_title(
-                f"{display_name(label)}, probability {score(example.probability)}: {words}\n{example.case_id}, slice {example.slice_number}",
+                f"{display_name(label)}, {score(example.probability)}: {words}\n{example.case_id}, slice {example.slice_number}",
                 fontsize=8.5, color=INK,
             )  # fmt: skip
     figure.suptitle(
-        "Attention (orange) and lesion mask (blue); slices drawn at random", x=0.01, ha="left", fontsize=11, color=INK
+        "Attention (orange), lesion mask (blue)\nslices drawn at random, their scores",  # two lines: one column is narrow
+        x=0.01,
+        ha="left",
+        fontsize=10,
+        color=INK,
     )
     save(figure, target)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind
 from ich_pipeline.config import Params
 from ich_pipeline.dicom.volumes import SUFFIX, read_volume
 from ich_pipeline.ensemble.model import Ensemble
@@ -23,8 +24,9 @@ from ich_pipeline.masks import Masks, read_masks
 
 @dataclass(frozen=True)
 class Folders:
-    """The stages' outs and ``data/masks.csv``."""
+    """The stages' outs, ``data/`` (for the mark of the cohort's kind alone) and ``data/masks.csv``."""
 
+    data: Path
     masks: Path
     ingest: Path
     validate: Path
@@ -34,6 +36,11 @@ class Folders:
     calibrate: Path
     evaluate: Path
     atlas: Path
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the heads are phantoms: told by the data, since any profile can train on any cohort."""
+        return cohort_kind(self.data) == PHANTOM
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,13 @@ class TestResult:
     ablation: pd.DataFrame
 
     @classmethod
-    def load(cls, folder: Path) -> TestResult:
-        """Read ``work/evaluate/<test>``."""
+    def load(cls, folder: Path, labels: Labels) -> TestResult:
+        """Read ``work/evaluate/<test>``; metrics in the order of the labels, the mean last (the file is sorted by name)."""
+        metrics = read_json(folder / "metrics.json")
         return cls(
             folder.name,
             folder,
-            read_json(folder / "metrics.json"),
+            {level: {name: found[name] for name in (*labels.columns, "mean")} for level, found in metrics.items()},
             read_json(folder / "reading.json"),
             read_table(folder / "slices.parquet", "predictions/1"),
             read_table(folder / "cases.parquet", "case_predictions/1"),
@@ -84,7 +92,9 @@ class Inputs:
     @classmethod
     def load(cls, params: Params, folders: Folders) -> Inputs:
         """Open the outs of all stages; InputError names what is missing."""
-        return cls(params, folders, tuple(TestResult.load(folders.evaluate / name) for name in params.tests))
+        return cls(
+            params, folders, tuple(TestResult.load(folders.evaluate / name, params.label_set) for name in params.tests)
+        )
 
     @property
     def labels(self) -> Labels:

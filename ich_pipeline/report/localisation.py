@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.localisation import (
+    Draws,
     Localisation,
     LocalisationSummary,
     head_mask,
@@ -86,9 +87,13 @@ def localise_test(
                     None if score is None else score.hit,
                 )
             )
-    summaries = [
-        summarise(name, [scores[i, name] for i in range(len(uids)) if name in lesions[i]]) for name in labels.columns
-    ]
+    evaluation = inputs.params.evaluation
+    draws = Draws(evaluation.bootstrap, inputs.params.seed, evaluation.confidence)
+    summaries = []
+    for name in labels.columns:
+        having = [i for i in range(len(uids)) if name in lesions[i]]
+        patients = rows["patient_key"].iloc[having].tolist()
+        summaries.append(summarise(name, [scores[i, name] for i in having], patients, draws))
     return TestLocalisation(test.name, tuple(summaries), tuple(examples))
 
 

@@ -45,11 +45,13 @@ def settings(
     for name, spec in specs.items():
         of = params.networks[name]
         size = f"{spec.image_size} × {spec.image_size} px"
-        words = f"{size}, {of.epochs:g} epochs, batch {of.batch_size}, learning rate {of.learning_rate:g}, {_weights(spec.weights)}"
+        words = f"{size}, {of.epochs:g} {'pass' if of.epochs == 1 else 'passes'}, batch {of.batch_size}, learning rate {of.learning_rate:g}, {_weights(spec.weights)}"
         rows.append((f"Network {name}", f"{words}, SI degree {ensemble.degrees[name]:g}"))
     augment = params.training.augmentation
+    negatives = params.training.negatives_per_positive
     combiner = ensemble.second_reading.combiner
     rows += [
+        ("Negatives drawn a pass", "all: a pass is an epoch" if negatives is None else f"{negatives:g} for each positive slice, drawn anew each pass: a pass is a balanced sample, less than an epoch"),
         ("Optimiser", f"{params.training.optimizer}, {params.training.schedule} schedule, gradients clipped at {params.training.gradient_clip_norm:g}"),
         ("Loss", f"binary cross-entropy, classes weighted by frequency, capped at {params.training.class_weight_cap:g}"),
         (
@@ -60,7 +62,7 @@ def settings(
         ("Slice interpolation candidates", ", ".join(f"{d:g}" for d in params.interpolation.candidates)),
         ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen on validation with cross-fitting"),
         ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, validation sensitivity ≥ {params.ensemble.sensitivity_target:g}"),
-        ("Case score", ensemble.case_score.rule.replace("_", " ")),
+        ("Case score", f"{ensemble.case_score.rule.replace('_', ' ')} of the slices' calibrated probabilities; not calibrated itself"),
         ("Decision", f"{ensemble.decision.replace('_', ' ')}: case score of “{params.labels.any}” ≥ {ensemble.decision_threshold:.4f}"),
         ("Attention", attention_method),
         (

@@ -33,7 +33,7 @@ def result_rows(block: Mapping[str, Any], level: str, point: str) -> list[dict[s
         positives, n = metrics.get("positives"), metrics.get("n")
         rows.append(
             {
-                "label": "Mean of subtypes" if label == "mean" else display_name(label),
+                "label": _mean_of(metrics) if label == "mean" else display_name(label),
                 "positives": f"{positives['value']:.0f} of {n['value']:.0f}" if positives and n else "",
                 "prevalence": as_text(metrics.get("prevalence")),
                 "AUC": as_text(metrics.get("auc")),
@@ -45,12 +45,19 @@ def result_rows(block: Mapping[str, Any], level: str, point: str) -> list[dict[s
     return rows
 
 
+def _mean_of(metrics: Mapping[str, Any]) -> str:
+    """The mean leaves out what is not estimable: its row says over how many subtypes it is."""
+    count = metrics.get("ap", {}).get("labels")
+    return "Mean of subtypes" if count is None else f"Mean of {count} subtype{'' if count == 1 else 's'}"
+
+
 def markdown(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], point: str, confidence: float) -> str:
     """The results of all tests as Markdown tables."""
     lines = [
         "# Results",
         "",
-        f"Value ({confidence:.0%} bootstrap interval by patient). Sensitivity and specificity at the operating point "
+        f"Value ({confidence:.0%} interval by patient: bootstrap, or Clopper-Pearson for a share on which all patients "
+        f"agree). Sensitivity and specificity at the operating point "
         f"“{point.replace('_', ' ')}”, chosen on validation.",
         "AUC: area under the ROC curve. AP: average precision; a score without knowledge reaches the prevalence.",
     ]

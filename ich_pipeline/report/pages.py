@@ -80,7 +80,7 @@ def index_page(
     return render(
         "index.html.j2",
         params=params,
-        phantom=params.profile == "phantom",
+        phantom=inputs.folders.synthetic,
         point=point,
         confidence=params.evaluation.confidence,
         tests=[
@@ -93,6 +93,7 @@ def index_page(
             for test in inputs.tests
         ],
         figures={path.stem: _embedded(path) for path in sorted(figures.glob("*.png"))},
+        ablated=[name for name in dict.fromkeys(inputs.tests[0].ablation["architecture"]) if name != "ensemble"],
         cases=cases,
         localisations=localisations,
         attention_method=attention_method,

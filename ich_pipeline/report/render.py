@@ -19,6 +19,7 @@ def _environment() -> Environment:
     )
     environment.filters["name"] = display_name
     environment.filters["score"] = score
+    environment.filters["interval"] = interval
     return environment
 
 
@@ -33,6 +34,11 @@ def score(value: float | None, digits: int = 2) -> str:
         return "–"
     least = 10.0**-digits
     return f"< {least:.{digits}f}" if 0 < value < least / 2 else f"{value:.{digits}f}"
+
+
+def interval(bounds: tuple[float, float] | None, digits: int = 2) -> str:
+    """``(0.20–0.80)``; nothing where there is none."""
+    return "" if bounds is None else f"({bounds[0]:.{digits}f}–{bounds[1]:.{digits}f})"
 
 
 def render(template: str, **values: Any) -> str:

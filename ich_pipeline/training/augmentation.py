@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from ich_pipeline.config import AugmentationParams
+from ich_pipeline.training.backend import keras, ops
 
 
 def draw_transforms(

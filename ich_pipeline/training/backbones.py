@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.training.backend import keras
 
 # Standard deviation of ImageNet-like pictures (0..255) after "caffe" preprocessing, which centres but does not scale.
 CAFFE_SPREAD = 64.0

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from ich_pipeline.config import NetworkParams, TrainingParams
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.training.augmentation import Augment, draw_transforms
+from ich_pipeline.training.backend import keras
 from ich_pipeline.training.data import CohortSlices
 from ich_pipeline.training.loss import class_weights, mean_loss, weighted_binary_crossentropy, weighted_prevalence
 from ich_pipeline.training.network import Network, NetworkSpec
@@ -27,14 +27,14 @@ from ich_pipeline.windowing import clip_range
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the validation set. A figure that the cohort cannot give (no positives) is None."""
+    """One look at the validation set. A figure that the cohort cannot give is None."""
 
     look: int  # from 1
     step: int  # optimiser steps so far
     epoch: float  # passes over the training slices so far
     loss: float  # mean training loss since the last look
     val_loss: float
-    val_map: float | None  # mean average precision over the subtypes that have positives
+    val_map: float | None  # mean average precision over the subtypes with positives in at least two patients
     val_auc_any: float | None
     learning_rate: float  # of the last step
 
@@ -77,8 +77,10 @@ def total_steps(slices: int, settings: NetworkParams) -> int:
 
 
 def start_network(spec: NetworkSpec, train: CohortSlices, training: TrainingParams) -> Network:
-    """A network before training, its head at the best constant answer for this cohort's weighted loss."""
-    return Network.build(spec, weighted_prevalence(train.truth, class_weights(train.truth, training.class_weight_cap)))
+    """A network before training, its head at the best constant answer for the weighted loss of a pass."""
+    total = slices_a_pass(train.truth, training.negatives_per_positive)
+    weights = class_weights(train.truth, training.class_weight_cap, total)
+    return Network.build(spec, weighted_prevalence(train.truth, weights, total))
 
 
 def fit(
@@ -92,7 +94,7 @@ def fit(
 ) -> FitResult:
     """Train ``network`` in place and leave it with the weights of the best look.
 
-    The best look has the highest validation mAP; where validation has no positive subtype, the lowest validation loss.
+    The best look has the highest validation mAP; where validation gives none, the lowest validation loss.
     All chance (order of the slices, augmentation, dropout) comes from ``network.spec.seed``.
 
     Args:
@@ -109,12 +111,12 @@ def fit(
             and ``stopped`` says so).
     """
     spec = network.spec
-    weights = class_weights(train.truth, training.class_weight_cap)
+    a_pass = slices_a_pass(train.truth, training.negatives_per_positive)
+    weights = class_weights(train.truth, training.class_weight_cap, a_pass)
     model = _training_model(network, training)
     no_xla: Any = False  # the affine transform has no XLA kernel
     model.compile(optimizer=make_optimizer(training), loss=weighted_binary_crossentropy(weights), jit_compile=no_xla)
     optimizer: Any = model.optimizer
-    a_pass = slices_a_pass(train.truth, training.negatives_per_positive)
     total = total_steps(a_pass, settings)
     look_steps = {round(total * (k + 1) / training.validations) for k in range(training.validations)} - {0}
     generator = np.random.default_rng([spec.seed, 1])
@@ -197,8 +199,10 @@ def _look(
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     truth = validation.truth
-    with_positives = [k for k in range(1, truth.shape[1]) if truth[:, k].any()]
-    precisions = [float(average_precision_score(truth[:, k], probabilities[:, k])) for k in with_positives]
+    # One patient's slices tell nothing of the next patient: such a finding has no part in choosing the weights.
+    patients = validation.table["patient_key"].to_numpy()
+    estimable = [k for k in range(1, truth.shape[1]) if len(set(patients[truth[:, k] > 0])) >= 2]
+    precisions = [float(average_precision_score(truth[:, k], probabilities[:, k])) for k in estimable]
     both_kinds = 0 < truth[:, 0].sum() < len(truth)
     return Look(
         look=number,

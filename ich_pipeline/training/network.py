@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
 from ich_pipeline.training.backbones import build_backbone, load_all_weights, preprocess_input
+from ich_pipeline.training.backend import keras, ops
 from ich_pipeline.windowing import Window, window_channels
 
 SCHEMA = "network/1"

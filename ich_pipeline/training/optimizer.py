@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from ich_pipeline.config import TrainingParams
+from ich_pipeline.training.backend import keras
 
 
 def make_optimizer(training: TrainingParams) -> keras.optimizers.Optimizer:

@@ -43,7 +43,7 @@ class Project:
         path.write_text(yaml.safe_dump(values, sort_keys=False))
 
     def copy(self, target: Path) -> Project:
-        """A copy of the project's files (hard links, as nothing rewrites a file in place)."""
+        """A copy of the project."""
         shutil.copytree(self.root, target, symlinks=True)
         return Project(target)
 
@@ -53,9 +53,10 @@ def tiny(values: dict) -> None:
     values["phantom"].update(patients=48, slices=6, size=96, faint_fraction=0.1)
     values["architectures"] = ["resnet50", "vgg16"]
     values["networks"] = {
-        name: {**values["networks"][name], "image_size": 64, "epochs": 1, "batch_size": 16}
+        name: {**values["networks"][name], "image_size": 48, "epochs": 1, "batch_size": 16}
         for name in values["architectures"]
     }
+    values["windowing"]["sizes"] = [48]
     values["ablation"] = ["resnet50"]
     values["explain"]["architecture"] = "resnet50"
     values["interpolation"]["candidates"] = [0, 0.3]

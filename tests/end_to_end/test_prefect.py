@@ -127,18 +127,28 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
             time.sleep(1)
         assert planned[0]["expected_start_time"]
         deployment = post(api, "/deployments/filter")[0]
-        versions_before = _versions(pages["mlflow_ui"])
-        run = post(api, f"/deployments/{deployment['id']}/create_flow_run", {})
-        state = ""
-        while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(1)
-            with urllib.request.urlopen(f"{api}/flow_runs/{run['id']}") as answer:
-                state = json.loads(answer.read())["state_type"]
-        assert state == "COMPLETED", log.read_text()[-3000:]
-        assert _versions(pages["mlflow_ui"]) == versions_before
+        before = _versions(pages["mlflow_ui"])
+        _run_from_ui(api, deployment["id"], log)
+        assert _versions(pages["mlflow_ui"]) == before, "nothing changed, so nothing is registered"
+        project.params(lambda v: v["explain"].update(atlas_per_label=3))
+        _run_from_ui(api, deployment["id"], log)
+        assert len(_versions(pages["mlflow_ui"])) == len(before) + 1
     finally:
         stop(runner)
+    text = json.dumps(post(api, "/logs/filter", {"limit": 200})) + json.dumps(post(api, "/task_runs/filter"))
+    assert "PH00" not in text and "2.25." not in text
+
+
+def _run_from_ui(api: str, deployment: str, log: Path) -> None:
+    """Start a run of the deployment as its button in the UI does, and wait until it has completed."""
+    run = post(api, f"/deployments/{deployment}/create_flow_run", {})
+    deadline, state = time.monotonic() + WAIT, ""
+    while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(1)
+        with urllib.request.urlopen(f"{api}/flow_runs/{run['id']}") as answer:
+            state = json.loads(answer.read())["state_type"]
+    assert state == "COMPLETED", log.read_text()[-3000:]
 
 
 def _versions(url: str) -> list[str]:

@@ -59,15 +59,58 @@ def test_temperature_finds_the_distortion_of_calibrated_probabilities() -> None:
     assert fitted.shift == pytest.approx(-0.5, abs=0.05)
 
 
-def test_isotonic_knots_are_the_centres_of_scikit_learns_blocks() -> None:
+def test_isotonic_knots_are_the_centres_of_scikit_learns_blocks_shrunk_to_the_prevalence() -> None:
     scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     truth = np.array([0, 1, 0, 1, 1, 1])
     flat = np.asarray(IsotonicRegression().fit(scores, truth).predict(scores))
     np.testing.assert_allclose(flat, [0, 0.5, 0.5, 1, 1, 1])
     knots = fit_isotonic(scores, truth).knots
-    pull = 1 / 8
-    expected = [(0, 0), (0.1, pull), (0.25, 0.5), (0.5, 1 - pull), (1, 1)]
+    prior = 2 * 5 / 8  # two slices at (4 + 1) / (6 + 2)
+    expected = [
+        (0, prior / 4),
+        (0.1, prior / 3),
+        (0.25, (1 + prior) / 4),
+        (0.5, (3 + prior) / 5),
+        (1, (4 + prior) / 6),
+    ]
     np.testing.assert_allclose(knots, expected)
+
+
+def test_one_positive_slice_at_the_top_does_not_make_the_next_one_certain() -> None:
+    scores = np.linspace(0.01, 0.8, 800)
+    truth = (np.random.default_rng(7).random(800) < 0.1).astype(int)
+    truth[-20:] = 0
+    truth[-1] = 1
+    fitted = fit_isotonic(scores, truth)
+    assert 0.1 < fitted(0.8) < 0.6
+    assert fitted(0.8) < fitted(1.0) < 0.6
+    assert fitted(0.0) > 0.0
+
+
+def test_a_small_block_that_shrinks_below_its_neighbour_is_merged_with_it() -> None:
+    scores = np.concatenate([np.linspace(0.1, 0.2, 100), np.linspace(0.5, 0.6, 100), [0.9]])
+    truth = np.ones(201, dtype=int)
+    truth[:100] = 0
+    truth[[100, 199]] = 0  # 0.98 at 0.5..0.6, and a single positive above it
+    values = [y for _, y in fit_isotonic(scores, truth).knots]
+    assert (np.diff(values) > 0).all()
+    assert max(values) < 0.99
+
+
+def test_high_isotonic_probabilities_are_as_frequent_as_they_say() -> None:
+    rng = np.random.default_rng(8)
+    high_p, high_y = [], []
+    for _ in range(40):
+        scores = rng.beta(0.4, 1.2, 600)
+        honest = 0.97 * scores**0.7
+        drawn = (rng.random(600) < honest).astype(int)
+        fitted = fit_isotonic(scores[:300], drawn[:300])(scores[300:])
+        high = fitted > 0.9
+        high_p.append(fitted[high])
+        high_y.append(drawn[300:][high])
+    p, y = np.concatenate(high_p), np.concatenate(high_y)
+    assert len(p) > 100
+    assert p.mean() == pytest.approx(y.mean(), abs=0.03)
 
 
 def _patients(n: int) -> np.ndarray:

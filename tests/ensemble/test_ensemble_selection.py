@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import numpy as np
+import itertools
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from ich_pipeline.ensemble import selection
+from ich_pipeline.ensemble.calibration import logit
 from ich_pipeline.ensemble.combiners import fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
+from ich_pipeline.ensemble.ranking import Ranked
 from ich_pipeline.ensemble.selection import candidates, choose, choose_degrees, cross_fitted, honest_scores
 
 
@@ -56,6 +64,24 @@ def test_cross_fitted_scores_come_from_the_other_folds(cohort) -> None:
         "super_learner", tuple(probabilities), {k: v[rest] for k, v in probabilities.items()}, predictions.truth[rest]
     )
     np.testing.assert_array_equal(scores[~rest], by_hand(probabilities)[~rest])
+
+
+def test_honest_scores_of_folds_that_chose_different_combiners_are_on_one_scale(cohort, monkeypatch) -> None:
+    # Scores near 1 everywhere: a mean of them lies above any share of votes, whatever the truth.
+    shifted = {name: expit(logit(p) + 3.0) for name, p in cohort.predictions.probabilities.items()}
+    predictions = replace(cohort.predictions, probabilities=shifted)
+    truth, fold = predictions.truth, patient_folds(predictions.patients, predictions.truth, 4)
+    kinds = itertools.cycle(("plain_mean", "majority_vote"))
+    original = selection.choose
+
+    def alternate(rest, folds):
+        return replace(original(rest, folds), kind=next(kinds), members=tuple(shifted))
+
+    monkeypatch.setattr(selection, "choose", alternate)
+    scores = honest_scores(predictions, 4)
+    for label in range(3):
+        within = [Ranked(scores[fold == k, label], truth[fold == k, label]).auc() for k in range(4)]
+        assert Ranked(scores[:, label], truth[:, label]).auc() == pytest.approx(np.mean(within), abs=0.03)
 
 
 def test_honest_scores_of_a_patient_do_not_depend_on_its_labels(cohort) -> None:

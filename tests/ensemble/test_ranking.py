@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ich_pipeline.ensemble.ranking import Ranked, mean_average_precision
+from ich_pipeline.ensemble.ranking import Ranked, estimable, mean_average_precision
 
 # Few distinct scores: many ties.
 cases = st.lists(st.tuples(st.integers(0, 5), st.booleans(), st.integers(0, 3)), min_size=3, max_size=40)
@@ -61,5 +61,15 @@ def test_hand_computed_average_precision() -> None:
 def test_mean_leaves_out_a_label_without_positives() -> None:
     scores = np.array([[0.9, 0.2], [0.8, 0.3], [0.7, 0.4]])
     truth = np.array([[1, 0], [0, 0], [1, 0]])
-    assert mean_average_precision(scores, truth) == pytest.approx(5 / 6)
-    assert np.isnan(mean_average_precision(scores, np.zeros_like(truth)))
+    patients = np.arange(3)
+    assert mean_average_precision(scores, truth, patients) == pytest.approx(5 / 6)
+    assert np.isnan(mean_average_precision(scores, np.zeros_like(truth), patients))
+
+
+def test_mean_leaves_out_a_label_of_one_patient() -> None:
+    scores = np.array([[0.9, 0.2], [0.8, 0.3], [0.7, 0.4]])
+    truth = np.array([[1, 1], [0, 1], [1, 0]])
+    patients = np.array([0, 0, 1])
+    np.testing.assert_array_equal(estimable(truth, patients), [True, False])
+    assert mean_average_precision(scores, truth, patients) == pytest.approx(5 / 6)
+    assert np.isnan(mean_average_precision(scores, truth, np.zeros(3, dtype=int)))

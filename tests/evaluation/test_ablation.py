@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
@@ -26,6 +28,24 @@ def test_rows_values_and_paired_gains(cohort) -> None:
     assert np.isnan(rows["mean_ap_gain"][0])
     # Random scores against useful ones: the paired gain is clear of zero.
     assert rows["auc_any_gain_low"][1] > 0
+
+
+def test_the_ensembles_gain_is_over_a_named_architecture_not_the_best_on_this_test(cohort) -> None:
+    rng = np.random.default_rng(2)
+    poor = rng.random(cohort.truth.shape)
+    reading = replace(
+        cohort.reading,
+        original={"a": poor, "b": cohort.reading.original["a"]},
+        interpolated={"a": poor, "b": cohort.reading.interpolated["a"]},
+    )
+    rows = ablation_rows(replace(cohort, reading=reading), {"a": poor, "b": poor})
+    assert list(rows["gain_over"]) == [
+        "", "a, single window", "a, multi-window",
+        "", "b, single window", "b, multi-window",
+        "a, + slice interpolation",
+    ]  # fmt: skip
+    assert rows["mean_ap"][2] < rows["mean_ap"][5]
+    assert rows["mean_ap_gain"][6] == pytest.approx(rows["mean_ap"][6] - rows["mean_ap"][2])
 
 
 def test_what_cannot_be_estimated_is_empty_with_a_reason(build) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ich_pipeline.evaluation.bootstrap import draw_counts, interval
+from ich_pipeline.evaluation.bootstrap import draw_counts, exact_interval, interval
 from ich_pipeline.evaluation.metrics import ECE_BINS
 
 
@@ -24,6 +24,11 @@ def test_interval_is_the_percentile_and_needs_half_of_the_replicates() -> None:
     with_gaps = np.concatenate([values, np.full(100, np.nan)])
     assert interval(with_gaps, 0.9) == pytest.approx((5.0, 95.0))
     assert interval(np.concatenate([values, np.full(102, np.nan)]), 0.9) is None
+
+
+def test_exact_interval_equals_the_closed_form_at_the_ends() -> None:
+    assert exact_interval(20, 20, 0.95) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    assert exact_interval(0, 20, 0.95) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
 
 
 def brute_force(cohort, measure) -> list[float]:
@@ -55,6 +60,8 @@ def test_intervals_equal_brute_force_resampling(build) -> None:
     cohort = build(patients=12, slices=6, replicates=60, bleeding=dict.fromkeys(("epidural", "subdural"), 7))
     slices = cohort.estimates["slice"]
     threshold = cohort.ensemble.slice_points["any"]["balanced"].threshold
+    # "any" has a precision of 1, which has no bootstrap interval.
+    subdural = cohort.ensemble.slice_points["subdural"]["high_sensitivity"].threshold
     checks = {
         ("any", "auc"): lambda s, y: roc_auc_score(y[:, 0], s[:, 0]),
         ("subdural", "ap"): lambda s, y: average_precision_score(y[:, 5], s[:, 5]),
@@ -64,7 +71,7 @@ def test_intervals_equal_brute_force_resampling(build) -> None:
         ("any", "brier"): lambda s, y: ((s[:, 0] - y[:, 0]) ** 2).mean(),
         ("epidural", "ece"): calibration_error,
         ("any", "sensitivity@balanced"): lambda s, y: (s[y[:, 0] == 1, 0] >= threshold).mean(),
-        ("any", "ppv@balanced"): lambda s, y: y[s[:, 0] >= threshold, 0].mean(),
+        ("subdural", "ppv@high_sensitivity"): lambda s, y: y[s[:, 5] >= subdural, 5].mean(),
         ("any", "f1@balanced"): lambda s, y: (
             2 * (y[s[:, 0] >= threshold, 0]).sum() / (y[:, 0].sum() + (s[:, 0] >= threshold).sum())
         ),

@@ -154,6 +154,9 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     metrics = json.loads((folder / "work/evaluate/test_retrospective/metrics.json").read_text())
     assert metrics["slice"]["subdural"]["auc"] == {"value": None, "low": None, "high": None, "reason": "no positives"}
     assert metrics["slice"]["mean"]["ap"]["labels"] == 2
+    calibrated = json.loads((folder / "work/calibrate/metrics.json").read_text())
+    present = [name for name in params.label_set.subtypes if table[name].any()]
+    assert calibrated["labels_in_mean"] == present
     ensemble = json.loads((folder / "work/calibrate/ensemble.json").read_text())
     assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive on validation"
 

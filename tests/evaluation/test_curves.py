@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve
@@ -25,6 +27,23 @@ def test_roc_and_pr_equal_scikit_learn(cohort) -> None:
     assert auc(*ours) == pytest.approx(cohort.estimates["slice"]["any"]["auc"].value, abs=0.01)
 
 
+def test_operating_points_lie_on_the_case_curves_although_the_gate_stops_positives(cohort) -> None:
+    # The cases with the highest final scores are stopped: without the gate's rule the curve would call them first.
+    stopped = np.isin(np.arange(40), np.argsort(-cohort.reading.case_scores[:, 0])[:3])
+    let_through = cohort.reading.let_through & ~stopped
+    gated = replace(cohort, reading=replace(cohort.reading, let_through=let_through))
+    roc, pr = curves_of(gated)
+    found = gated.estimates["case"]["any"]
+    for point in ("high_sensitivity", "balanced", "high_specificity"):
+        sensitivity = found[f"sensitivity@{point}"].value
+        for curve, at in (
+            (roc["case"]["any"], (1 - found[f"specificity@{point}"].value, sensitivity)),
+            (pr["case"]["any"], (sensitivity, found[f"ppv@{point}"].value)),
+        ):
+            assert np.isclose(np.stack(curve, axis=1), at).all(axis=1).any(), point
+    assert auc(*roc["case"]["any"]) == pytest.approx(found["auc"].value)
+
+
 def test_band_contains_the_curve_and_comes_from_resampling(cohort) -> None:
     grid = np.linspace(0, 1, 21)
     scores, truth = cohort.reading.final[:, 0], cohort.truth[:, 0]
@@ -46,6 +65,24 @@ def test_reliability_is_in_tenths() -> None:
     assert len(predicted) == 10
     assert predicted[0] == pytest.approx((scores[0] + scores[1]) / 2)
     np.testing.assert_array_equal(observed, [0] * 5 + [1] * 5)
+
+
+def test_a_long_legend_leaves_the_precision_plots_as_large_as_the_roc_plots(build, tmp_path, monkeypatch) -> None:
+    sizes = []
+
+    def measure(figure, target) -> None:
+        figure.draw_without_rendering()
+        boxes = [ax.get_window_extent() for ax in figure.axes]
+        legends = [ax.get_legend().get_window_extent() for ax in figure.axes]
+        assert all(legend.y0 > 0 for legend in legends), "a legend is cut off"
+        sizes.append([(box.width, box.height) for box in boxes])
+
+    monkeypatch.setattr("ich_pipeline.evaluation.style.save", measure)
+    cohort = build(bleeding={"epidural": 1, "subdural": 0, "intraventricular": 1}, replicates=20)
+    roc, pr = curves_of(cohort)
+    draw_roc(cohort, roc, "test_retrospective", tmp_path / "roc.png")
+    draw_pr(cohort, pr, "test_retrospective", tmp_path / "pr.png")
+    np.testing.assert_allclose(sizes[0], sizes[1], rtol=0.02)
 
 
 def test_figures_are_drawn_also_where_a_label_has_no_curve(build, tmp_path) -> None:

@@ -52,7 +52,19 @@ def test_what_may_not_be_called_counts_as_negative() -> None:
     scores, truth = np.array([0.9, 0.9, 0.1, 0.1]), np.array([1, 1, 0, 0])
     found = label_metrics(scores, truth, POINT, level(range(4), np.array([True, False, True, True])))
     assert found["sensitivity@balanced"].value == 0.5
-    assert found["auc"].value == 1.0
+    # The curve obeys the same rule: the second positive is found after both negatives, together with nothing else.
+    assert found["auc"].value == 0.5
+    assert found["ap"].value == pytest.approx(0.5 * 1 + 0.5 * 2 / 4)
+
+
+def test_a_case_score_has_no_calibration(cohort) -> None:
+    block = cohort.metrics()
+    for name in cohort.labels.columns:
+        for key in ("brier", "ece"):
+            entry = block["case"][name][key]
+            assert entry["value"] is None and entry["low"] is None
+            assert entry["reason"] == "a case score is the max of slice probabilities, not a calibrated probability"
+            assert block["slice"][name][key]["value"] is not None
 
 
 @pytest.mark.parametrize(
@@ -78,6 +90,23 @@ def test_nothing_called_and_no_threshold_are_null_with_a_reason() -> None:
     assert found["sensitivity@balanced"].value == 0.0
     assert found["sensitivity@high_sensitivity"].value is None
     assert found["sensitivity@high_sensitivity"].reason == "no threshold: no positive on validation"
+
+
+def test_an_interval_without_width_is_clopper_pearson_by_patient_or_null() -> None:
+    # Two slices a patient, all of them right: certainty over 20 patients is not 1.000–1.000.
+    truth = np.repeat([1, 0], [40, 20])
+    found = label_metrics(np.where(truth == 1, 0.9, 0.2), truth, POINT, level(np.repeat(np.arange(30), 2)))
+    entry = found["sensitivity@balanced"].to_json(0.95)
+    assert entry["value"] == 1.0 and entry["high"] == 1.0
+    assert entry["low"] == pytest.approx(0.025 ** (1 / 20))
+    assert entry["method"] == "clopper-pearson" and "reason" not in entry
+    specificity = found["specificity@balanced"].to_json(0.95)
+    assert specificity["low"] == pytest.approx(0.025 ** (1 / 10))
+    for key in ("auc", "ap", "f1@balanced"):
+        entry = found[key].to_json(0.95)
+        assert entry["value"] == 1.0 and entry["low"] is None and entry["high"] is None, key
+        assert entry["reason"].startswith("equal in all bootstrap replicates")
+    assert "method" not in found["prevalence"].to_json(0.95)
 
 
 def test_the_mean_leaves_out_what_is_null_and_counts_the_rest() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.explain.localisation import cell_coverage, head_mask, localise, square, summarise
+from ich_pipeline.explain.localisation import Draws, Localisation, cell_coverage, head_mask, localise, square, summarise
 
 
 def test_hit_mass_and_chance_by_hand():
@@ -49,8 +49,34 @@ def test_square_centres():
     assert square(np.ones((2, 4), bool), False).tolist() == [[0] * 4, [1] * 4, [1] * 4, [0] * 4]
 
 
+DRAWS = Draws(replicates=500, seed=3, confidence=0.95)
+
+
 def test_constant_maps_are_counted_not_averaged():
     one = localise(np.eye(2), np.eye(4, dtype=bool), np.ones((4, 4), bool))
-    found = summarise("subdural", [one, None])
+    found = summarise("subdural", [one, None], ["a", "b"], DRAWS)
     assert (found.maps, found.constant, found.hit_rate) == (1, 1, 1.0)
-    assert summarise("subdural", [None]).mass is None
+    assert summarise("subdural", [None], ["a"], DRAWS).mass is None
+
+
+def test_the_interval_draws_patients_not_maps():
+    hit, miss = Localisation(True, 0.1, 0.5, 0.1), Localisation(False, 0.1, 0.2, 0.1)
+    maps = [hit] * 6 + [miss] * 2
+    found = summarise("subdural", maps, ["a"] * 6 + ["b"] * 2, DRAWS)
+    assert found.hit_rate == 0.75
+    assert found.hit_interval == (0.0, 1.0)  # either patient alone may be drawn
+    assert found.mass_interval == pytest.approx((0.2, 0.5))
+    assert found.reason is None
+
+
+@pytest.mark.parametrize(
+    ("hits", "patients", "reason"),
+    [
+        ([], [], "no map"),
+        ([True, False], ["a", "a"], "maps of one patient only"),
+        ([True, True], ["a", "b"], "the same in every patient"),
+    ],
+)
+def test_no_interval_where_the_data_cannot_give_one(hits, patients, reason):
+    found = summarise("subdural", [Localisation(h, 0.1, 0.3, 0.1) for h in hits], patients, DRAWS)
+    assert (found.hit_interval, found.mass_interval, found.reason) == (None, None, reason)

@@ -34,6 +34,7 @@ def small_params(root: Path) -> Params:
         update={
             "architectures": (ARCHITECTURE,),
             "networks": {ARCHITECTURE: network},
+            "windowing": params.windowing.model_copy(update={"sizes": (SIZE,)}),
             "ablation": (ARCHITECTURE,),
             "explain": explain,
         }

@@ -61,7 +61,9 @@ def _ensemble(params: Params) -> Ensemble:
     labels = params.label_set
     count = len(labels)
     combiner = Combiner("plain_mean", ("vgg16",), ((1.0,),) * count, None, (None,) * count)
-    reading = ReadingModel(combiner, (Calibration("identity"),) * count)
+    calibrations = [Calibration("identity")] * count
+    calibrations[1] = Calibration("identity", reason="too few")
+    reading = ReadingModel(combiner, tuple(calibrations))
 
     def points(threshold: float) -> dict[str, OperatingPoint]:
         names = ("high_sensitivity", "balanced", "high_specificity")
@@ -146,7 +148,10 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         (folder / "figures").mkdir()
         for figure in ("roc", "pr"):
             (folder / "figures" / f"{figure}.png").write_bytes(png_bytes(np.zeros((4, 4), np.uint8)))
+    (root / "data").mkdir()
+    write_json(root / "data" / "cohort.json", {"kind": "phantom"})
     folders = Folders(
+        root / "data",
         root / "masks.csv",
         ingest,
         root / "validate",

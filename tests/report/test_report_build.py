@@ -46,6 +46,18 @@ def test_pages_need_nothing_from_outside_and_links_lead_somewhere(reports):
         assert page.stat().st_size < 3_500_000
 
 
+def test_pages_claim_no_more_than_is_known(reports):
+    pages = [*reports.glob("*.html"), *reports.glob("*.md"), *reports.glob("cases/*.html")]
+    words = {page: page.read_text(encoding="utf-8") for page in pages}
+    for page, text in words.items():
+        assert "once the system was fixed" not in text, page  # nothing proves it
+    for page in reports.glob("cases/*.html"):
+        assert "not a calibrated probability of the case" in words[page]
+        # The fixture's ensemble names a reason for one label.
+        assert "Not calibrated, on a scale of its own: Epidural (too few)" in words[page]
+    assert "epidural is **not calibrated**: too few." in words[reports / "model_card.md"]
+
+
 def test_no_identifier_reaches_a_page(reports):
     for path in reports.rglob("*"):
         if path.is_file():

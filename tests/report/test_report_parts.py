@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.report.case_page import case_page
 from ich_pipeline.report.cases import choose_cases
-from ich_pipeline.report.metrics import as_text, markdown
+from ich_pipeline.report.figures import error_bars
+from ich_pipeline.report.method import settings
+from ich_pipeline.report.metrics import as_text, markdown, result_rows
 from ich_pipeline.report.pictures import ct_uri, heat_uri, outline_path, smooth, window_filters
 from ich_pipeline.report.render import score
 from ich_pipeline.windowing import window_channels
@@ -83,3 +87,60 @@ def test_markdown_names_the_reason_where_there_is_no_figure():
     text = markdown({"test_a": block}, ["test_a"], "balanced", 0.95)
     assert "| Any |  | – | 0.900 (0.800–0.950) | not estimable: no positives | – | – |" in text
     assert as_text({"value": 0.5, "low": None, "high": None}) == "0.500"
+
+
+def test_the_mean_says_over_how_many_subtypes_it_is():
+    value = {"value": 0.5, "low": None, "high": None}
+    for count, text in ((3, "Mean of 3 subtypes"), (1, "Mean of 1 subtype")):
+        block = {"slice": {"mean": {"ap": {**value, "labels": count}}}}
+        assert result_rows(block, "slice", "balanced")[0]["label"] == text
+
+
+def test_an_error_bar_never_points_the_wrong_way():
+    lengths = error_bars(np.array([0.5, 0.9, 0.4]), np.array([0.2, 0.3, np.nan]), np.array([0.6, 0.8, np.nan]))
+    np.testing.assert_allclose(lengths, [[0.3, 0.6, 0.0], [0.1, 0.0, 0.0]])
+
+
+def test_labels_come_in_the_order_of_params_and_the_mean_last(inputs):
+    for test in inputs.tests:
+        for level in ("slice", "case"):
+            assert list(test.metrics[level]) == [*inputs.labels.columns, "mean"]
+
+
+def test_a_pass_over_a_balanced_sample_is_not_called_an_epoch(inputs, params):
+    rows = dict(settings(params, {}, inputs.ensemble, "LayerCAM"))
+    assert "for each positive slice" in rows["Negatives drawn a pass"]
+    training = params.training.model_copy(update={"negatives_per_positive": None})
+    rows = dict(settings(params.model_copy(update={"training": training}), {}, inputs.ensemble, "LayerCAM"))
+    assert rows["Negatives drawn a pass"].startswith("all")
+
+
+def test_a_slice_that_no_subtype_can_be_named_for_shows_the_map_of_any(params):
+    labels = params.label_set
+    scores = np.full((1, len(labels)), 0.6)
+    case = ExplainedCase(
+        case_id="C1",
+        labels=labels,
+        sop_instance_uids=("1.2",),
+        positions_mm=np.zeros(1),
+        hu=np.zeros((1, 32, 32), np.int16),
+        windows=params.windowing.windows,
+        first=scores,
+        second=scores,
+        final=scores,
+        reread=np.ones(1, bool),
+        case_scores=scores[0],
+        case_score_rule="max",
+        decision=True,
+        operating_point="balanced",
+        threshold=0.5,
+        gate=0.3,
+        slice_thresholds=np.full(len(labels), np.nan),
+        attention={0: {labels.any: AttentionMap(np.eye(4, dtype=np.float32), "LayerCAM")}},
+        basis={0: {}},
+        reasons={},
+        uncalibrated=dict.fromkeys(labels.subtypes, "too few"),
+    )
+    page = case_page(case)
+    assert "where the score for any comes from (LayerCAM)" in page
+    assert "<h3>Prediction basis" not in page

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -45,8 +47,9 @@ def test_same_as_scipy_away_from_the_border() -> None:
     for image, moved, t in zip(HU, ours, transforms, strict=True):
         # scipy counts in (row, column), Keras in (x, y).
         matrix = np.array([[t[4], t[3]], [t[1], t[0]]])
-        theirs = ndimage.affine_transform(image, matrix, offset=(t[5], t[2]), order=1, mode="constant", cval=-20.0)
-        inside = ndimage.affine_transform(np.ones_like(image), matrix, offset=(t[5], t[2]), order=1, cval=0.0) > 0.999
+        offset: Any = (t[5], t[2])
+        theirs = ndimage.affine_transform(image, matrix, offset=offset, order=1, mode="constant", cval=-20.0)
+        inside = ndimage.affine_transform(np.ones_like(image), matrix, offset=offset, order=1, cval=0.0) > 0.999
         assert inside.sum() > 100
         np.testing.assert_allclose(moved[inside], theirs[inside], atol=0.05)
 

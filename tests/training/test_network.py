@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,7 +63,7 @@ def test_windows_then_the_backbones_own_preprocessing(hu: np.ndarray) -> None:
     spec = dataclasses.replace(SPEC, architecture="vgg16")
     model = Network.build(spec).model
     inner = keras.Model(model.inputs, model.get_layer("preprocess").output)
-    expected = keras.applications.vgg16.preprocess_input(window_channels(hu[:2], WINDOWS) * np.float32(255))
+    expected: Any = keras.applications.vgg16.preprocess_input(window_channels(hu[:2], WINDOWS) * np.float32(255))
     np.testing.assert_allclose(np.asarray(inner(hu[:2].astype(np.float32))), expected, atol=1e-4)
 
 
@@ -107,7 +108,8 @@ def test_a_slices_answer_does_not_depend_on_its_company(network: Network, hu: np
 
 
 def test_given_weights_are_used_or_refused(tmp_path: Path) -> None:
-    donor = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(32, 32, 3))
+    no_weights: Any = None  # Keras types it as text only
+    donor = keras.applications.MobileNet(weights=no_weights, include_top=False, input_shape=(32, 32, 3))
     path = tmp_path / "donor.weights.h5"
     donor.save_weights(path)
     taken = build_backbone("mobilenet", 64, str(path), "float32")

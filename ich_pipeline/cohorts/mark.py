@@ -1,0 +1,40 @@
+"""The mark that a cohort's adapter leaves in ``data/``: what kind of cohort it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+
+from ich_pipeline.files import write_text
+
+MARK = "cohort.json"
+PHANTOM = "phantom"
+OWN = "folder"  # also of data/ without a mark: then a user made it by hand
+
+
+def cohort_kind(data: Path) -> str | None:
+    """``phantom`` or ``folder``; None where the folder is missing or empty."""
+    if not data.is_dir() or not any(data.iterdir()):
+        return None
+    try:
+        return str(json.loads((data / MARK).read_text(encoding="utf-8"))["kind"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        return OWN
+
+
+def tracked_kind(pointer: Path) -> str | None:
+    """What kind of cohort ``data.dvc`` says it tracks; None where there is no such file."""
+    if not pointer.is_file():
+        return None
+    return str((yaml.safe_load(pointer.read_text(encoding="utf-8")).get("meta") or {}).get("cohort", OWN))
+
+
+def note_tracked_kind(pointer: Path, kind: str) -> None:
+    """Write the kind into the ``meta`` of an existing ``data.dvc``; its hash stays DVC's business."""
+    if not pointer.is_file() or tracked_kind(pointer) == kind:
+        return
+    values = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+    values["meta"] = {**(values.get("meta") or {}), "cohort": kind}
+    write_text(pointer, yaml.safe_dump(values, sort_keys=False))
