@@ -77,10 +77,8 @@ def total_steps(slices: int, settings: NetworkParams) -> int:
 
 
 def start_network(spec: NetworkSpec, train: CohortSlices, training: TrainingParams) -> Network:
-    """A network before training, its head at the best constant answer for the weighted loss of a pass."""
-    total = slices_a_pass(train.truth, training.negatives_per_positive)
-    weights = class_weights(train.truth, training.class_weight_cap, total)
-    return Network.build(spec, weighted_prevalence(train.truth, weights, total))
+    """A network before training, its head at the best constant answer for this cohort's weighted loss."""
+    return Network.build(spec, weighted_prevalence(train.truth, class_weights(train.truth, training.class_weight_cap)))
 
 
 def fit(
@@ -111,8 +109,9 @@ def fit(
             and ``stopped`` says so).
     """
     spec = network.spec
+    # Of the whole cohort, also where a pass draws fewer negative slices: docs/decisions.md has what was measured.
+    weights = class_weights(train.truth, training.class_weight_cap)
     a_pass = slices_a_pass(train.truth, training.negatives_per_positive)
-    weights = class_weights(train.truth, training.class_weight_cap, a_pass)
     model = _training_model(network, training)
     no_xla: Any = False  # the affine transform has no XLA kernel
     model.compile(optimizer=make_optimizer(training), loss=weighted_binary_crossentropy(weights), jit_compile=no_xla)

@@ -20,15 +20,14 @@ class ClassWeights(NamedTuple):
     negative: NDArray[np.float32]
 
 
-def class_weights(truth: NDArray[Any], cap: float, total: int) -> ClassWeights:
+def class_weights(truth: NDArray[Any], cap: float) -> ClassWeights:
     """``N / (2 N+)`` and ``N / (2 N-)`` a label, neither above ``cap``.
 
     Args:
         truth: 0 and 1, shape (n, labels).
         cap: a rare label would otherwise drown the others; a label of one kind only gets the cap for the other kind.
-        total: N, the slices in one pass: all n, or fewer where a pass draws only some of the negative ones. What a pass
-            leaves out has no finding, so N+ is the same.
     """
+    total = len(truth)
     positives = truth.sum(axis=0, dtype=np.float64)
 
     def weight(counts: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -37,12 +36,9 @@ def class_weights(truth: NDArray[Any], cap: float, total: int) -> ClassWeights:
     return ClassWeights(weight(positives), weight(total - positives))
 
 
-def weighted_prevalence(truth: NDArray[Any], weights: ClassWeights, total: int) -> NDArray[np.float64]:
-    """The constant answer with the lowest weighted loss over a pass of ``total`` slices, shape (labels,).
-
-    The head starts there.
-    """
-    share = truth.sum(axis=0, dtype=np.float64) / total
+def weighted_prevalence(truth: NDArray[Any], weights: ClassWeights) -> NDArray[np.float64]:
+    """The constant answer with the lowest weighted loss, shape (labels,): the head starts there."""
+    share = truth.mean(axis=0, dtype=np.float64)
     positive, negative = weights.positive * share, weights.negative * (1 - share)
     return positive / (positive + negative)
 

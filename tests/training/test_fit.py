@@ -130,6 +130,6 @@ def test_a_pass_holds_every_positive_slice_and_its_own_negative_ones() -> None:
     assert slices_a_pass(truth, 100.0) == 40
     assert slices_a_pass(truth[truth[:, 0] == 0], 2.0) == 36
     batches = _batches(truth, 12, 6, np.random.default_rng(0))
-    passes = [set(np.concatenate([next(batches), next(batches)]).tolist()) for _ in range(12)]
+    passes = [set(np.concatenate([next(batches), next(batches)]).tolist()) for _ in range(60)]
     assert all({3, 8, 20, 33} <= one and len(one) == 12 for one in passes)
     assert set.union(*passes) == set(range(40)), "over the passes every slice is seen"
