@@ -48,7 +48,8 @@ def heads(count: int, seed: int) -> CohortSlices:
         if k:
             image[row : row + 5, column : column + 5] = 70
     truth = np.stack([kind > 0, kind == 1, kind == 2], axis=1).astype(np.int8)
-    table = pd.DataFrame({"SOPInstanceUID": [f"1.{k}" for k in range(count)]})
+    keys = [f"1.{k}" for k in range(count)]
+    table = pd.DataFrame({"SOPInstanceUID": keys, "patient_key": keys})  # a patient a slice
     return CohortSlices(table, SliceRows(hu.round().astype(np.int16), np.arange(count)), np.full((count, 2), -1), truth)
 
 
@@ -81,7 +82,9 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_with_a_sentence() -> None:
-    broken = dataclasses.replace(heads(32, 0), truth=np.full((32, 3), np.nan))
+    truth = heads(32, 0).truth.astype(np.float32)
+    truth[:, 1:] = np.nan
+    broken = dataclasses.replace(heads(32, 0), truth=truth)
     network = start_network(PLAIN, heads(32, 0), training())
     with pytest.raises(InputError, match=r"networks.vgg16.learning_rate 0.002: the loss of step 1 was not finite"):
         fit(network, broken, heads(32, 0), SETTINGS, training())
