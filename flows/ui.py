@@ -67,12 +67,14 @@ def main() -> int:
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    for received in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: a shell ignores it for what runs in the background
+        signal.signal(received, stop)
     written = False
     try:
         _wait(f"{api}/health", "Prefect", servers)
         _wait(f"http://{HOST}:{mlflow_port}/health", "MLflow", servers)
         pages = {
+            "pid": str(os.getpid()),
             "prefect_api": api,
             "prefect_ui": f"http://{HOST}:{prefect_port}",
             "mlflow_ui": f"http://{HOST}:{mlflow_port}",
