@@ -189,7 +189,13 @@ def _draw_test(
     size = _share(cohort.patients, len(everyone))
     fraction = cohort.positive_fraction
     if fraction is None:
-        return list(order[:size])
+        drawn = list(order[:size])
+        if len({p.positive for p in drawn}) < 2:
+            kind = "no negative" if drawn[0].positive else "no positive"
+            notes.append(
+                f"{name}: the {len(drawn)} latest patients hold {kind} one, so AUC and average precision cannot be estimated on it; a larger share under split may reach one."
+            )
+        return drawn
     size = max(size, 2)  # one of each kind
     cases = size * sum(p.positive_cases + p.negative_cases for p in everyone) / len(everyone)
     wanted = {True: max(1.0, fraction * cases), False: max(1.0, (1 - fraction) * cases)}

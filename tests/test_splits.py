@@ -240,3 +240,11 @@ def test_a_case_without_labels_is_in_no_cohort() -> None:
     result = case_table(series, slices, table, LABELS)
     assert result["case_id"].tolist() == [c for i, c in enumerate(cases["case_id"]) if i not in (5, 7)]
     assert result[["any", "epidural", "subdural"]].to_numpy().tolist() == [[1, 1, 0]] + [[0, 0, 0]] * 5
+
+
+def test_a_prospective_test_of_one_kind_is_said_when_it_is_drawn() -> None:
+    """The latest 3 of 30 patients are negative, and the first 27 hold enough of both kinds."""
+    findings: list[set[str]] = [{"subdural"} if i < 15 else set() for i in range(30)]
+    split = split_cases(cohort_of(findings), LABELS, shares(), seed=1)
+    [note] = [note for note in split.notes if note.startswith(PROSPECTIVE)]
+    assert "the 3 latest patients hold no positive one" in note
