@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: help setup repro test test-long check ui schedule doctor picture lock clean
+.PHONY: help setup repro test test-long check crossvalidate ui schedule doctor picture lock clean
 .DEFAULT_GOAL := setup
 
 help: ## this list
@@ -36,6 +36,9 @@ check: $(VENV)/ready ## lint and types
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m pyright
+
+crossvalidate: $(VENV)/ready ## the whole method in 5 folds by patient, for small cohorts
+	@$(RUN) -m flows.crossvalidate
 
 ui: $(VENV)/ready ## Prefect and MLflow pages on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui

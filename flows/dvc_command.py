@@ -42,16 +42,23 @@ def is_up_to_date() -> bool:
     return json.loads(out.stdout or "{}") == {}
 
 
-def lines(command: list[str], extra: dict[str, str] | None = None, heartbeat: float | None = None) -> Iterator[str]:
+def lines(
+    command: list[str],
+    extra: dict[str, str] | None = None,
+    heartbeat: float | None = None,
+    folder: Path | None = None,
+) -> Iterator[str]:
     """Run a command and yield its output (stdout and stderr) line by line; :class:`DvcError` where it fails.
 
     Args:
         command: what to run.
         extra: environment variables on top of :func:`environment`.
         heartbeat: seconds of silence after which an empty line is yielded, so that the caller can look elsewhere.
+        folder: where it runs; here by default.
     """
     process = subprocess.Popen(
         command,
+        cwd=folder,
         env=environment(extra),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -84,7 +91,7 @@ def lines(command: list[str], extra: dict[str, str] | None = None, heartbeat: fl
         process.wait()
         reader.join()
     if process.returncode:
-        raise DvcError(last, mistake)
+        raise DvcError(last, mistake or process.returncode == 2)
 
 
 def _read(stream: IO[str] | None, arrived: queue.SimpleQueue[str | None]) -> None:

@@ -64,7 +64,7 @@ def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: 
     Raises:
         InputError: a cohort would be empty.
     """
-    patients = _patients(cases, labels)
+    patients = patients_of(cases, labels)
     count = len(patients)
     if count < len(COHORTS):
         raise InputError(
@@ -83,17 +83,15 @@ def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: 
         params,
         notes,
     )
-    pool = _without(pool, prospective)
+    pool = without(pool, prospective)
     retrospective = _draw_test(
-        _shuffled(pool, seed, RETROSPECTIVE), patients, params.retrospective, RETROSPECTIVE, prospective, params, notes
+        shuffled(pool, seed, RETROSPECTIVE), patients, params.retrospective, RETROSPECTIVE, prospective, params, notes
     )
-    pool = _without(pool, retrospective)
+    pool = without(pool, retrospective)
     # The kept patients count as left for training: they keep their finding out of validation.
     left = [*pool, *(patient for patient in patients if patient.key in kept)]
-    validation = draw_validation(
-        _shuffled(pool, seed, VALIDATION), left, labels, _share(params.validation, count), notes
-    )
-    train = _without(left, validation)
+    validation = draw_validation(shuffled(pool, seed, VALIDATION), left, labels, share(params.validation, count), notes)
+    train = without(left, validation)
 
     members = dict(zip(COHORTS, (train, validation, retrospective, prospective), strict=True))
     for name, drawn in members.items():
@@ -138,8 +136,8 @@ def summary_table(split: Split, slices: pd.DataFrame, table: pd.DataFrame, label
     return pd.DataFrame(rows).astype({c: "Int64" for c in rows[0] if c != "cohort"})
 
 
-def _patients(cases: pd.DataFrame, labels: Labels) -> list[Patient]:
-    """All patients, ordered by key."""
+def patients_of(cases: pd.DataFrame, labels: Labels) -> list[Patient]:
+    """All patients of :func:`case_table`, ordered by key."""
     patients = []
     for key, own in cases.groupby("patient_key", sort=True):
         positive = int((own[labels.any] > 0).sum())
@@ -148,15 +146,18 @@ def _patients(cases: pd.DataFrame, labels: Labels) -> list[Patient]:
     return patients
 
 
-def _share(fraction: float, count: int) -> int:
+def share(fraction: float, count: int) -> int:
+    """``fraction`` of ``count`` patients, rounded half up, one at least."""
     return max(1, math.floor(fraction * count + 0.5))
 
 
-def _shuffled(patients: Iterable[Patient], seed: int, purpose: str) -> list[Patient]:
+def shuffled(patients: Iterable[Patient], seed: int, purpose: str) -> list[Patient]:
+    """The patients in the random order of this seed and purpose."""
     return sorted(patients, key=lambda p: hashlib.sha256(f"{seed}|{purpose}|{p.key}".encode()).hexdigest())
 
 
-def _without(patients: Iterable[Patient], others: Iterable[Patient]) -> list[Patient]:
+def without(patients: Iterable[Patient], others: Iterable[Patient]) -> list[Patient]:
+    """The patients, in their order, that are none of ``others``."""
     gone = {patient.key for patient in others}
     return [patient for patient in patients if patient.key not in gone]
 
@@ -186,7 +187,7 @@ def _draw_test(
     notes: list[str],
 ) -> list[Patient]:
     """The first patients of ``order``: as many as the share says; to ``positive_fraction`` of the cases where that is set."""
-    size = _share(cohort.patients, len(everyone))
+    size = share(cohort.patients, len(everyone))
     fraction = cohort.positive_fraction
     if fraction is None:
         drawn = list(order[:size])

@@ -1,0 +1,143 @@
+"""Cross-validated figures: every patient read once, by a system that never saw them; all readings pooled.
+
+AUC and average precision rank the pooled, calibrated scores of different systems against each other, which is harder
+than ranking within one (Airola et al. 2011 discuss both); the figures of each fold stand beside them. Sensitivity and
+the like pool decisions: each fold's own thresholds, chosen on that fold's validation patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ich_pipeline.config import EvaluationParams
+from ich_pipeline.ensemble.model import Ensemble, Points
+from ich_pipeline.ensemble.operating_points import OperatingPoint
+from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
+from ich_pipeline.labels import Labels
+
+# Decisions as scores: 1 is called, 0 is not.
+_CALLED = OperatingPoint(0.5, None, None)
+
+
+@dataclass(frozen=True)
+class FoldReading:
+    """What the system of one fold said about its held-out patients.
+
+    Attributes:
+        ensemble: the fold's own, with its thresholds.
+        slices: table of :func:`ich_pipeline.evaluation.tables.slice_table`.
+        cases: table of :func:`ich_pipeline.evaluation.tables.case_table`.
+    """
+
+    ensemble: Ensemble
+    slices: pd.DataFrame
+    cases: pd.DataFrame
+
+    def points(self, level: str) -> Points:
+        """Operating points of ``slice`` or ``case``."""
+        return self.ensemble.slice_points if level == "slice" else self.ensemble.case_points
+
+
+def pooled_metrics(folds: Sequence[FoldReading], params: EvaluationParams, seed: int) -> dict[str, Any]:
+    """The pooled figures in the form of a test's block in metrics.json.
+
+    Returns:
+        ``{"slice"|"case": {label or "mean": {metric: {"value", "low", "high", "reason"?}}}}``; intervals are by patient.
+
+    Raises:
+        ValueError: a patient is in two folds.
+    """
+    labels = folds[0].ensemble.labels
+    owners = pd.concat([fold.cases[["patient_key"]].assign(fold=i) for i, fold in enumerate(folds)])
+    if (owners.groupby("patient_key")["fold"].nunique() > 1).any():
+        raise ValueError("a patient is held out in two folds")
+    keys = np.unique(pd.concat([fold.slices["patient_key"] for fold in folds]).to_numpy())
+    counts = draw_counts(len(keys), params.bootstrap, seed)
+    found = {}
+    for level in ("slice", "case"):
+        rows = _rows(folds, level, labels)
+        patients = np.searchsorted(keys, rows["patient_key"].to_numpy())
+        by_label = {name: _label(rows, name, patients, counts, folds, level) for name in labels.columns}
+        found[level] = {**by_label, "mean": mean_metrics([by_label[name] for name in labels.subtypes])}
+    return {
+        level: {
+            label: {key: estimate.to_json(params.confidence) for key, estimate in metrics.items()}
+            for label, metrics in of.items()
+        }
+        for level, of in found.items()
+    }
+
+
+def _rows(folds: Sequence[FoldReading], level: str, labels: Labels) -> pd.DataFrame:
+    """All labelled rows of a level, with the fold of each."""
+    parts = [(f.slices if level == "slice" else f.cases).assign(fold=i) for i, f in enumerate(folds)]
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.loc[rows[f"truth_{labels.any}"].notna()].reset_index(drop=True)
+
+
+def _label(
+    rows: pd.DataFrame,
+    name: str,
+    patients: NDArray[np.integer],
+    counts: NDArray[np.float64],
+    folds: Sequence[FoldReading],
+    level: str,
+) -> dict[str, Estimate]:
+    scores = rows[f"final_{name}"].to_numpy(np.float64)
+    truth = rows[f"truth_{name}"].to_numpy(np.int64)
+    eligible = rows["let_through"].to_numpy(bool) if level == "case" else None
+    not_probabilities = "a case score is no calibrated probability" if level == "case" else None
+    metrics = label_metrics(scores, truth, {}, Level(patients, counts, eligible, not_probabilities))
+    for point in folds[0].points(level)[name]:
+        decided, called = _decisions(rows, name, point, folds, level, scores)
+        if not decided.any():
+            reason = "no fold could choose a threshold on its validation patients"
+            metrics |= {f"{key}@{point}": Estimate(None, reason=reason) for key in _KEYS}
+            continue
+        if eligible is not None:
+            called &= eligible
+        of = label_metrics(
+            called[decided].astype(np.float64), truth[decided], {point: _CALLED}, Level(patients[decided], counts)
+        )
+        metrics |= {f"{key}@{point}": of[f"{key}@{point}"] for key in _KEYS}
+    return metrics
+
+
+_KEYS = ("sensitivity", "specificity", "ppv", "npv", "f1")
+
+
+def _decisions(
+    rows: pd.DataFrame, name: str, point: str, folds: Sequence[FoldReading], level: str, scores: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which rows are of a fold that has this threshold, and which of all rows are called positive."""
+    thresholds = [fold.points(level)[name][point].threshold for fold in folds]
+    of_row = np.array([np.nan if t is None else t for t in thresholds])[rows["fold"].to_numpy()]
+    return ~np.isnan(of_row), scores >= of_row
+
+
+def fold_table(blocks: Sequence[dict[str, Any]], labels: Labels) -> pd.DataFrame:
+    """One row a fold, level and label: positives, AUC and average precision of that fold alone, from its metrics."""
+    rows = []
+    for number, block in enumerate(blocks, start=1):
+        for level in ("slice", "case"):
+            for name in (*labels.columns, "mean"):
+                found = block[level][name]
+                rows.append(
+                    {
+                        "fold": number,
+                        "level": level,
+                        "label": name,
+                        "n": found.get("n", {}).get("value"),
+                        "positives": found.get("positives", {}).get("value"),
+                        "auc": found["auc"]["value"],
+                        "ap": found["ap"]["value"],
+                    }
+                )
+    return pd.DataFrame(rows)

@@ -1,0 +1,96 @@
+"""Pooled figures: patients dealt to folds of one and the same system give the figures of that system's single test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from ich_pipeline.ensemble.operating_points import OperatingPoint
+from ich_pipeline.evaluation.cohort import TestCohort
+from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, pooled_metrics
+from ich_pipeline.evaluation.tables import case_table, slice_table
+from tests.evaluation.conftest import make_cohort
+
+
+def tables(cohort: TestCohort) -> tuple[pd.DataFrame, pd.DataFrame]:
+    slices = pd.DataFrame(
+        {
+            "SOPInstanceUID": [f"1.{i}" for i in range(len(cohort.labelled))],
+            "case_id": [f"C{c:03d}" for c in cohort.case_index],
+            "patient_key": [f"P{p:03d}" for p in cohort.patients],
+        }
+    )
+    return slice_table(cohort, slices), case_table(cohort, slices)
+
+
+def folds_of(cohort: TestCohort, count: int) -> list[FoldReading]:
+    slices, cases = tables(cohort)
+
+    def part(table: pd.DataFrame, fold: int) -> pd.DataFrame:
+        return table.loc[table["patient_key"].str[1:].astype(int) % count == fold].reset_index(drop=True)
+
+    return [FoldReading(cohort.ensemble, part(slices, fold), part(cases, fold)) for fold in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_folds_of_one_system_pool_to_its_own_figures(count: int) -> None:
+    cohort = make_cohort()
+    pooled = pooled_metrics(folds_of(cohort, count), cohort.params, cohort.seed)
+    alone = cohort.metrics()
+    for level in ("slice", "case"):
+        for label in (*cohort.labels.columns, "mean"):
+            for key in ("auc", "ap", "sensitivity@balanced", "specificity@high_sensitivity", "npv@balanced"):
+                mine, other = pooled[level][label][key], alone[level][label][key]
+                for part in ("value", "low", "high"):
+                    assert mine[part] == pytest.approx(other[part], abs=1e-12), (level, label, key)
+
+
+def test_the_pooled_auc_is_scikit_learns_of_all_rows() -> None:
+    cohort = make_cohort(seed=3)
+    folds = folds_of(cohort, 5)
+    rows = pd.concat([fold.slices for fold in folds])
+    found = pooled_metrics(folds, cohort.params, 0)["slice"]["any"]["auc"]["value"]
+    assert found == pytest.approx(roc_auc_score(rows["truth_any"], rows["final_any"]), abs=1e-12)
+
+
+def test_each_fold_decides_by_its_own_threshold_and_a_fold_without_one_counts_nowhere() -> None:
+    cohort = make_cohort(seed=4)
+    one, two = folds_of(cohort, 2)
+
+    def with_threshold(fold: FoldReading, threshold: float | None) -> FoldReading:
+        points = {name: dict(named) for name, named in fold.ensemble.slice_points.items()}
+        points["any"]["balanced"] = OperatingPoint(threshold, None, None, "no positive on validation")
+        return replace(fold, ensemble=replace(fold.ensemble, slice_points=points))
+
+    def sensitivity(folds: list[FoldReading]) -> dict:
+        return pooled_metrics(folds, cohort.params, 0)["slice"]["any"]["sensitivity@balanced"]
+
+    def found(fold: FoldReading, threshold: float) -> np.ndarray:
+        positive = fold.slices.loc[fold.slices["truth_any"] == 1, "final_any"].to_numpy()
+        return positive >= threshold
+
+    both = sensitivity([with_threshold(one, 0.2), with_threshold(two, 0.8)])["value"]
+    assert both == pytest.approx(np.concatenate([found(one, 0.2), found(two, 0.8)]).mean())
+    first = sensitivity([with_threshold(one, 0.2), with_threshold(two, None)])["value"]
+    assert first == pytest.approx(found(one, 0.2).mean())
+    none = sensitivity([with_threshold(one, None), with_threshold(two, None)])
+    assert none["value"] is None
+    assert "no fold could choose" in none["reason"]
+
+
+def test_a_patient_in_two_folds_is_refused() -> None:
+    cohort = make_cohort()
+    [fold] = folds_of(cohort, 1)
+    with pytest.raises(ValueError, match="two folds"):
+        pooled_metrics([fold, fold], cohort.params, 0)
+
+
+def test_the_fold_table_has_every_label_at_both_levels() -> None:
+    cohort = make_cohort()
+    table = fold_table([cohort.metrics(), cohort.metrics()], cohort.labels)
+    assert len(table) == 2 * 2 * 7
+    assert table.groupby(["fold", "level"])["label"].nunique().eq(7).all()
