@@ -113,7 +113,8 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
     slices = read_table(layout.INGEST / "slices.parquet", "slices/1")
     table = read_labels(layout.LABELS, labels)
     with atomic_dir(folder) as top:
-        settings = params.model_dump(mode="json", by_alias=True) | {"tests": [RETROSPECTIVE]}
+        settings: dict[str, Any] = params.model_dump(mode="json", by_alias=True)
+        settings["tests"] = [RETROSPECTIVE]
         for network in settings["networks"].values():
             if network["weights"] not in ("none", "imagenet"):
                 network["weights"] = str(Path(network["weights"]).absolute())
@@ -186,9 +187,9 @@ def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, spli
         "| fold | level | positives | AUC | AP |",
         "|---|---|---:|---:|---:|",
     ]
-    for row in of_any.itertuples():
-        auc, ap = ("not estimable" if pd.isna(v) else f"{v:.3f}" for v in (row.auc, row.ap))
-        lines.append(f"| {row.fold} | {row.level} | {row.positives:.0f} of {row.n:.0f} | {auc} | {ap} |")
+    for row in of_any.to_dict("records"):
+        auc, ap = ("not estimable" if row[k] is None or row[k] != row[k] else f"{row[k]:.3f}" for k in ("auc", "ap"))
+        lines.append(f"| {row['fold']} | {row['level']} | {row['positives']:.0f} of {row['n']:.0f} | {auc} | {ap} |")
     notes = [f"* fold {i}: {note}" for i, split in enumerate(splits, start=1) for note in split.notes]
     if notes:
         lines += ["", "## Notes on the draw", "", *notes]
