@@ -1,7 +1,10 @@
-"""Calibration of one label's score: logit-linear ("temperature") or centred isotonic, both strictly increasing.
+"""Calibration of one label's score: logit-linear ("temperature"), centred isotonic or a shift, all strictly increasing.
 
 *Temperature* is p' = sigmoid(logit(p) / T + shift), T > 0, fitted with Platt's smoothed targets (Platt 1999). The
 shift is needed because class-weighted training moves the log-odds of every probability.
+
+*Shift* is the same with T = 1, where positives come from too few patients to learn a slope from: it brings the mean to
+the (smoothed) share of positive slices, or a rare finding of a class-weighted network would be probable everywhere.
 
 *Isotonic* is centred isotonic regression (Oron and Flournoy 2017, doi 10.1080/19466315.2017.1286256): the pooled blocks
 of the isotonic fit, joined by straight lines between the blocks' centres. Plain isotonic regression is flat within a
@@ -55,14 +58,14 @@ class Calibration:
     """A strictly increasing map from score to probability.
 
     Attributes:
-        kind: ``temperature``, ``isotonic``, or ``identity``.
-        scale, shift: of the logit, where kind is ``temperature`` (scale = 1/T).
+        kind: ``temperature``, ``isotonic``, ``shift``, or ``identity``.
+        scale, shift: of the logit, where kind is ``temperature`` (scale = 1/T) or ``shift`` (scale = 1).
         knots: (score, probability) pairs, both rising, where kind is ``isotonic``.
         negative_log_likelihood: cross-validated mean over slices for each kind tried, in nats.
-        reason: why it is the identity; None otherwise.
+        reason: why it is no more than a shift; None otherwise.
     """
 
-    kind: Literal["temperature", "isotonic", "identity"]
+    kind: Literal["temperature", "isotonic", "shift", "identity"]
     scale: float = 1.0
     shift: float = 0.0
     knots: tuple[tuple[float, float], ...] = ()
@@ -72,7 +75,7 @@ class Calibration:
     def __call__(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of scores in 0..1; any shape."""
         scores = np.asarray(scores, dtype=np.float64)
-        if self.kind == "temperature":
+        if self.kind in ("temperature", "shift"):
             return expit(self.scale * logit(scores) + self.shift)
         if self.kind == "isotonic":
             x, y = np.array(self.knots).T
@@ -110,16 +113,32 @@ def fit_temperature(scores: ArrayLike, truth: ArrayLike) -> Calibration:
         scores: shape (n,) in 0..1.
         truth: shape (n,), 0 and 1.
     """
-    x, y = logit(scores), np.asarray(truth)
-    positives = int(y.sum())
-    target = np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
-
+    x, target = logit(scores), _smoothed(truth)
     scale, shift = _newton(x, target, 1.0, 0.0, free_scale=True)
     if not _SMALLEST_SCALE <= scale <= _LARGEST_SCALE:
         # The loss is convex: the best allowed scale is the bound, with the shift that suits it.
         scale = float(np.clip(scale, _SMALLEST_SCALE, _LARGEST_SCALE))
         scale, shift = _newton(x, target, scale, shift, free_scale=False)
     return Calibration("temperature", scale=scale, shift=shift)
+
+
+def fit_shift(scores: ArrayLike, truth: ArrayLike, reason: str) -> Calibration:
+    """The same with the scale held at 1.
+
+    Args:
+        scores: shape (n,) in 0..1.
+        truth: shape (n,), 0 and 1; may be all of one kind.
+        reason: why no slope is fitted.
+    """
+    _, shift = _newton(logit(scores), _smoothed(truth), 1.0, 0.0, free_scale=False)
+    return Calibration("shift", shift=shift, reason=reason)
+
+
+def _smoothed(truth: ArrayLike) -> NDArray[np.float64]:
+    """Platt's targets: as if each class had one slice of the other."""
+    y = np.asarray(truth)
+    positives = int(y.sum())
+    return np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
 
 
 def _newton(
@@ -212,14 +231,14 @@ def fit_calibration(
         patients: shape (n,): each slice's patient.
 
     Returns:
-        The calibration; the identity, with the reason, where positives or negatives come from fewer than
+        The calibration; a shift, with the reason, where positives or negatives come from fewer than
         :data:`MINIMUM_POSITIVE_PATIENTS` patients.
     """
     for value, name in ((1, "positives"), (0, "negatives")):
         found = len(np.unique(patients[truth == value]))
         if found < MINIMUM_POSITIVE_PATIENTS:
-            return Calibration(
-                "identity", reason=f"{name} in {found} validation patients, {MINIMUM_POSITIVE_PATIENTS} needed"
+            return fit_shift(
+                scores, truth, f"{name} in {found} validation patients, {MINIMUM_POSITIVE_PATIENTS} needed"
             )
     fits = {"isotonic": fit_isotonic, "temperature": fit_temperature}
     losses: dict[str, float] = {}

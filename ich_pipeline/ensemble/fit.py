@@ -84,7 +84,7 @@ def fit_ensemble(
         combined.append(scores)
     first, second = (model.calibrate(scores) for model, scores in zip(models, combined, strict=True))
     targets = (params.sensitivity_target, params.specificity_target)
-    gate = fit_operating_points(first[:, 0], truth[:, 0], *targets)["high_sensitivity"]
+    gate = fit_operating_points(first[:, 0], truth[:, 0], *targets, ordered=False)["high_sensitivity"]
     assert gate.threshold is not None  # _check: both classes are there
     suspicious = first[:, 0] >= gate.threshold
     reread = spread(suspicious, neighbours)

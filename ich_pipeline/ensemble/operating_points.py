@@ -95,6 +95,7 @@ def fit_operating_points(
     sensitivity_target: float,
     specificity_target: float,
     eligible: NDArray[np.bool_] | None = None,
+    ordered: bool = True,
 ) -> dict[str, OperatingPoint]:
     """All three operating points of one label.
 
@@ -104,6 +105,7 @@ def fit_operating_points(
         sensitivity_target: of ``high_sensitivity``.
         specificity_target: of ``high_specificity``.
         eligible: shape (n,): what may be called at all (a case that the first reading let through); None means all.
+        ordered: keep ``high_sensitivity`` at or below ``balanced``, and ``high_specificity`` at or above.
 
     Returns:
         Name to point. Without positives or negatives every threshold is None, with the reason. Where too many positives
@@ -123,6 +125,9 @@ def fit_operating_points(
         "balanced": balanced_threshold(reachable, truth),
         "high_specificity": specific_threshold(reachable, truth, specificity_target),
     }
+    if ordered:  # the names promise it, and the targets alone do not keep it where the balanced point beats them
+        thresholds["high_sensitivity"] = min(thresholds["high_sensitivity"], thresholds["balanced"])
+        thresholds["high_specificity"] = max(thresholds["high_specificity"], thresholds["balanced"])
     reasons: dict[str, str] = {}
     if np.isneginf(thresholds["high_sensitivity"]):
         thresholds["high_sensitivity"] = float(reachable[allowed & (truth == 1)].min())

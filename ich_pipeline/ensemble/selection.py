@@ -148,7 +148,7 @@ def honest_scores(predictions: Predictions, folds: int) -> NDArray[np.float64]:
         seen = cross_fitted(choice.kind, choice.members, probabilities, rest.truth, inner)
         for label, y in enumerate(rest.truth.T):
             calibration = fit_calibration(seen[:, label], y, inner, rest.patients)
-            if calibration.kind == "identity":
+            if calibration.kind == "shift":
                 # Too few patients for a probability to be believed, but enough to bring the folds to one scale.
                 calibration = fit_temperature(seen[:, label], y)
             scores[held_out, label] = calibration(combined[:, label])

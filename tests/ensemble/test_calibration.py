@@ -14,6 +14,7 @@ from ich_pipeline.ensemble.calibration import (
     Calibration,
     fit_calibration,
     fit_isotonic,
+    fit_shift,
     fit_temperature,
     log_likelihood,
     logit,
@@ -129,14 +130,22 @@ def test_the_kind_with_the_lower_cross_validated_loss_is_taken() -> None:
     assert fit_calibration(smooth, step, patients % 5, patients).kind == "isotonic"
 
 
-def test_too_few_positive_patients_give_the_identity_with_a_reason() -> None:
+def test_too_few_positive_patients_give_a_shift_with_a_reason() -> None:
     patients = _patients(50)
     truth = (patients < 2).astype(int)
     scores = np.linspace(0.1, 0.9, 50)
     found = fit_calibration(scores, truth, patients % 5, patients)
-    assert found.kind == "identity"
+    assert (found.kind, found.scale) == ("shift", 1.0)
     assert found.reason == "positives in 2 validation patients, 3 needed"
-    np.testing.assert_array_equal(found(scores), scores)
+    np.testing.assert_allclose(logit(found(scores)) - logit(scores), found.shift, atol=1e-9)
+
+
+@pytest.mark.parametrize("positives", [0, 1, 12])
+def test_a_shift_brings_the_mean_to_the_smoothed_prevalence(positives: int) -> None:
+    scores = np.random.default_rng(7).uniform(0.3, 0.95, 200)
+    truth = (np.arange(200) < positives).astype(int)
+    target = np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (200 - positives + 2))
+    assert fit_shift(scores, truth, "few")(scores).mean() == pytest.approx(target.mean(), abs=1e-6)
 
 
 def test_json_round_trip_of_every_kind() -> None:
@@ -148,7 +157,8 @@ def test_json_round_trip_of_every_kind() -> None:
         fit_temperature(scores, truth),
         fit_isotonic(scores, truth),
         fit_calibration(scores, truth, patients % 5, patients),
-        Calibration("identity", reason="few"),
+        fit_shift(scores, truth, "few"),
+        Calibration("identity"),
     ):
         assert Calibration.from_json(calibration.to_json()) == calibration
 

@@ -92,7 +92,7 @@ def test_fitting_twice_gives_equal_content(fitted, cohort, ensemble_params) -> N
 def test_a_label_absent_from_validation_is_null_with_a_reason(cohort_without_epidural, ensemble_params) -> None:
     ensemble, _, _ = fit(cohort_without_epidural, ensemble_params)
     k = ensemble.labels.index("epidural")
-    assert ensemble.second_reading.calibrations[k].kind == "identity"
+    assert ensemble.second_reading.calibrations[k].kind == "shift"
     assert "0 validation patients" in (ensemble.second_reading.calibrations[k].reason or "")
     for points in (ensemble.slice_points, ensemble.case_points):
         for point in points["epidural"].values():

@@ -61,11 +61,24 @@ def test_balanced_has_the_largest_youden_index_of_scikit_learns_roc_curve(drawn)
 def test_hand_computed_table() -> None:
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     truth = np.array([1, 1, 0, 1, 0, 1, 0, 0])
-    points = fit_operating_points(scores, truth, 0.75, 0.75)
+    points = fit_operating_points(scores, truth, 0.75, 0.75, ordered=False)
     assert points["high_sensitivity"] == OperatingPoint(0.6, 0.75, 0.75)
     assert points["high_specificity"] == OperatingPoint(0.6, 0.75, 0.75)
     # 0.8, 0.6 and 0.4 share the largest index of one half: the lowest of them is taken.
     assert points["balanced"] == OperatingPoint(0.4, 1.0, 0.5)
+    assert fit_operating_points(scores, truth, 0.75, 0.75)["high_sensitivity"] == points["balanced"]
+
+
+@given(rows, targets, targets)
+@settings(max_examples=200, deadline=None)
+def test_the_points_are_in_the_order_of_their_names(drawn, sensitivity, specificity) -> None:
+    scores, truth = _split(drawn)
+    points = fit_operating_points(scores, truth, sensitivity, specificity)
+    sensitive, balanced, specific = (points[name].threshold for name in NAMES)
+    assert sensitive is not None and balanced is not None and specific is not None
+    assert sensitive <= balanced <= specific
+    assert (scores[truth == 1] >= sensitive).mean() >= sensitivity
+    assert (scores[truth == 0] < specific).mean() >= specificity
 
 
 @pytest.mark.parametrize(("truth", "word"), [([0, 0, 0], "positive"), ([1, 1, 1], "negative")])
