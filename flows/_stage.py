@@ -14,12 +14,15 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import pandas as pd
@@ -27,7 +30,7 @@ import pandas as pd
 from flows import layout
 from flows.prefect_api import api_url
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
+from ich_pipeline.errors import InputError, refusal
 from ich_pipeline.progress import terminal
 
 T = TypeVar("T")
@@ -97,6 +100,7 @@ def main(name: str, body: Body, item_name: str | None = None, arguments: list[st
         parser.add_argument(item_name)
     parsed = parser.parse_args(arguments)
     item = getattr(parsed, item_name) if item_name else None
+    stop_on_signals()
     sys.exit(run(name, body, item))
 
 
@@ -114,17 +118,42 @@ def run(name: str, body: Body, item: str | None = None) -> int:
     except InputError as error:
         print(f"{title}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"{title}: stopped; nothing of it is kept.", file=sys.stderr)
+        return 130
     except Exception as error:  # the boundary: a fault becomes a sentence here and nowhere else
         return fault(title, error)
     print(f"{title}: {result.summary}")
     return 0
 
 
+def stop_on_signals() -> None:
+    """Let SIGTERM and a closed terminal stop a run as Ctrl-C does: stages are stopped too, records are closed."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for received in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, stop)
+
+
 def fault(title: str, error: Exception) -> int:
-    """Say in one sentence what broke; the traceback goes into ``.state/faults``. Returns exit status 1."""
+    """Say in one sentence what broke; returns the exit status.
+
+    2 where the file system refused (the user can mend that), else 1, with the traceback in ``.state/faults``.
+    """
+    sentence = refusal(error)
+    if sentence:
+        print(f"{title}: {sentence}", file=sys.stderr)
+        return 2
     path = layout.STATE / "faults" / f"{title}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback.format_exc(), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        with tempfile.NamedTemporaryFile("w", suffix=f"-{title}.txt", delete=False, encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        path = Path(file.name)
     reason = " ".join(str(error).split())[:400]
     print(f"{title} failed: {type(error).__name__}: {reason} (the traceback is in {path}).", file=sys.stderr)
     return 1

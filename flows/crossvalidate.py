@@ -20,8 +20,9 @@ import pandas as pd
 import yaml
 
 from flows import layout
-from flows._stage import fault
+from flows._stage import fault, stop_on_signals
 from flows.dvc_command import DvcError, dvc, lines
+from ich_pipeline.alone import alone
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
@@ -215,9 +216,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.crossvalidate", description="Cross-validation by patient.")
     parser.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")
     folds = parser.parse_args(arguments).folds
+    stop_on_signals()
     try:
         params = load_params()
-        crossvalidate(params, folds)
+        with alone():
+            crossvalidate(params, folds)
         print((TARGET / "metrics.md").read_text(encoding="utf-8").rstrip())
         print(f"Tables and predictions: {TARGET.absolute()}")
         return 0

@@ -33,20 +33,21 @@ def ensure(params: Params) -> str:
             "data/ is missing and data.dvc tracks a cohort of your own: `dvc pull` fetches it from your remote, "
             "`ich cohort folder SOURCE --labels CSV` brings it anew, `ich cohort phantom` goes back to the synthetic one."
         )
-    if kind is None or (kind == PHANTOM and _phantom_is_stale(params)):
+    if kind is None or (kind == PHANTOM and (_phantom_is_stale(params) or _differs())):
         from ich_pipeline.cohorts.phantom import create_phantom
 
         create_phantom(params, layout.DATA, terminal)
         _commit(PHANTOM)
-        return f"data/ made: {params.phantom.patients} synthetic patients"
+        again = "" if kind is None else ", anew, since they differed from params.yaml or data.dvc"
+        return f"data/ made: {params.phantom.patients} synthetic patients{again}"
     for part in (layout.DICOM, layout.LABELS):
         if not part.exists():
             raise InputError(
                 f"{part} is missing: `ich cohort folder SOURCE --labels CSV` lays out data/ as it must be."
             )
-    if tracked != kind:
+    if tracked != kind or _differs():
         _commit(kind)
-        return f"data.dvc now tracks the {kind} cohort in data/"
+        return f"data.dvc now tracks the {kind} cohort as it is in data/"
     return f"data/ holds the {kind} cohort"
 
 
@@ -55,6 +56,14 @@ def _phantom_is_stale(params: Params) -> bool:
 
     mark = json.loads((layout.DATA / MARK).read_text(encoding="utf-8"))
     return mark.get("settings_sha256") != settings_sha256(settings_of(params))
+
+
+def _differs() -> bool:
+    """Whether data/ is other than data.dvc says: the record of a run names its data by that hash."""
+    done = subprocess.run(dvc("status", "--json", str(POINTER)), env=environment(), capture_output=True, text=True)
+    if done.returncode:
+        raise DvcError(done.stderr.strip())
+    return json.loads(done.stdout or "{}") != {}
 
 
 def _commit(kind: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def lines(
     arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process.stdout, arrived), daemon=True)
     reader.start()
-    last, mistake = "", False
+    last, killed, mistake = "", "", False
     try:
         while True:
             try:
@@ -80,7 +81,8 @@ def lines(
             if line is None:
                 break
             mistake = mistake or line.endswith("exited with 2")
-            if line.strip() and "failed to reproduce" not in line:
+            killed = killed or _killed(line)
+            if line.strip() and not _CHATTER.match(line):
                 last = line.strip()
             yield line
     except BaseException:
@@ -91,7 +93,22 @@ def lines(
         process.wait()
         reader.join()
     if process.returncode:
-        raise DvcError(last, mistake or process.returncode == 2)
+        raise DvcError(killed or last, mistake or process.returncode == 2)
+
+
+# What DVC says around a stage: never the reason why it failed.
+_CHATTER = re.compile(r"\s*(> |Running stage|Updating lock|Verifying data|Stage '|ERROR: failed to reproduce)")
+_SIGNAL = re.compile(r"failed to reproduce '(?P<stage>[^']+)'.*exited with -(?P<signal>\d+)")
+
+
+def _killed(line: str) -> str:
+    """A sentence where DVC's line says that a stage was ended by a signal; else empty."""
+    found = _SIGNAL.search(line)
+    if not found:
+        return ""
+    number = int(found["signal"])
+    why = ", often for lack of memory" if number == signal.SIGKILL else ""
+    return f"the stage {found['stage']} was killed (signal {number}{why}): run again; finished stages are kept."
 
 
 def _read(stream: IO[str] | None, arrived: queue.SimpleQueue[str | None]) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flows import data, layout, reproduction, stale
-from flows._stage import fault
+from flows._stage import fault, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
+from ich_pipeline.alone import alone
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 
@@ -173,17 +174,21 @@ def _whole_events(arriving: TextIO) -> Iterator[dict[str, Any]]:
 
 def _recorded(params: Params, repro: Callable[[str], None]) -> Outcome:
     """Run ``repro`` inside one MLflow parent run, then see to the registry."""
-    from ich_pipeline.registry.tracking import end_pipeline_run, start_pipeline_run
+    from ich_pipeline.registry.tracking import Status, close_abandoned_runs, end_pipeline_run, start_pipeline_run
     from ich_pipeline.registry.versions import versions
 
     before = {version.number for version in versions(params.registry.model_name)}
+    close_abandoned_runs()
     run_id = start_pipeline_run(params)
-    status = "FAILED"
+    status: Status = "FAILED"
     try:
         repro(run_id)
         outcome = _registered(ran=True)
         status = "FINISHED"
         return replace(outcome, new_version=int(outcome.version) not in before)
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         end_pipeline_run(run_id, status)
 
@@ -226,10 +231,12 @@ def closing(outcome: Outcome, params: Params) -> str:
 def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
     """Run the pipeline by ``run``; turn what goes wrong into a sentence; returns the exit status."""
     started = time.monotonic()
+    stop_on_signals()
     try:
         params = load_params()
-        outcome = run(params)
-        print(closing(outcome, params))
+        with alone():
+            outcome = run(params)
+            print(closing(outcome, params))
         print(f"Took {time.monotonic() - started:.0f} s.")
         return 0
     except InputError as error:

@@ -26,9 +26,12 @@ class Comparison:
     other_outputs: tuple[str, ...]  # the same inputs gave other bytes, or follow from such a stage
     largest: tuple[str, float, float] | None  # the metric that differs most: where, recorded, now
     only_in_one: int = 0  # figures that only one of the two runs could give
+    other_data: bool = False  # the record is of another cohort
 
     def sentence(self) -> str:
         """One sentence for a person."""
+        if self.other_data:
+            return "The run recorded in git is of other data: nothing to compare. Commit data.dvc, dvc.lock and reports/metrics.json to record this one."
         if not self.other_inputs and not self.other_outputs:
             return f"Reproduced byte for byte: all {self.stages} stages as recorded in git."
         parts = []
@@ -106,12 +109,23 @@ def compare() -> Comparison | None:
     if lock is None or not LOCK.is_file():
         return None
     now = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
-    other_inputs, other_outputs = compare_locks(yaml.safe_load(lock), now)
+    before_lock = yaml.safe_load(lock)
+    other_inputs, other_outputs = compare_locks(before_lock, now)
     before, after = json.loads(metrics or "{}"), json.loads(METRICS.read_text(encoding="utf-8"))
     largest, alone = largest_difference(before, after), only_in_one(before, after)
-    return Comparison(len(now.get("stages", {})), other_inputs, other_outputs, largest, alone)
+    other_data = _data(before_lock) != _data(now)
+    return Comparison(len(now.get("stages", {})), other_inputs, other_outputs, largest, alone, other_data)
+
+
+def _data(lock: dict[str, Any]) -> str | None:
+    """Hash of the images that the first stage read."""
+    deps = lock.get("stages", {}).get("ingest", {}).get("deps", [])
+    return next((dep.get("md5") for dep in deps if dep["path"] == layout.DICOM.as_posix()), None)
 
 
 def _recorded(path: Path) -> str | None:
-    shown = subprocess.run(["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True)
+    try:
+        shown = subprocess.run(["git", "show", f"HEAD:./{path.as_posix()}"], capture_output=True, text=True)
+    except FileNotFoundError:  # no git here: nothing to compare with
+        return None
     return shown.stdout if shown.returncode == 0 else None

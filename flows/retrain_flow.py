@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 
 from flows.dvc_command import DvcError
 from flows.pipeline import closing, run_inside_flow
+from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
 from ich_pipeline.errors import InputError
 
@@ -24,7 +25,8 @@ def retrain() -> State:
     os.chdir(ROOT)  # a served run starts where the server chose; every stage reads relative to the project
     try:
         params = load_params()
-        outcome = run_inside_flow(params)
+        with alone():
+            outcome = run_inside_flow(params)
     except (InputError, DvcError) as error:
         return Failed(message=str(error))
     text = (

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows import layout
+from flows._stage import fault
 from flows.prefect_api import UI_FILE, client_environment, running_ui
 from ich_pipeline.files import write_json
 
@@ -133,4 +134,7 @@ def _wait(url: str, name: str, servers: dict[str, subprocess.Popen[bytes]]) -> N
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        sys.exit(fault("ui", error))

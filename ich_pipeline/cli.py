@@ -7,6 +7,7 @@ program (its traceback is in ``.state/faults/ich.txt``).
 from __future__ import annotations
 
 import functools
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.errors import InputError, refusal
 
 FAULTS = Path(".state/faults/ich.txt")
 
@@ -38,10 +39,19 @@ def sentences(command: Callable[P, None]) -> Callable[P, None]:
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:  # the boundary
-            FAULTS.parent.mkdir(parents=True, exist_ok=True)
-            FAULTS.write_text(traceback.format_exc(), encoding="utf-8")
+            sentence = refusal(error)
+            if sentence:
+                typer.echo(f"ich: {sentence}", err=True)
+                raise typer.Exit(2) from None
+            place = FAULTS
+            try:
+                FAULTS.parent.mkdir(parents=True, exist_ok=True)
+                FAULTS.write_text(traceback.format_exc(), encoding="utf-8")
+            except OSError:
+                place = Path(tempfile.mkstemp(suffix="-ich.txt")[1])
+                place.write_text(traceback.format_exc(), encoding="utf-8")
             reason = " ".join(str(error).split())[:400]
-            typer.echo(f"ich failed: {type(error).__name__}: {reason} (the traceback is in {FAULTS}).", err=True)
+            typer.echo(f"ich failed: {type(error).__name__}: {reason} (the traceback is in {place}).", err=True)
             raise typer.Exit(1) from None
 
     return run

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import zoneinfo
 from datetime import date
 from pathlib import Path
@@ -317,6 +318,12 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# YAML 1.1 reads 5e-4 as text; DVC, which reads the same file as YAML 1.2, as a number.
+_UniqueKeys.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
+)
+
+
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check a parameter file.
 
@@ -330,7 +337,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text: save it as such.") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}): mend that line.") from None
+        where = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise InputError(f"{path} is not YAML ({where}): mend that line.") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds no settings: copy a profile over it with `ich profile phantom`.")
     try:

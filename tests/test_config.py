@@ -159,3 +159,9 @@ def test_any_three_windows_and_other_labels_may_be_named(tmp_path: Path) -> None
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params), encoding="utf-8")
     assert load_params(path).label_set.columns == ("finding", "nodule")
+
+
+def test_numbers_with_an_exponent_are_numbers_as_dvc_reads_them(tmp_path: Path) -> None:
+    text = PHANTOM.read_text().replace("learning_rate: 0.0005", "learning_rate: 5e-4")
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml") == load_params(PHANTOM)

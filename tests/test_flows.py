@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from flows import dvc_command, stale
+from flows import data, dvc_command, stale
+from flows._stage import fault
 from flows.pipeline import _whole_events
 from flows.prefect_api import UI_FILE, api_url, running_ui
+from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
 from ich_pipeline.errors import InputError
 
@@ -82,3 +89,109 @@ def test_exit_status_2_of_a_stage_is_the_users_mistake() -> None:
     with pytest.raises(dvc_command.DvcError, match="ingest: data is empty") as caught:
         list(dvc_command.lines([sys.executable, "-c", script]))
     assert caught.value.mistake
+
+
+def test_a_killed_stage_is_named_with_its_signal() -> None:
+    script = (
+        "print('> python -m flows.train vgg16');"
+        "print(\"ERROR: failed to reproduce 'train@vgg16': failed to run: python -m flows.train vgg16, exited with -9\");"
+        "raise SystemExit(255)"
+    )
+    with pytest.raises(dvc_command.DvcError, match=r"train@vgg16 was killed \(signal 9, often for lack of memory\)"):
+        list(dvc_command.lines([sys.executable, "-c", script]))
+
+
+def test_the_commands_chatter_is_never_the_reason() -> None:
+    script = (
+        "print('split: too few patients'); print('Updating lock file'); print('> python -m x'); raise SystemExit(1)"
+    )
+    with pytest.raises(dvc_command.DvcError, match="split: too few patients"):
+        list(dvc_command.lines([sys.executable, "-c", script]))
+
+
+def test_a_second_run_in_the_same_folder_is_refused(here: Path) -> None:
+    script = "import sys, time; from ich_pipeline.alone import alone\nwith alone():\n print('in', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "in\n"
+        with pytest.raises(InputError, match=rf"another run \(process {first.pid}\) is at work"), alone():
+            pass
+        first.kill()  # the system lets go of the lock
+    with alone():
+        pass
+
+
+def test_what_the_file_system_refuses_is_the_users_to_mend(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fault("x", OSError(errno.ENOSPC, "No space left on device", "work/a")) == 2
+    assert "the disk is full (at work/a)" in capsys.readouterr().err
+    assert fault("x", PermissionError(errno.EACCES, "Permission denied", "data/b")) == 2
+    assert "data/b cannot be read or written here" in capsys.readouterr().err
+    (here / ".state").write_text("no folder can be made here")
+    assert fault("x", RuntimeError("broken")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("x failed: RuntimeError: broken (the traceback is in ")
+    Path(said.split("is in ")[1].rstrip(").\n")).unlink()
+
+
+def test_sigterm_stops_the_children_as_well(here: Path) -> None:
+    script = (
+        "import sys; from flows._stage import stop_on_signals; from flows.dvc_command import lines\n"
+        "stop_on_signals()\n"
+        "child = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']\n"
+        "for line in lines(child): print(line, flush=True)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as top:
+        assert top.stdout is not None
+        child = int(top.stdout.readline())
+        top.send_signal(signal.SIGTERM)
+        assert top.wait(30) != 0
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child goes on")
+
+
+@pytest.fixture
+def tracked(here: Path) -> Path:
+    """A DVC project without git, with a small cohort of the user's own in data/."""
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=here, check=True)
+    (here / "data" / "dicom").mkdir(parents=True)
+    (here / "data" / "dicom" / "a").write_text("not read here")
+    (here / "data" / "labels.csv").write_text("SOPInstanceUID,any\n1.2,0\n")
+    return here
+
+
+def test_data_dvc_names_the_data_as_it_is_before_anything_runs(tracked: Path, project_root: Path) -> None:
+    from ich_pipeline.registry.provenance import data_hash
+
+    params = load_params(project_root / "ich_pipeline" / "profiles" / "phantom.yaml")
+    assert "now tracks the folder cohort" in data.ensure(params)
+    first = data_hash()
+    assert data.ensure(params) == "data/ holds the folder cohort"
+    assert data_hash() == first
+    (tracked / "data" / "labels.csv").write_text("SOPInstanceUID,any\n1.2,1\n")
+    assert "as it is in data/" in data.ensure(params)
+    assert data_hash() not in (first, "untracked")
+
+
+def test_a_damaged_pointer_is_said(tracked: Path, project_root: Path) -> None:
+    params = load_params(project_root / "ich_pipeline" / "profiles" / "phantom.yaml")
+    (tracked / "data.dvc").write_text("outs: [")
+    with pytest.raises(InputError, match=r"data\.dvc is damaged: `git checkout"):
+        data.ensure(params)
+
+
+def test_a_phantom_that_lost_files_is_made_anew(here: Path, project_root: Path) -> None:
+    import yaml
+
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q", "--no-scm"], cwd=here, check=True)
+    values = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+    values["phantom"].update(patients=12, slices=4, size=64)
+    (here / "params.yaml").write_text(yaml.safe_dump(values))
+    params = load_params()
+    assert data.ensure(params).startswith("data/ made")
+    pointer = (here / "data.dvc").read_bytes()
+    shutil.rmtree(next(path for path in (here / "data" / "dicom").iterdir() if path.is_dir()))
+    assert "anew" in data.ensure(params)
+    assert (here / "data.dvc").read_bytes() == pointer
+    assert data.ensure(params) == "data/ holds the phantom cohort"

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from flows.reproduction import Comparison, compare_locks, largest_difference
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.reproduction import LOCK as LOCK_FILE
+from flows.reproduction import METRICS, Comparison, compare, compare_locks, largest_difference
 
 LOCK = {
     "stages": {
@@ -59,3 +66,21 @@ def test_sentences() -> None:
     assert "byte for byte" in Comparison(14, (), (), None).sentence()
     text = Comparison(14, (), ("train@a", "calibrate"), ("t slice any auc value", 0.9, 0.91)).sentence()
     assert "2 of 14" in text and "train@a, calibrate" in text and "0.9000" in text and "0.9100" in text
+
+
+def test_a_run_on_other_data_is_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reports").mkdir()
+    METRICS.write_text('{"a": 1.0}')
+    LOCK_FILE.write_text(yaml.safe_dump(LOCK))
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "record"], check=True)
+    same = compare()
+    assert same is not None and "Reproduced byte for byte" in same.sentence()
+    LOCK_FILE.write_text(yaml.safe_dump(changed("ingest", "deps", "data/dicom", "other")))
+    other = compare()
+    assert other is not None and other.sentence().startswith("The run recorded in git is of other data")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compare() is None, "without git there is no record"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
 
 MARK = "cohort.json"
@@ -28,7 +29,11 @@ def tracked_kind(pointer: Path) -> str | None:
     """What kind of cohort ``data.dvc`` says it tracks; None where there is no such file."""
     if not pointer.is_file():
         return None
-    return str((yaml.safe_load(pointer.read_text(encoding="utf-8")).get("meta") or {}).get("cohort", OWN))
+    try:
+        values = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+        return str((values.get("meta") or {}).get("cohort", OWN))
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+        raise InputError(f"{pointer} is damaged: `git checkout {pointer}` brings it back.") from None
 
 
 def note_tracked_kind(pointer: Path, kind: str) -> None:

@@ -32,6 +32,11 @@ def registry_uri() -> str:
     return os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri()
 
 
+def is_own() -> bool:
+    """Whether runs go into the project's own store, not into one that others may use."""
+    return tracking_uri() == _own_uri()
+
+
 def _own_uri() -> str:
     return f"sqlite:///{(MLRUNS / DATABASE).absolute()}"  # absolute, since MLflow keeps one connection a URI
 
@@ -54,7 +59,7 @@ def client() -> MlflowClient:
     import mlflow
 
     uri = tracking_uri()
-    own = uri == _own_uri()
+    own = is_own()
     with locked():
         if own:
             _prepare_database(MLRUNS / DATABASE)

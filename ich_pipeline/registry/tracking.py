@@ -122,6 +122,16 @@ def start_pipeline_run(params: Params) -> str:
     return run_id
 
 
+def close_abandoned_runs() -> None:
+    """End as KILLED what a killed process left RUNNING in the project's own store; its caller runs alone there."""
+    if not store.is_own():
+        return
+    client = store.client()
+    experiment = store.experiment_id(client)
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
 def end_pipeline_run(run_id: str, status: Status) -> None:
     """Close the pipeline's run."""
     store.client().set_terminated(run_id, status)
