@@ -12,7 +12,7 @@ import pytest
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.registry import provenance, store
-from ich_pipeline.registry.tracking import end_pipeline_run, open_run, start_pipeline_run
+from ich_pipeline.registry.tracking import close_abandoned_runs, end_pipeline_run, open_run, start_pipeline_run
 
 
 @pytest.fixture(autouse=True)
@@ -167,3 +167,13 @@ def test_two_stages_that_start_at_once_share_one_database_and_parent(params: Par
     parents = [run for run in runs if run.data.tags["ich.stage"] == "pipeline"]
     assert len(parents) == 1
     assert sorted(r.data.metrics["loss"] for r in runs if r.data.tags["ich.stage"] == "train") == [1.0, 2.0]
+
+
+def test_what_a_killed_process_left_running_is_ended(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = start_pipeline_run(params)
+    close_abandoned_runs()
+    assert store.client().get_run(left).info.status == "KILLED"
+    again = start_pipeline_run(params)
+    monkeypatch.setattr(store, "is_own", lambda: False)  # in a store that others use, their runs may be alive
+    close_abandoned_runs()
+    assert store.client().get_run(again).info.status == "RUNNING"
