@@ -9,7 +9,14 @@ from pathlib import Path
 
 from flows import layout
 from flows.dvc_command import DvcError, dvc, environment
-from ich_pipeline.cohorts.mark import MARK, PHANTOM, cohort_kind, note_tracked_kind, tracked_kind
+from ich_pipeline.cohorts.mark import (
+    MARK,
+    PHANTOM,
+    cohort_kind,
+    has_case_labels_only,
+    note_tracked_kind,
+    tracked_kind,
+)
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
@@ -24,7 +31,8 @@ def ensure(params: Params) -> str:
         one sentence that says what was done.
 
     Raises:
-        InputError: data/ is missing and data.dvc tracks a cohort that only its owner can bring back.
+        InputError: data/ is missing and data.dvc tracks a cohort that only its owner can bring back, or data/ lacks a part or
+            labels of slices.
     """
     kind = cohort_kind(layout.DATA)
     tracked = tracked_kind(POINTER)
@@ -45,6 +53,11 @@ def ensure(params: Params) -> str:
             raise InputError(
                 f"{part} is missing: `ich cohort folder SOURCE --labels CSV` lays out data/ as it must be."
             )
+    if has_case_labels_only(layout.DATA):
+        raise InputError(
+            f"data/ holds a {kind} cohort with labels of cases only, and training needs a label for every slice: bring a cohort "
+            "with slice labels (`ich cohort --help` lists the forms)."
+        )
     if tracked != kind or _differs():
         _commit(kind)
         return f"data.dvc now tracks the {kind} cohort as it is in data/"

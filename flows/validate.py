@@ -7,6 +7,7 @@ import pandas as pd
 from flows import layout
 from flows._quality import judge
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_table
 from ich_pipeline.label_tables import UID, check_against, read_labels
 from ich_pipeline.quality.checks import summary_table
@@ -20,6 +21,11 @@ def body(stage: Stage) -> StageResult:
     slices = read_table(layout.INGEST / "slices.parquet", "slices/1")
     account = pd.read_csv(layout.INGEST / "account.csv", dtype=str, keep_default_na=False)
     table = read_labels(layout.LABELS, stage.params.label_set)
+    if table.empty:
+        raise InputError(
+            f"{layout.LABELS} labels no slice, and training needs a label for every slice: bring a cohort with slice labels "
+            "(`ich cohort --help` lists the forms)."
+        )
     coverage = check_against(table, slices, account[UID], layout.LABELS)
     stage.log.info(coverage.sentence)
     suites = validate_suites(series, slices, table, coverage, stage.params)

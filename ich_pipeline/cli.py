@@ -67,7 +67,12 @@ app = typer.Typer(
 cohort_app = typer.Typer(help="Bring a cohort into data/.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 
+Source = Annotated[Path, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the cohort of your own that data/ holds.")]
+Lenient = Annotated[
+    bool,
+    typer.Option("--lenient", help="Leave out what is at fault, named in data/labels_report.csv, instead of refusing."),
+]
 
 
 @app.command()
@@ -104,15 +109,58 @@ def cohort_phantom(replace: Replace = False) -> None:
 @cohort_app.command("folder")
 @sentences
 def cohort_folder(
-    source: Annotated[Path, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")],
-    labels: Annotated[Path, typer.Option("--labels", help="Label table: SOPInstanceUID and one 0/1 column a finding.")],
+    source: Source,
+    labels: Annotated[
+        Path, typer.Option("--labels", help="SOPInstanceUID or StudyInstanceUID, and one 0/1 column a finding.")
+    ],
     replace: Replace = False,
+    lenient: Lenient = False,
 ) -> None:
     """Copy a folder of DICOM files and its label table into data/."""
-    from ich_pipeline.commands.cohort import bring_folder
+    _bring("folder", source, labels, replace, lenient)
+
+
+@cohort_app.command("rsna2019")
+@sentences
+def cohort_rsna2019(
+    source: Source,
+    labels: Annotated[Path, typer.Option("--labels", help="stage_2_train.csv: ID,Label; six rows a slice.")],
+    replace: Replace = False,
+    lenient: Lenient = False,
+) -> None:
+    """The RSNA 2019 challenge: its images and its long label table."""
+    _bring("rsna2019", source, labels, replace, lenient)
+
+
+@cohort_app.command("cq500")
+@sentences
+def cohort_cq500(
+    source: Source,
+    labels: Annotated[Path, typer.Option("--labels", help="reads.csv: three readers, one row a scan.")],
+    replace: Replace = False,
+    lenient: Lenient = False,
+) -> None:
+    """CQ500: labels of cases by majority of three readers, with their agreement; a test, never training."""
+    _bring("cq500", source, labels, replace, lenient)
+
+
+@cohort_app.command("physionet-ctich")
+@sentences
+def cohort_physionet_ctich(
+    source: Source,
+    labels: Annotated[Path, typer.Option("--labels", help="hemorrhage_diagnosis.csv: one row a slice.")],
+    replace: Replace = False,
+    lenient: Lenient = False,
+) -> None:
+    """PhysioNet CT-ICH as DICOM: PatientNumber ends PatientID, SliceNumber is InstanceNumber."""
+    _bring("physionet-ctich", source, labels, replace, lenient)
+
+
+def _bring(kind: str, source: Path, labels: Path, replace: bool, lenient: bool) -> None:
+    from ich_pipeline.commands.cohort import bring
     from ich_pipeline.config import load_params
 
-    typer.echo(bring_folder(source, labels, load_params(), replace))
+    typer.echo(bring(kind, source, labels, load_params(), replace, lenient))
 
 
 @app.command()

@@ -1,8 +1,7 @@
-"""Label tables: CSV files with one row a slice, SOPInstanceUID and a 0 or 1 for every label.
+"""The pipeline's own label tables: CSV files with an identifier and a 0 or 1 for every label that params.yaml names.
 
-Two readers, one parser. :func:`read_labels` is for the pipeline's own tables (``data/labels.csv``, the cohorts' label
-files): exactly the columns that params.yaml names. :func:`read_source_labels` is for a table that a user brings: column
-order and upper or lower case do not matter, and "any" may be left out (it follows from the subtypes).
+:func:`read_labels` reads one row a slice (``data/labels.csv``, the cohorts' label files), :func:`read_case_labels` one row a
+case (``data/case_labels.csv``). Tables that a user brings are read in :mod:`ich_pipeline.cohorts`.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from ich_pipeline.files import write_text
 from ich_pipeline.labels import Labels
 
 UID = "SOPInstanceUID"
+STUDY = "StudyInstanceUID"
 SHOWN = 3  # identifiers named in a sentence; the count says the rest
 
 
@@ -79,20 +79,29 @@ def read_labels(path: Path, labels: Labels) -> pd.DataFrame:
         InputError: a missing or unreadable file, missing, unknown or repeated columns, a row of another length, an empty
             or repeated SOPInstanceUID, a value other than 0 or 1, "any" that differs from the subtypes.
     """
-    return _read(Path(path), labels, as_brought=False)
+    return _read(Path(path), labels, UID)
 
 
-def read_source_labels(path: Path, labels: Labels) -> pd.DataFrame:
-    """Read a label table that a user brings; like :func:`read_labels`, but upper and lower case of the column names do not
-    matter, blanks around a cell are dropped, and a missing "any" column is computed from the subtypes.
+def read_case_labels(path: Path, labels: Labels) -> pd.DataFrame:
+    """Read a table with one row a case: like :func:`read_labels`, with ``StudyInstanceUID``, and "any" may be 1 where no
+    subtype is: readers may agree on blood and not on its kind.
     """
-    return _read(Path(path), labels, as_brought=True)
+    return _read(Path(path), labels, STUDY)
 
 
 def write_labels(path: Path, table: pd.DataFrame, labels: Labels) -> None:
     """Write a label table atomically: ``SOPInstanceUID``, then ``labels.columns``; rows in the table's order."""
+    _write(path, table, [UID, *labels.columns])
+
+
+def write_case_labels(path: Path, table: pd.DataFrame, labels: Labels) -> None:
+    """Write a table of case labels atomically: ``StudyInstanceUID``, then ``labels.columns``; rows in the table's order."""
+    _write(path, table, [STUDY, *labels.columns])
+
+
+def _write(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
     text = io.StringIO()
-    table.loc[:, [UID, *labels.columns]].to_csv(text, index=False, lineterminator="\n")
+    table.loc[:, columns].to_csv(text, index=False, lineterminator="\n")
     write_text(path, text.getvalue())
 
 
@@ -137,13 +146,37 @@ def unknown_slices(source: Path | str, unknown: Sequence[str], place: str) -> st
     )
 
 
-def _read(path: Path, labels: Labels, *, as_brought: bool) -> pd.DataFrame:
-    rows = _rows(path)
+def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line number (of the row's last line) and cells of every row that is not blank, the header first.
+
+    Raises:
+        InputError: the file is missing, is a folder, cannot be read, is not UTF-8 (a byte order mark is fine) or not CSV.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            try:
+                for row in reader:
+                    if row:
+                        yield reader.line_num, row
+            except csv.Error as error:
+                raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is missing: put the label table there (an identifier and a 0/1 column a label)."
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder: name the CSV file of the label table.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: save the label table as CSV (UTF-8).") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from None
+
+
+def _read(path: Path, labels: Labels, identifier: str) -> pd.DataFrame:
+    rows = list(csv_rows(path))
     header = rows[0][1] if rows else []
-    if as_brought:
-        rows = [(line, [cell.strip() for cell in row]) for line, row in rows]
-        header = _canonical(rows[0][1] if rows else [], labels)
-    _check_header(path, header, labels, any_needed=not as_brought)
+    _check_header(path, header, [identifier, *labels.columns])
     body = rows[1:]
     for line, row in body:
         if len(row) != len(header):
@@ -152,47 +185,29 @@ def _read(path: Path, labels: Labels, *, as_brought: bool) -> pd.DataFrame:
             )
     cells = {name: [row[i] for _, row in body] for i, name in enumerate(header)}
     lines = [line for line, _ in body]
-    _check_uids(path, cells[UID], lines)
-    values = {name: _binary(path, name, cells, lines) for name in labels.columns if name in cells}
+    names = cells[identifier]
+    _check_identifiers(path, identifier, names, lines)
+    values = {name: _binary(path, name, cells[name], identifier, names, lines) for name in labels.columns}
+    _check_any(path, values, labels, identifier, names, lines)
+    return pd.DataFrame({identifier: pd.Series(names, dtype="str"), **values})
+
+
+def _check_any(
+    path: Path, values: dict[str, np.ndarray], labels: Labels, identifier: str, names: list[str], lines: list[int]
+) -> None:
     expected = labels.any_of(np.stack([values[name] for name in labels.subtypes], axis=1))
-    given = values.setdefault(labels.any, expected)
-    for i in np.flatnonzero(given != expected)[:1]:
+    given = values[labels.any]
+    wrong = given != expected if identifier == UID else given < expected
+    for i in np.flatnonzero(wrong)[:1]:
         rule = f"{'at least one subtype is 1' if expected[i] else 'no subtype is 1'}"
+        when = "exactly when" if identifier == UID else "when"
         raise InputError(
-            f"{path}, line {lines[i]} (SOPInstanceUID {cells[UID][i]}): {labels.any} is {given[i]}, but {rule}; "
-            f"{labels.any} must be 1 exactly when a subtype is: mend that row."
+            f"{path}, line {lines[i]} ({identifier} {names[i]}): {labels.any} is {given[i]}, but {rule}; "
+            f"{labels.any} must be 1 {when} a subtype is: mend that row."
         )
-    columns = {name: values[name] for name in labels.columns}
-    return pd.DataFrame({UID: pd.Series(cells[UID], dtype="str"), **columns})
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Line number (of the row's last line) and cells of every row that is not blank."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets like to write a byte order mark
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} is missing: put the label table there (SOPInstanceUID and a 0/1 column a label)."
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{path} is a folder: name the CSV file of the label table.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text: save the label table as CSV (UTF-8).") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
-
-
-def _canonical(header: list[str], labels: Labels) -> list[str]:
-    """The header with the names of params where they differ in upper and lower case only."""
-    names = {name.lower(): name for name in (UID, *labels.columns)}
-    return [names.get(name.lower(), name) for name in header]
-
-
-def _check_header(path: Path, header: list[str], labels: Labels, *, any_needed: bool) -> None:
-    wanted = [UID, *labels.columns]
+def _check_header(path: Path, header: list[str], wanted: list[str]) -> None:
     example = ",".join(wanted)
     if not header:
         raise InputError(f"{path} is empty: its first line must be {example}.")
@@ -209,33 +224,34 @@ def _check_header(path: Path, header: list[str], labels: Labels, *, any_needed: 
             f"{path} has unknown columns {', '.join(repr(name) for name in unknown)}: the columns are {example}; "
             "remove the others, or name the labels in params.yaml (labels)."
         )
-    needed = wanted if any_needed else [UID, *labels.subtypes]
-    missing = [name for name in needed if name not in header]
+    missing = [name for name in wanted if name not in header]
     if missing:
         raise InputError(f"{path} lacks the columns {', '.join(missing)}: its first line must be {example}.")
 
 
-def _check_uids(path: Path, uids: list[str], lines: list[int]) -> None:
+def _check_identifiers(path: Path, identifier: str, names: list[str], lines: list[int]) -> None:
     first_line: dict[str, int] = {}
-    for uid, line in zip(uids, lines, strict=True):
-        if not uid or uid != uid.strip():
+    for name, line in zip(names, lines, strict=True):
+        if not name or name != name.strip():
             raise InputError(
-                f"{path}, line {line}: SOPInstanceUID {uid!r} is empty or has blanks around it: mend that row."
+                f"{path}, line {line}: {identifier} {name!r} is empty or has blanks around it: mend that row."
             )
-        if uid in first_line:
+        if name in first_line:
             raise InputError(
-                f"{path}, line {line}: SOPInstanceUID {uid} is labelled twice, first in line {first_line[uid]}: keep one row."
+                f"{path}, line {line}: {identifier} {name} is labelled twice, first in line {first_line[name]}: keep one row."
             )
-        first_line[uid] = line
+        first_line[name] = line
 
 
-def _binary(path: Path, name: str, cells: dict[str, list[str]], lines: list[int]) -> np.ndarray:
-    values = np.array(cells[name], dtype=object)
+def _binary(
+    path: Path, label: str, cells: list[str], identifier: str, names: list[str], lines: list[int]
+) -> np.ndarray:
+    values = np.array(cells, dtype=object)
     wrong = np.flatnonzero((values != "0") & (values != "1"))
     for i in wrong[:1]:
         more = f" ({len(wrong) - 1} more in this column)" if len(wrong) > 1 else ""
         raise InputError(
-            f"{path}, line {lines[i]} (SOPInstanceUID {cells[UID][i]}): {name} is {values[i]!r}, but must be 0 or 1: "
+            f"{path}, line {lines[i]} ({identifier} {names[i]}): {label} is {values[i]!r}, but must be 0 or 1: "
             f"mend that value{more}."
         )
     return (values == "1").astype(np.int8)

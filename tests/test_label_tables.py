@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ich_pipeline.errors import InputError
-from ich_pipeline.label_tables import UID, check_against, read_labels, read_source_labels, write_labels
+from ich_pipeline.label_tables import (
+    UID,
+    check_against,
+    read_case_labels,
+    read_labels,
+    write_case_labels,
+    write_labels,
+)
 from ich_pipeline.labels import Labels
 
 LABELS = Labels("any", ("epidural", "subdural"))
@@ -113,16 +120,17 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_labels(tmp_path, LABELS)
 
 
-def test_a_brought_table_may_differ_in_case_order_and_any(tmp_path: Path) -> None:
-    path = written(tmp_path, "Subdural, sopinstanceuid ,EPIDURAL\n 1,1.2 ,0\n0,1.3,0\n")
-    assert read_source_labels(path, LABELS).to_numpy().tolist() == [["1.2", 1, 0, 1], ["1.3", 0, 0, 0]]
-    with pytest.raises(InputError, match="unknown columns"):
-        read_labels(path, LABELS)
-
-
-def test_a_brought_table_must_still_have_every_subtype(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="lacks the columns epidural"):
-        read_source_labels(written(tmp_path, "SOPInstanceUID,subdural\n1.2,0\n"), LABELS)
+def test_case_labels_may_have_any_without_a_subtype_but_not_the_reverse(tmp_path: Path) -> None:
+    header = "StudyInstanceUID,any,epidural,subdural"
+    path = written(tmp_path, f"{header}\n1.2,1,0,0\n1.3,0,0,0\n")
+    table = read_case_labels(path, LABELS)
+    assert table.to_numpy().tolist() == [["1.2", 1, 0, 0], ["1.3", 0, 0, 0]]
+    write_case_labels(tmp_path / "again.csv", table, LABELS)
+    assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
+    with pytest.raises(InputError, match=r"line 2 \(StudyInstanceUID 1\.2\): any is 0, but at least one subtype is 1"):
+        read_case_labels(written(tmp_path, f"{header}\n1.2,0,0,1\n"), LABELS)
+    with pytest.raises(InputError, match="unknown columns 'SOPInstanceUID'"):
+        read_case_labels(written(tmp_path, f"{HEADER}\n1.2,0,0,0\n"), LABELS)
 
 
 @given(st.lists(st.tuples(st.sampled_from("01"), st.sampled_from("01")), max_size=20))

@@ -1,4 +1,4 @@
-"""The mark that a cohort's adapter leaves in ``data/``: what kind of cohort it is."""
+"""The mark that a cohort's adapter leaves in ``data/``: what kind of cohort it is, and what its labels are of."""
 
 from __future__ import annotations
 
@@ -11,18 +11,28 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
 
 MARK = "cohort.json"
+LEVEL = "level"  # of the labels: "slice" or "case"
 PHANTOM = "phantom"
 OWN = "folder"  # also of data/ without a mark: then a user made it by hand
 
 
 def cohort_kind(data: Path) -> str | None:
-    """``phantom`` or ``folder``; None where the folder is missing or empty."""
+    """``phantom``, or the adapter that brought it (``folder``, ``rsna2019``, …); None where the folder is missing or empty."""
     if not data.is_dir() or not any(data.iterdir()):
         return None
     try:
         return str(json.loads((data / MARK).read_text(encoding="utf-8"))["kind"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return OWN
+
+
+def has_case_labels_only(data: Path) -> bool:
+    """Does the mark say that the labels are of cases? Networks cannot be trained on these."""
+    try:
+        settings = json.loads((data / MARK).read_text(encoding="utf-8"))["settings"]
+        return settings.get(LEVEL) == "case"
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def tracked_kind(pointer: Path) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ich_pipeline.cohorts.mark import OWN, PHANTOM, cohort_kind, note_tracked_kind
+from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
@@ -27,10 +27,12 @@ def make_phantom(params: Params, replace: bool) -> str:
     return f"{DATA}/ holds {params.phantom.patients} synthetic patients. {NEXT}"
 
 
-def bring_folder(source: Path, labels: Path, params: Params, replace: bool) -> str:
-    """Copy DICOM files and a label table into ``data/``."""
-    from ich_pipeline.cohorts import folder
+def bring(kind: str, source: Path, labels: Path, params: Params, replace: bool, lenient: bool) -> str:
+    """Copy DICOM files and a label table of this kind into ``data/``."""
+    from ich_pipeline.cohorts import bring as adapters
 
-    summary = folder.bring_folder(source, labels, DATA, params, terminal, replace=replace)
-    note_tracked_kind(POINTER, OWN)  # from now on a lost data/ is never replaced by a phantom
+    summary, level = adapters.bring(kind, source, labels, DATA, params, terminal, replace=replace, lenient=lenient)
+    note_tracked_kind(POINTER, kind)  # from now on a lost data/ is never replaced by a phantom
+    if level == "case":
+        return f"{summary} These are labels of cases: no network can be trained on them, they can only test one."
     return f"{summary} For a CPU, `ich profile laptop` sets sizes that it can train. {NEXT}"

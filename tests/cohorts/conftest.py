@@ -1,4 +1,4 @@
-"""A tiny phantom cohort, made once for the tests of this package."""
+"""A tiny phantom cohort, made once for the tests of this package; small exports of real CT headers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 
 from ich_pipeline.cohorts.phantom import create_phantom
 from ich_pipeline.config import Params, load_params
@@ -48,3 +50,28 @@ def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("phantom") / "data"
     create_phantom(_tiny_params(), target, workers=1)
     return target
+
+
+def _write_export(root: Path, slices: list[dict[str, object]]) -> Path:
+    """pydicom's own CT sample under other identifiers, one file an entry; every entry gives DICOM keywords and values."""
+    ds = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
+    del ds.ContrastBolusAgent
+    for number, keywords in enumerate(slices):
+        for keyword, value in ({"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2"} | keywords).items():
+            setattr(ds, keyword, value)
+        folder = root / f"disc {number % 2}" / "IMAGES"
+        folder.mkdir(parents=True, exist_ok=True)
+        ds.save_as(folder / f"IM{number}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def write_export() -> Callable[[Path, list[dict[str, object]]], Path]:
+    """Writes a folder of CT slices (128 × 128) with the identifiers that a test wants."""
+    return _write_export
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The phantom profile."""
+    return load_params(PROFILE)

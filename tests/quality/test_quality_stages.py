@@ -64,6 +64,17 @@ def test_validate_writes_its_outs_the_same_each_time(project: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_cohort_without_slice_labels_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = project / "data/labels.csv"
+    labels.write_text(labels.read_text().splitlines()[0] + "\n")
+    assert run("validate", validate_body) == 2
+    assert capsys.readouterr().err == (
+        "validate: data/labels.csv labels no slice, and training needs a label for every slice: bring a cohort with slice "
+        "labels (`ich cohort --help` lists the forms).\n"
+    )
+    assert not (project / "work/validate").exists()
+
+
 def test_a_breach_stops_with_a_sentence_and_leaves_the_page(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = project / "data/labels.csv"
     labels.write_text("\n".join(labels.read_text().splitlines()[:-12]) + "\n")

@@ -1,0 +1,196 @@
+"""A source of head CT and its label table into ``data/``: checked first, then copied, never half written.
+
+The source is only ever read. The copy keeps its layout below ``data/dicom``; the labels become ``data/labels.csv`` (a row a
+slice) or ``data/case_labels.csv`` (a row a case, and then labels.csv holds its header only).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from ich_pipeline.cohorts.agreement import agreement
+from ich_pipeline.cohorts.cq500 import KIND as CQ500
+from ich_pipeline.cohorts.cq500 import read_cq500
+from ich_pipeline.cohorts.faults import REPORT, LabelAccount
+from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN, PHANTOM
+from ich_pipeline.cohorts.matching import match
+from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
+from ich_pipeline.cohorts.physionet_ctich import read_physionet_ctich
+from ich_pipeline.cohorts.plain import read_plain
+from ich_pipeline.cohorts.rsna2019 import KIND as RSNA2019
+from ich_pipeline.cohorts.rsna2019 import read_rsna2019
+from ich_pipeline.cohorts.source_table import KEY, LabelRows, Level
+from ich_pipeline.config import Params
+from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.scan import list_files, read_headers
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import atomic_dir, atomic_file, read_json, write_json, write_text
+from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
+from ich_pipeline.labels import Labels
+from ich_pipeline.masks import write_masks
+from ich_pipeline.progress import Track, quiet
+
+Reader = Callable[[Path, Labels, LabelAccount, Track], LabelRows]
+ADAPTERS: Mapping[str, Reader] = {
+    OWN: read_plain,
+    RSNA2019: read_rsna2019,
+    CQ500: read_cq500,
+    PHYSIONET_CTICH: read_physionet_ctich,
+}
+READERS_COLUMNS = ("reader", "case", "decision")
+
+
+def bring(
+    kind: str,
+    source: Path,
+    labels_csv: Path,
+    target: Path,
+    params: Params,
+    track: Track = quiet,
+    *,
+    replace: bool = False,
+    lenient: bool = False,
+) -> tuple[str, Level]:
+    """Copy a source and its labels into ``target`` (``data/``), atomically.
+
+    Args:
+        kind: the form of the label table, one of :data:`ADAPTERS`.
+        source: a folder of DICOM files in any layout; every file in it is copied, whatever it is.
+        labels_csv: the label table.
+        target: becomes dicom/, labels.csv, labels_report.csv, readers.csv, masks.csv and cohort.json; with case labels also
+            case_labels.csv; labels_aside.csv where the table has other columns; agreement.json where it has several readers.
+        params: label names, and the workers that read headers.
+        track: progress over rows and files.
+        replace: delete a cohort of the user's own that is there already. A phantom is always replaced.
+        lenient: leave out what is at fault and count it, instead of refusing all.
+
+    Returns:
+        Sentences with the counts, and whether the labels are of slices or of cases.
+
+    Raises:
+        InputError: source or table is missing or wrong, they do not agree (not with ``lenient``), no label is left, the target
+            holds a cohort that is not a phantom, the folders contain one another, or the disk is too small. Nothing is
+            changed then.
+    """
+    source, target, labels_csv = Path(source), Path(target), Path(labels_csv)
+    _check_places(source, target)
+    _check_replaceable(target, replace)
+    labels, account = params.label_set, LabelAccount()
+    rows = ADAPTERS[kind](labels_csv, labels, account, track)
+    files = list_files(source)
+    headers = _headers(source, files, params, track)
+    table = match(rows, headers, account)
+    if not lenient:
+        account.refuse_faults(labels_csv, source)
+    if table.empty:
+        raise InputError(
+            f"{labels_csv} labels nothing that is in {source}: name the folder and the table that belong together."
+        )
+    _check_space(files, target)
+    settings = {
+        "labels": params.labels.model_dump(mode="json"),
+        LEVEL: rows.level,
+        "files": len(files),
+        "labelled": len(table),
+        "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
+    }
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    with atomic_dir(target) as partial:
+        for path, _ in track(files, "copying", len(files)):
+            copy = partial / "dicom" / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        _write_tables(partial, rows, table, labels)
+        account.write(partial / REPORT)
+        write_masks(partial / "masks.csv", ())
+        write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
+    images = sum(header.is_ct_image for header in headers)
+    what = "labelled" if rows.level == "slice" else "cases labelled"
+    parts = [
+        f"{len(files):,} files copied, {images:,} CT images among them, {len(table):,} {what} "
+        f"({int(table[labels.any].sum()):,} with {labels.any}).",
+        *account.sentences(),
+    ]
+    if account.findings:
+        parts.append(f"Each is named in {target / REPORT}.")
+    return " ".join(parts), rows.level
+
+
+def _headers(source: Path, files: list[tuple[Path, str]], params: Params, track: Track) -> list[Header]:
+    if not files:
+        raise InputError(f"{source} holds no files: name the folder of your DICOM export.")
+    headers = read_headers(files, params.ingest, track)
+    if not any(header.is_ct_image for header in headers):
+        raise InputError(
+            f"{source} holds no CT image among its {len(files):,} files: name the folder of your DICOM export."
+        )
+    for header in headers:
+        if header.reason is Reason.UNREADABLE:
+            raise InputError(
+                f"{source}/{header.name} cannot be read ({header.detail}): mend its permissions or remove it."
+            )
+    return headers
+
+
+def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: Labels) -> None:
+    if rows.level == "slice":
+        write_labels(folder / "labels.csv", table, labels)
+    else:
+        write_labels(folder / "labels.csv", pd.DataFrame(columns=[UID, *labels.columns]), labels)
+        write_case_labels(folder / "case_labels.csv", table, labels)
+    uid = UID if rows.level == "slice" else STUDY
+    keys = table[KEY].tolist()
+    if rows.aside is not None:
+        aside = rows.aside.loc[keys].reset_index(drop=True)
+        aside.insert(0, uid, table[uid])
+        write_text(folder / "labels_aside.csv", aside.to_csv(index=False, lineterminator="\n"))
+    votes = {reader: found.loc[keys] for reader, found in (rows.votes or {}).items()}
+    with atomic_file(folder / "readers.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(READERS_COLUMNS if not votes else (*READERS_COLUMNS[:2], "label", READERS_COLUMNS[2]))
+        for reader, found in votes.items():
+            for label in labels.columns:
+                writer.writerows(
+                    [reader, case, label, vote] for case, vote in zip(table[uid], found[label], strict=True)
+                )
+    if votes:
+        write_json(folder / "agreement.json", agreement(votes))
+
+
+def _check_places(source: Path, target: Path) -> None:
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder: name the folder of your DICOM export.")
+    inner, outer = source.resolve(), target.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise InputError(
+            f"{source} and {target} contain one another: keep your export outside the project's {target}/."
+        )
+
+
+def _check_replaceable(target: Path, replace: bool) -> None:
+    if replace or not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    mark = target / MARK
+    if mark.is_file() and read_json(mark).get("kind") == PHANTOM:  # made by a command, so nothing is lost
+        return
+    raise InputError(
+        f"{target} holds a cohort that is not a phantom: keep it elsewhere, or add --replace to delete it."
+    )
+
+
+def _check_space(files: list[tuple[Path, str]], target: Path) -> None:
+    needed = sum(path.stat().st_size for path, _ in files)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise InputError(
+            f"{target} needs {needed / 1e9:.1f} GB for the copy and the disk has {free / 1e9:.1f} GB free: make room first."
+        )
