@@ -159,7 +159,8 @@ class Finding:
     def __str__(self) -> str:
         place = f"line {self.line}" if self.line is not None else ""
         name = " ".join(part for part in (place, self.identifier) if part)
-        return f"{name}: {self.detail}" if self.detail else name
+        # A cell may hold a line break; a sentence may not.
+        return " ".join((f"{name}: {self.detail}" if self.detail else name).split())
 
 
 @dataclass

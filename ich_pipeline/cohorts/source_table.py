@@ -70,7 +70,7 @@ def open_table(
         InputError: the file is missing or no such CSV; columns are missing, unknown or repeated.
     """
     rows = csv_rows(path)
-    given = [name.strip() for name in next(rows, (0, []))[1]]
+    given = [" ".join(name.split()) for name in next(rows, (0, []))[1]]
     example = ",".join(needed if len(needed) < 10 else [*needed[:8], "…"])
     if not given:
         raise InputError(f"{path} is empty: its first line must be {example}.")
