@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pydicom
@@ -52,12 +52,12 @@ def tiny_phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def _write_export(root: Path, slices: list[dict[str, object]]) -> Path:
+def _write_export(root: Path, slices: Sequence[Mapping[str, object]]) -> Path:
     """pydicom's own CT sample under other identifiers, one file an entry; every entry gives DICOM keywords and values."""
     ds = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
     del ds.ContrastBolusAgent
     for number, keywords in enumerate(slices):
-        for keyword, value in ({"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2"} | keywords).items():
+        for keyword, value in {"StudyInstanceUID": "2.25.1", "SeriesInstanceUID": "2.25.2", **keywords}.items():
             setattr(ds, keyword, value)
         folder = root / f"disc {number % 2}" / "IMAGES"
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _write_export(root: Path, slices: list[dict[str, object]]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_export() -> Callable[[Path, list[dict[str, object]]], Path]:
+def write_export() -> Callable[[Path, Sequence[Mapping[str, object]]], Path]:
     """Writes a folder of CT slices (128 × 128) with the identifiers that a test wants."""
     return _write_export
 

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,13 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.label_tables import STUDY, UID, read_case_labels, read_labels
 from ich_pipeline.masks import read_masks
 
-WriteExport = Callable[[Path, list[dict[str, object]]], Path]
+WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
 
 
-def bring_folder(source: Path, labels: Path, target: Path, params: Params, **options: bool) -> str:
-    return adapters.bring("folder", source, labels, target, params, **options)[0]
+def bring_folder(
+    source: Path, labels: Path, target: Path, params: Params, replace: bool = False, lenient: bool = False
+) -> str:
+    return adapters.bring("folder", source, labels, target, params, replace=replace, lenient=lenient)[0]
 
 
 def report(data: Path) -> list[tuple[str, str, str, str]]:
@@ -172,7 +174,7 @@ def test_a_label_table_of_another_folder_is_refused_even_so(tmp_path, params, so
 
 
 def test_holes_and_unlabelled_studies_are_faults_other_series_are_not(tmp_path, params, write_export):
-    slices: list[dict[str, object]] = [{UID: f"2.25.{100 + n}"} for n in range(3)]
+    slices = [{UID: f"2.25.{100 + n}"} for n in range(3)]
     slices.append({UID: "2.25.200", "SeriesInstanceUID": "2.25.3"})  # a second series of the study
     slices += [{UID: f"2.25.{300 + n}", STUDY: "2.25.4", "SeriesInstanceUID": "2.25.5"} for n in range(2)]
     source = write_export(tmp_path / "export", slices)
@@ -191,7 +193,7 @@ def test_holes_and_unlabelled_studies_are_faults_other_series_are_not(tmp_path, 
 
 
 def test_a_table_with_a_row_a_study_gives_case_labels(tmp_path, params, write_export, monkeypatch):
-    slices: list[dict[str, object]] = [{UID: f"2.25.{n}", STUDY: f"2.25.{50 + n % 2}"} for n in range(100, 104)]
+    slices = [{UID: f"2.25.{n}", STUDY: f"2.25.{50 + n % 2}"} for n in range(100, 104)]
     source = write_export(tmp_path / "export", slices)
     labels = tmp_path / "mine.csv"
     labels.write_text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from ich_pipeline.cohorts.source_table import ICH_LABELS, KEY
 from ich_pipeline.config import Params
 from ich_pipeline.label_tables import STUDY, UID, read_case_labels, read_labels
 
-WriteExport = Callable[[Path, list[dict[str, object]]], Path]
+WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
 COLUMNS = list(ICH_LABELS.columns)
 
 
@@ -99,7 +99,7 @@ def test_physionet_ctich_missing_images_are_named_missing_patients_are_a_fault(
 
 
 def test_a_label_that_fits_two_images_is_a_fault(project: Path, tmp_path: Path, write_export: WriteExport) -> None:
-    slices: list[dict[str, object]] = [
+    slices = [
         {UID: f"2.25.{n}", "PatientID": "050", "InstanceNumber": 1 + n % 2, "SeriesInstanceUID": f"2.25.{n // 2 + 10}"}
         for n in range(3)
     ]
@@ -113,7 +113,7 @@ def test_a_label_that_fits_two_images_is_a_fault(project: Path, tmp_path: Path, 
 
 
 def test_cq500(project: Path, tmp_path: Path, write_export: WriteExport, params: Params) -> None:
-    slices: list[dict[str, object]] = [
+    slices = [
         {
             UID: f"2.25.{100 + n}",
             STUDY: f"2.25.{50 + n // 2}",

@@ -17,6 +17,7 @@ from ich_pipeline.dicom.header import Header
 from ich_pipeline.errors import InputError
 from ich_pipeline.label_tables import UID
 from ich_pipeline.labels import Labels
+from ich_pipeline.progress import quiet
 
 COLUMNS = ICH_LABELS.columns
 HEADERS = {
@@ -35,7 +36,7 @@ def read(kind: str, folder: Path, text: str | bytes) -> tuple[LabelRows, LabelAc
     path = folder / "table.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     account = LabelAccount()
-    return ADAPTERS[kind](path, ICH_LABELS, account, lambda items, description, total=None: iter(items)), account
+    return ADAPTERS[kind](path, ICH_LABELS, account, quiet), account
 
 
 def values(rows: LabelRows) -> dict[str, list[int]]:
@@ -199,9 +200,9 @@ def test_cq500_keeps_other_columns_and_counts_those_that_all_readers_have(tmp_pa
     text = f"{header}\n{reads('CQ500-CT-1', '000000', '000000', '000000')},1,0,1,1,1,0,,0\n"
     table, _ = read("cq500", tmp_path, text)
     assert table.aside is not None and table.votes is not None
-    assert table.aside.loc["CQ500-CT-1", ["Category", "R1:Fracture", "R2:Old"]].tolist() == ["B1", "1", ""]
+    assert table.aside[["Category", "R1:Fracture", "R2:Old"]].to_numpy().tolist() == [["B1", "1", ""]]
     assert list(table.votes["R3"].columns) == [*COLUMNS, "MassEffect"]
-    assert [int(table.votes[reader].loc["CQ500-CT-1", "MassEffect"]) for reader in READERS] == [1, 0, 1]
+    assert [table.votes[reader]["MassEffect"].tolist() for reader in READERS] == [[1], [0], [1]]
 
 
 # All of them
@@ -231,7 +232,7 @@ def test_what_is_no_such_table_is_one_sentence(kind: str, tmp_path: Path) -> Non
             read(kind, tmp_path, text)
         assert "\n" not in str(caught.value) and "table.csv" in str(caught.value), name
     with pytest.raises(InputError, match=r"none\.csv is missing"):
-        ADAPTERS[kind](tmp_path / "none.csv", ICH_LABELS, LabelAccount(), lambda items, d, total=None: iter(items))
+        ADAPTERS[kind](tmp_path / "none.csv", ICH_LABELS, LabelAccount(), quiet)
 
 
 @pytest.mark.parametrize("kind", HEADERS)
@@ -256,9 +257,7 @@ def test_a_line_break_in_a_cell_does_not_break_a_sentence(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", ["rsna2019", "cq500", "physionet-ctich"])
 def test_other_labels_in_params_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"params\.yaml names the labels any, calcification, but " + kind):
-        ADAPTERS[kind](
-            tmp_path / "x", Labels("any", ("calcification",)), LabelAccount(), lambda items, d, total=None: iter(items)
-        )
+        ADAPTERS[kind](tmp_path / "x", Labels("any", ("calcification",)), LabelAccount(), quiet)
 
 
 CELL = st.sampled_from(["0", "1", "0", "1", "0", "", "2", "x", "1.0"])
