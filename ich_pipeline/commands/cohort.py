@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ich_pipeline.alone import alone
 from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
@@ -22,7 +23,8 @@ def make_phantom(params: Params, replace: bool) -> str:
         )
     from ich_pipeline.cohorts.phantom import create_phantom
 
-    create_phantom(params, DATA, terminal)
+    with alone():
+        create_phantom(params, DATA, terminal)
     note_tracked_kind(POINTER, PHANTOM)
     return f"{DATA}/ holds {params.phantom.patients} synthetic patients. {NEXT}"
 
@@ -31,7 +33,8 @@ def bring(kind: str, source: Path, labels: Path, params: Params, replace: bool, 
     """Copy DICOM files and a label table of this kind into ``data/``."""
     from ich_pipeline.cohorts import bring as adapters
 
-    summary, level = adapters.bring(kind, source, labels, DATA, params, terminal, replace=replace, lenient=lenient)
+    with alone():
+        summary, level = adapters.bring(kind, source, labels, DATA, params, terminal, replace=replace, lenient=lenient)
     note_tracked_kind(POINTER, kind)  # from now on a lost data/ is never replaced by a phantom
     if level == "case":
         return f"{summary} These are labels of cases: no network can be trained on them, they can only test one."
