@@ -19,7 +19,14 @@ PROFILE = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yam
 def _tiny_params(**changes: object) -> Params:
     params = load_params(PROFILE)
     phantom = params.phantom.model_copy(
-        update={"patients": 12, "slices": 6, "size": 96, "second_series_fraction": 0.25, **changes}
+        update={
+            "patients": 12,
+            "slices": 6,
+            "size": 96,
+            "positive_fraction": 0.5,
+            "second_series_fraction": 0.25,
+            **changes,
+        }
     )
     return params.model_copy(update={"phantom": phantom})
 
