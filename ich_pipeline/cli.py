@@ -163,6 +163,75 @@ def _bring(kind: str, source: Path, labels: Path, replace: bool, lenient: bool) 
     typer.echo(bring(kind, source, labels, load_params(), replace, lenient))
 
 
+@app.command("deidentify")
+@sentences
+def deidentify_command(
+    source: Annotated[
+        Path | None, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New folder for the files, the account and the report.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Key file; the same key gives the same new names.")] = None,
+    new_key: Annotated[Path | None, typer.Option("--new-key", help="Write a new random key here and stop.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing: list what PS3.15 would still remove.")
+    ] = False,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Label table whose UIDs are replaced too.")] = None,
+    linkage: Annotated[Path | None, typer.Option("--linkage", help="Write which file became which: secret.")] = None,
+    remove_dates: Annotated[
+        bool, typer.Option("--remove-dates", help="Remove dates instead of shifting them.")
+    ] = False,
+    longest_shift: Annotated[int, typer.Option("--longest-shift", help="Dates go back 1 to this many days.")] = 3650,
+    descriptors: Annotated[bool, typer.Option(help="Keep the known words of descriptions.")] = True,
+    patient_characteristics: Annotated[bool, typer.Option(help="Keep age, sex, size and weight.")] = True,
+    retain_device: Annotated[
+        bool, typer.Option("--retain-device", help="Keep serial number and station name.")
+    ] = False,
+) -> None:
+    """Write DICOM files without what tells whose they are (PS3.15 basic profile), and account for every file."""
+    from ich_pipeline.commands import deidentify as command
+    from ich_pipeline.progress import terminal
+
+    if new_key is not None:
+        from ich_pipeline.deidentify.key import new_key as write_key
+
+        write_key(new_key)
+        typer.echo(f"{new_key} holds a new key. Keep it apart from the files; who has it can undo the replacement.")
+        return
+    if source is None:
+        raise InputError("SOURCE is missing: name the folder of your DICOM export, or --new-key FILE.")
+    if check:
+        found = command.check(source, terminal)
+        for name, findings in found.items():
+            typer.echo(f"{name}: {'; '.join(findings)}")
+        typer.echo(f"Files with findings: {len(found):,}.")
+        if found:
+            raise typer.Exit(1)
+        return
+    if out is None or key is None:
+        raise InputError("--out and --key are needed: `ich deidentify SOURCE --out DIR --key FILE`.")
+    from ich_pipeline.config import load_params
+    from ich_pipeline.deidentify.options import Options
+
+    options = Options(
+        "remove" if remove_dates else "shift", longest_shift, descriptors, patient_characteristics, retain_device
+    )
+    result = command.deidentify(command.Request(source, out, key, linkage, labels), options, load_params(), terminal)
+    table = Table(box=None, pad_edge=False)
+    for column in ("files", "outcome", "meaning"):
+        table.add_column(column, overflow="fold")
+    for outcome, count in result.outcomes.most_common():
+        table.add_row(f"{count:,}", outcome.value, outcome.explanation)
+    Console().print(table)
+    typer.echo(
+        f"{result.summary}. Account: {out / 'account.csv'}; removed: {out / 'removed.csv'}. Files: {out / 'dicom'}."
+    )
+    typer.echo(
+        "Faces can be rebuilt from head CT, and pixels are not proof-read: give the files only to whom you trust."
+    )
+
+
 @app.command()
 @sentences
 def profile(

@@ -1,0 +1,104 @@
+"""``ich deidentify``: a folder of DICOM files without what tells whose they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ich_pipeline.config import Params
+from ich_pipeline.deidentify import folder, key, report, scan
+from ich_pipeline.deidentify.labels import UID_COLUMNS, pseudonymise_labels
+from ich_pipeline.deidentify.options import Options
+from ich_pipeline.dicom.scan import list_files
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import atomic_dir, write_text
+from ich_pipeline.progress import Track, quiet
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        source: a folder of files in any layout; only read.
+        out: a new folder for ``dicom/``, the account and the report.
+        key: the key file.
+        linkage: where to write which file became which; None writes it nowhere.
+        labels: a label table with UIDs; becomes ``out/labels.csv``.
+    """
+
+    source: Path
+    out: Path
+    key: Path
+    linkage: Path | None = None
+    labels: Path | None = None
+
+
+def deidentify(request: Request, options: Options, params: Params, track: Track = quiet) -> folder.Result:
+    """De-identify a folder atomically: ``out`` is whole, or not there.
+
+    Raises:
+        InputError: a place or the key is missing or wrong, or there is no file.
+    """
+    secret = key.load_key(request.key)
+    _check_places(request)
+    if options.longest_shift < 1:
+        raise InputError(f"--longest-shift {options.longest_shift}: name a number of days from 1.")
+    labels = _read_labels(request.labels, params) if request.labels else None
+    files = list_files(request.source)
+    if not files:
+        raise InputError(f"{request.source} holds no files: name the folder of your DICOM export.")
+    with atomic_dir(request.out) as partial:
+        (partial / "dicom").mkdir()
+        result = folder.deidentify_files(files, partial / "dicom", secret, options, params.ingest.workers, track)
+        report.write_report(partial, result)
+        if labels is not None:
+            mapped = pseudonymise_labels(labels, secret, params.label_set.columns)
+            write_text(partial / "labels.csv", mapped.to_csv(index=False, lineterminator="\n"))
+        if request.linkage is not None:
+            report.write_linkage(request.linkage, result)
+    return result
+
+
+def check(source: Path, track: Track = quiet) -> dict[str, list[str]]:
+    """The second pass alone, over any folder: name below it → what PS3.15 would still remove. Files without a finding are left out."""
+    if not source.is_dir():
+        raise InputError(f"{source} is not a folder: name the folder of DICOM files to check.")
+    files = list_files(source)
+    if not files:
+        raise InputError(f"{source} holds no files: name the folder of DICOM files to check.")
+    found = {name: scan.scan_file(path) for path, name in track(files, "checking", len(files))}
+    return {name: findings for name, findings in found.items() if findings}
+
+
+def _check_places(request: Request) -> None:
+    if not request.source.is_dir():
+        raise InputError(f"{request.source} is not a folder: name the folder of your DICOM export.")
+    source, out = request.source.resolve(), request.out.resolve()
+    if out.is_relative_to(source) or source.is_relative_to(out):
+        raise InputError(f"{request.source} and {request.out} contain one another: name another --out.")
+    if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
+        raise InputError(f"--out {request.out} exists and is not empty: name a new folder.")
+    for option, path in (("--key", request.key), ("--linkage", request.linkage)):
+        if path is not None and path.resolve().is_relative_to(out):
+            raise InputError(f"{option} {path} lies in --out {request.out}, which is given away: keep it elsewhere.")
+    if request.linkage is not None and request.linkage.exists():
+        raise InputError(f"--linkage {request.linkage} exists: name a new file.")
+
+
+def _read_labels(path: Path, params: Params) -> pd.DataFrame:
+    try:
+        labels = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: name your label table.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as CSV ({type(error).__name__}): name your label table.") from None
+    if not set(UID_COLUMNS) & set(labels.columns):
+        raise InputError(f"{path} has no column {' or '.join(UID_COLUMNS)}: add one.")
+    if not set(params.label_set.columns) & set(labels.columns):
+        raise InputError(
+            f"{path} has none of the label columns {', '.join(params.label_set.columns)}: check its header."
+        )
+    return labels

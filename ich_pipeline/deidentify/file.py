@@ -1,0 +1,162 @@
+"""One file: judged, cleaned, written again with the same transfer syntax and pixel bytes, and scanned."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian
+
+from ich_pipeline.deidentify import pixels, scan, table, words
+from ich_pipeline.deidentify.header import HeaderCleaner, Person, Tally
+from ich_pipeline.deidentify.judge import judge
+from ich_pipeline.deidentify.key import Key
+from ich_pipeline.deidentify.options import Options
+from ich_pipeline.deidentify.reasons import Outcome
+from ich_pipeline.deidentify.text import text_rows
+from ich_pipeline.dicom import fields
+from ich_pipeline.dicom.decode import PixelError, read_hu, transfer_syntax
+from ich_pipeline.dicom.reader import looks_like_dicom
+
+OWN_WORDS = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "AccessionNumber")
+METHOD = f"ich_pipeline; PS3.15 {table.EDITION} by {table.LIBRARY}"
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What became of one file.
+
+    Attributes:
+        outcome: the reason.
+        detail: says more without any value of the file.
+        data: the bytes of the new file; None where it is set aside.
+        flags: what a person should look at.
+        tally: what was removed and replaced.
+        uids: new PatientID, study, series and SOP instance UID; None where it is set aside.
+        old: the same before; never to be shown.
+    """
+
+    outcome: Outcome
+    detail: str = ""
+    data: bytes | None = field(default=None, repr=False)
+    flags: tuple[str, ...] = ()
+    tally: Tally = field(default_factory=Counter)
+    uids: tuple[str, str, str, str] | None = None
+    old: tuple[str, str, str, str] | None = field(default=None, repr=False)
+
+
+class _Aside(Exception):
+    def __init__(self, outcome: Outcome, detail: str = ""):
+        super().__init__(outcome)
+        self.outcome, self.detail = outcome, detail
+
+
+def deidentify_bytes(data: bytes, key: Key, options: Options) -> Cleaned:
+    """De-identify one file. Nothing is raised for what a file may hold; what cannot be made safe is set aside."""
+    if not data:
+        return Cleaned(Outcome.EMPTY_FILE)
+    if data[128:132] != b"DICM" and not looks_like_dicom(data[:256]):
+        return Cleaned(Outcome.NOT_DICOM)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _deidentify(data, key, options)
+    except _Aside as aside:
+        return Cleaned(aside.outcome, aside.detail)
+    except Exception as error:  # whatever a hostile file makes a library raise; its message may hold values
+        return Cleaned(Outcome.BROKEN_HEADER, type(error).__name__)
+
+
+def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
+    ds, original = scan.parse(data), scan.parse(data)
+    verdict = judge(ds)
+    if verdict:
+        raise _Aside(*verdict)
+    syntax = transfer_syntax(ds)
+    tally: Tally = Counter()
+    flags = _look_at_pixels(data, ds, syntax, tally)
+    old = tuple(fields.text(ds, k) for k in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
+    person = Person(old[0], old[1], frozenset(w for k in OWN_WORDS for w in words.words_of(fields.text(ds, k))))
+    if any(data[:128]) and data[128:132] == b"DICM":
+        tally["", "preamble", "removed"] += 1
+    for element in getattr(ds, "file_meta", ()):
+        if element.keyword not in ("FileMetaInformationGroupLength", "FileMetaInformationVersion", *_KEPT_META):
+            tally[f"({element.tag.group:04X},{element.tag.element:04X})", element.keyword or "unknown", "removed"] += 1
+    HeaderCleaner(key, options, person, tally).clean(ds)
+    _declare(ds, options)
+    written = _write(ds, syntax)
+    left = scan.findings(written, scan.identifiers(original), original)
+    if left:
+        raise _Aside(Outcome.IDENTIFIER_LEFT, "; ".join(left)[:500])
+    if scan.parse(written).get_item("PixelData").value != ds.get_item("PixelData").value:
+        raise RuntimeError("the pixel data changed")
+    uids = (key.patient_id(old[0]), *(key.uid(u) for u in old[1:]))
+    return Cleaned(Outcome.DEIDENTIFIED, "", written, flags, tally, uids, old)  # pyright: ignore[reportArgumentType]
+
+
+_KEPT_META = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
+_KEPT_META += ("ImplementationClassUID", "ImplementationVersionName")
+
+
+def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tuple[str, ...]:
+    flags = []
+    if pixels.overlay_in_pixels(ds):
+        raise _Aside(Outcome.OVERLAY_IN_PIXELS)
+    if syntax.is_encapsulated:
+        if pixels.stream_comments(ds, syntax):
+            raise _Aside(Outcome.STREAM_COMMENT)
+    else:
+        try:
+            excess = pixels.cut_excess(ds)
+        except ValueError as error:
+            raise _Aside(Outcome.PIXELS_UNREADABLE, str(error)) from None
+        if excess:
+            tally["(7FE0,0010)", "PixelData", "bytes_after_last_pixel_removed"] += 1
+        if pixels.unused_bits(ds):
+            flags.append("unused_bits")
+    if ds.SOPClassUID != CTImageStorage or (fields.integer(ds, "NumberOfFrames") or 1) > 1:
+        return (*flags, "pixels_not_looked_at")
+    try:
+        rows = text_rows(read_hu(data))
+    except PixelError as error:
+        raise _Aside(Outcome.PIXELS_UNREADABLE, str(error.reason)) from None
+    if rows:
+        raise _Aside(Outcome.TEXT_IN_PIXELS, f"rows of letter-like shapes: {rows}")
+    if fields.text(ds, "BurnedInAnnotation").upper() != "NO":
+        flags.append("burned_in_annotation_unsaid")
+    return tuple(flags)
+
+
+def _declare(ds: Dataset, options: Options) -> None:
+    """Say in the object what was done (PS3.15 E.1.1 step 4, PS3.3 C.12.1.1.9 and C.7.1.1)."""
+    items = []
+    for value, meaning in options.codes:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning[:64]
+        items.append(item)
+    ds.PatientIdentityRemoved = "YES"
+    ds.DeidentificationMethod = METHOD[:64]
+    ds.DeidentificationMethodCodeSequence = Sequence(items)
+    ds.LongitudinalTemporalInformationModified = "MODIFIED" if options.dates == "shift" else "REMOVED"
+    ds.RecognizableVisualFeatures = "YES"  # a face can be rebuilt from a head CT
+
+
+def _write(ds: Dataset, syntax: UID) -> bytes:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationVersionName = f"ICH_{version('ich-pipeline')}"[:16]
+    ds.file_meta = meta
+    ds.preamble = b"\0" * 128
+    buffer = io.BytesIO()
+    implicit = syntax.is_implicit_VR
+    pydicom.dcmwrite(
+        buffer, ds, enforce_file_format=True, implicit_vr=implicit, little_endian=syntax != ExplicitVRBigEndian
+    )
+    return buffer.getvalue()

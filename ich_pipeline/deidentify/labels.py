@@ -1,0 +1,27 @@
+"""A label table with the UIDs of the export, mapped to those of the de-identified files by the same key."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ich_pipeline.deidentify.key import Key
+
+UID_COLUMNS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+PATIENT_COLUMN = "PatientID"
+
+
+def pseudonymise_labels(labels: pd.DataFrame, key: Key, keep: tuple[str, ...]) -> pd.DataFrame:
+    """The table with its UID and PatientID columns replaced, and no other columns than those in ``keep``.
+
+    Args:
+        labels: one row a slice or a study; identifier columns as text.
+        key: of the de-identification.
+        keep: the label columns (others may hold names, numbers and free text).
+    """
+    out = labels[[c for c in labels.columns if c in (*UID_COLUMNS, PATIENT_COLUMN, *keep)]].copy()
+    for column in out.columns:
+        if column in UID_COLUMNS:
+            out[column] = [key.uid(str(v)) if str(v).strip() else "" for v in out[column]]
+        elif column == PATIENT_COLUMN:
+            out[column] = [key.patient_id(str(v)) for v in out[column]]
+    return out

@@ -1,0 +1,93 @@
+"""Free text kept word by word: a word stays when it is on the list of words that describe a CT, else it goes.
+
+PS3.15 E.3.4 (clean descriptors) leaves the method open. A list of what may stay is the one that fails to the safe side.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from ich_pipeline.dicom.verdict import LOCALIZER_VALUES, NO_AGENT, REFORMATTED_VALUES
+
+_LISTS = (
+    # anatomy
+    "HEAD SKULL BRAIN CEREBRAL CEREBRUM CRANIAL CRANIUM INTRACRANIAL NEURO NEUROCRANIUM FACE FACIAL ORBIT ORBITS SINUS "
+    "SINUSES TEMPORAL PETROUS MASTOID NECK CERVICAL SPINE CSPINE BODY TRUNK CHEST ABDOMEN PELVIS POSTERIOR FOSSA VERTEX "
+    "BASE KOPF SCHADEL SCHAEDEL HIRN GEHIRN CCT NCCT CTA CTP CTV CRANE CEREBRO CRANEO CABEZA TETE CERVEAU CRANIO TESTA "
+    "TOTAL B L R A P H F LEFT RIGHT",
+    # acquisition and reconstruction
+    "CT AXIAL AX CORONAL COR SAGITTAL SAG OBLIQUE SPIRAL HELIX HELICAL SEQUENTIAL SEQUENCE SEQ INCREMENTAL CONSTANT ANGLE "
+    "STATIONARY FREE VOLUME ROUTINE STANDARD STD STND DETAIL SOFT SMOOTH MEDIUM SHARP BONE EDGE LUNG ULTRA PLUS TISSUE "
+    "KERNEL FILTER BOWTIE LARGE SMALL WEDGE FLAT FILT FIL THIN THICK SLICE SLICES SLAB RECON REC RECONSTRUCTION IR FBP "
+    "IDOSE ASIR SAFIRE ADMIRE AIDR AIDR3D IMR DLR MPR MIP MINIP MAXIP AVERAGE MEAN ADD LOW HIGH DOSE CARE MODULATION "
+    "ANGULAR NORMAL MODE SCAN SERIES STUDY PHASE TRAUMA STROKE EMERGENCY ADULT CHILD PAEDIATRIC PEDIATRIC INFANT GANTRY "
+    "TILT TILTED SURVIEW SCOUT TOPOGRAM TOPO WINDOW SUBDURAL CTDI DLP XYZ XY Z X Y MM CM KV KVP MA MAS SEC HU CW CC "
+    "NATIVE NATIV PLAIN UNENHANCED ENHANCED PRE POST WITH WITHOUT W WO CONTRAST CONTRASTE KONTRAST KM OHNE MIT SANS AVEC "
+    "SIN CON SENZA IV ORAL VENOUS ARTERIAL ANGIO DUAL ENERGY MONOENERGETIC DERIVED ORIGINAL PRIMARY SECONDARY OTHER NONE "
+    "CSA RESAMPLED IMAGE IMAGES SPI SOM5 SOM7 STATISTICAL MONOCHROME2 OM SN LINEAR SIGMOID EXACT IDENTITY US HFS HFP FFS "
+    "FFP HFDL HFDR FFDL FFDR YES NO OF AND THE FROM TO AT FOR UNKNOWN UNSPECIFIED",
+    # contrast agents
+    "IOMERON IOPAMIDOL IOPAMIRO ISOVUE OMNIPAQUE IOHEXOL ULTRAVIST IOPROMIDE VISIPAQUE IODIXANOL XENETIX IOBITRIDOL "
+    "IMERON IOVERSOL OPTIRAY AGENT BOLUS",
+    # makers and their machines
+    "GE GEMS MEDICAL SYSTEMS SYSTEM SIEMENS HEALTHINEERS HEALTHCARE PHILIPS TOSHIBA CANON HITACHI FUJIFILM NEUSOFT UNITED "
+    "IMAGING SHIMADZU SAMSUNG NEUROLOGICA MEC LIGHTSPEED BRIGHTSPEED OPTIMA REVOLUTION DISCOVERY HISPEED VCT EVO APEX "
+    "SOMATOM SENSATION DEFINITION EMOTION SCOPE PERSPECTIVE FORCE DRIVE EDGE GO TOP UP ALL NAEOTOM ALPHA BRILLIANCE "
+    "INGENUITY ICT IQON MX8000 MX16 SPECTRAL INCISIVE ACCESS AQUILION ONE PRIME LIGHTNING GENESIS ASTEION ACTIVION "
+    "SCENARIA SUPRIA XPRESS GX RHAPSODE CERETOM PHANTOM SYNTHETIC CORE PRO",
+)
+_EXACT = frozenset(w for text in _LISTS for w in text.split())
+_INGEST = frozenset(
+    part
+    for value in LOCALIZER_VALUES | REFORMATTED_VALUES | NO_AGENT
+    for part in re.split(r"[^A-Z0-9]+", value)
+    if part
+)
+VOCABULARY = _EXACT | _INGEST
+# Siemens and Canon kernels; a number of up to three digits with decimals and a unit of CT.
+_KERNEL = re.compile(r"(?:[A-Z]{1,2}\d{2}[A-Z]?|FC\d{2})")
+_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,4})?(?:MM|CM|KV|KVP|MA|MAS|SEC|S|HU|%)?")
+_PHILIPS_KERNELS = frozenset({"A", "B", "C", "D", "E", "L", "UA", "UB", "UC", "YA", "YB", "YC", "YD", "EB", "EC"})
+_SEPARATORS = re.compile(r"([\s,;:_/()\[\]^=&|-]+)")
+
+
+def fold(text: str) -> str:
+    """Upper case without accents: how words are compared."""
+    plain = unicodedata.normalize("NFKD", text.replace("ß", "ss"))
+    return "".join(c for c in plain if not unicodedata.combining(c)).upper()
+
+
+def is_known(word: str, kernel: bool = False) -> bool:
+    """Does this word describe a CT, whoever is in it?"""
+    folded = fold(word).strip("+.'\"*#!?<>")
+    return (
+        folded in VOCABULARY
+        or bool(_NUMBER.fullmatch(folded))
+        or (kernel and (folded in _PHILIPS_KERNELS or bool(_KERNEL.fullmatch(folded))))
+        or bool(re.fullmatch(r"(?:[HJBTQU][A-Z]?\d{2}[A-Z]?|FC\d{2})", folded))
+    )
+
+
+def clean(text: str, own: frozenset[str] = frozenset(), kernel: bool = False) -> str:
+    """The known words of ``text`` in their order, as ASCII, joined by spaces (underscores stay).
+
+    Args:
+        text: one value of an attribute.
+        own: words of the patient's names and numbers, folded: these never stay.
+        kernel: single letters and makers' kernel names may stay too.
+    """
+    kept: list[str] = []
+    joint = ""
+    for i, part in enumerate(_SEPARATORS.split(text)):
+        if i % 2:
+            joint = "_" if part == "_" else " "
+        elif part and is_known(part, kernel) and fold(part).strip("+.") not in own:
+            plain = unicodedata.normalize("NFKD", part).encode("ascii", "ignore").decode()
+            kept += [joint, plain] if kept else [plain]
+    return "".join(kept)
+
+
+def words_of(text: str) -> set[str]:
+    """The words of a name or number, folded."""
+    return {w for w in re.split(r"[^A-Z0-9]+", fold(text)) if w}
