@@ -20,6 +20,7 @@ from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
+from ich_pipeline.deidentify.values import listed
 from ich_pipeline.dicom import fields
 from ich_pipeline.dicom.decode import PixelError, read_hu, transfer_syntax
 from ich_pipeline.dicom.reader import looks_like_dicom
@@ -82,7 +83,7 @@ def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
     tally: Tally = Counter()
     flags = _look_at_pixels(data, ds, syntax, tally)
     old = tuple(fields.text(ds, k) for k in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
-    person = Person(old[0], old[1], frozenset(w for k in OWN_WORDS for w in words.words_of(fields.text(ds, k))))
+    person = Person(old[0], old[1], _own_words(ds))
     if any(data[:128]) and data[128:132] == b"DICM":
         tally["", "preamble", "removed"] += 1
     for element in getattr(ds, "file_meta", ()):
@@ -91,17 +92,26 @@ def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
     HeaderCleaner(key, options, person, tally).clean(ds)
     _declare(ds, options)
     written = _write(ds, syntax)
-    left = scan.findings(written, scan.identifiers(original), original)
+    left = scan.findings(written, scan.identifiers(original, [code for code, _ in options.codes]), original)
     if left:
         raise _Aside(Outcome.IDENTIFIER_LEFT, "; ".join(left)[:500])
     if scan.parse(written).get_item("PixelData").value != ds.get_item("PixelData").value:
-        raise RuntimeError("the pixel data changed")
+        raise _Aside(Outcome.IDENTIFIER_LEFT, "the pixel data changed")
     uids = (key.patient_id(old[0]), *(key.uid(u) for u in old[1:]))
     return Cleaned(Outcome.DEIDENTIFIED, "", written, flags, tally, uids, old)  # pyright: ignore[reportArgumentType]
 
 
 _KEPT_META = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
 _KEPT_META += ("ImplementationClassUID", "ImplementationVersionName")
+
+
+def _own_words(ds: Dataset) -> frozenset[str]:
+    """The words of the patient's names and numbers, which stay nowhere."""
+    found: set[str] = set()
+    for keyword in OWN_WORDS:
+        if keyword in ds:
+            found.update(*(words.words_of(str(value)) for value in listed(ds[keyword].value)))
+    return frozenset(found)
 
 
 def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tuple[str, ...]:

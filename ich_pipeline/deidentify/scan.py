@@ -10,12 +10,12 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pydicom
-from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.datadict import dictionary_has_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -48,26 +48,28 @@ def parse(data: bytes) -> Dataset:
         return pydicom.dcmread(io.BytesIO(data), force=True)
 
 
-def identifiers(original: Dataset) -> set[str]:
+def identifiers(original: Dataset, codes: Collection[str] = ()) -> set[str]:
     """Folded words, numbers and UIDs of an original that must not be in its output.
 
     They come from every attribute that the table lists (but for dates and times, which :func:`findings` compares place
     by place), every private and unknown one, every person's name and all long text. Words that describe a CT are left out, also where
-    they are a patient's name; so are words of fewer than three letters.
+    they are a patient's name; so are words of fewer than three letters, numbers of fewer than four digits, and what an
+    option of ``codes`` (DeidentificationMethodCodeSequence) keeps as it is.
     """
     found: set[str] = set()
+    kept = set(" ".join(_KEPT[code] for code in ("113108", "113109") if code in codes).split())
     for element in _elements(original):
         tag = element.tag
         listed = table.code(tag.group, tag.element) is not None
         doubtful = tag.is_private or not dictionary_has_tag(tag) or element.VR in _FREE_TEXT
+        if element.keyword in kept:
+            continue
         if element.VR == "UI":
             new = {uid for uid in _strings(element) if UID(uid).name == uid and len(uid) >= LONG}
             found |= new - {PYDICOM_IMPLEMENTATION_UID}  # names the software, which may have written both
         elif (listed or doubtful) and element.VR not in ("DA", "TM", "DT", "SQ") and tag != _PIXELS:
             for text in _strings(element):
-                if keyword_for_tag(tag) in ("PatientSex", "PatientAge", "PatientSize", "PatientWeight"):
-                    continue
-                found |= {w for w in words.words_of(text) if len(w) >= SHORTEST and not words.is_known(w, True)}
+                found |= {w for w in words.words_of(text) if _telling(w)}
     return found
 
 
@@ -99,6 +101,10 @@ def scan_file(path: Path) -> list[str]:
 def _elements(ds: Dataset) -> Iterator[DataElement]:
     for part in (getattr(ds, "file_meta", None), ds):
         yield from _walk(part) if part is not None else ()
+
+
+def _telling(word: str) -> bool:
+    return len(word) >= SHORTEST and not words.is_known(word, True) and bool(word.strip("0"))
 
 
 def _level(ds: Dataset) -> Iterator[DataElement]:
@@ -146,18 +152,18 @@ def _listed(ds: Dataset) -> list[str]:
         code = table.code(tag.group, tag.element)
         if tag.is_private:
             found.append(f"({tag.group:04X},xxxx) private")
-        elif not dictionary_has_tag(tag) or 0x5000 <= tag.group <= 0x601F:
+        elif not dictionary_has_tag(tag) or tag.group >> 8 in (0x50, 0x60):
             found.append(f"{name}: unknown, or of a curve or overlay")
         elif element.VR == "UI":
             bad = [u for u in _strings(element) if UID(u).name == u and not _NEW_UID.fullmatch(u)]
             found += [f"{name}: a UID that was not replaced"] if bad else []
-        elif code is None or keyword in kept or (element.VR == "SQ" and code == "X/Z/U*"):
-            continue
-        elif element.VR in ("DA", "TM", "DT") and "113107" in codes:
-            continue
+        elif code is None or keyword in kept or (element.VR, code) == ("SQ", "X/Z/U*"):
+            continue  # the items of a sequence are looked at one by one
         elif keyword in ("PatientID", "PatientName"):
             new = element.is_empty or keys.PATIENT_ID.fullmatch(str(element.value))
             found += [] if new else [f"{name}: not a pseudonym"]
+        elif element.VR in ("DA", "TM", "DT") and "113107" in codes:
+            continue
         elif code == "X" or not (element.is_empty or str(element.value) == "ANONYMIZED"):
             found.append(f"{name}: PS3.15 says {code}")
     return found
@@ -180,7 +186,8 @@ def _words(output: bytes, ds: Dataset, forbidden: set[str]) -> list[str]:
         if element.tag == _PIXELS:
             continue
         texts = _strings(element)
-        if (words_in(texts) | set(texts)) & forbidden:
+        whole = element.VR in ("DS", "IS", "UI")  # their parts are no words
+        if (set(texts) if whole else words_in(texts) | set(texts)) & forbidden:
             found.append(
                 f"({element.tag.group:04X},{element.tag.element:04X}) {element.keyword}: a word of the original"
             )
@@ -224,5 +231,7 @@ def _same_dates(ds: Dataset, original: Dataset) -> list[str]:
         if element.VR in ("DA", "DT") and not element.is_empty and element.tag in before:
             old = before[element.tag].replace(".", "").replace("-", "")
             if str(element.value)[:8] == old[:8]:
-                found.append(f"({element.tag.group:04X},{element.tag.element:04X}) {element.keyword}: the date was not moved")
+                found.append(
+                    f"({element.tag.group:04X},{element.tag.element:04X}) {element.keyword}: the date was not moved"
+                )
     return found

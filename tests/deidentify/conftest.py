@@ -12,14 +12,16 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.deidentify.key import Key
 
 SIZE = 64
 
 
-def ct(number: int = 1, patient: str = "P1", study: str = "1.2.3.4.1", series: str = "1.2.3.4.1.1", **more: Any) -> Dataset:
+def ct(
+    number: int = 1, patient: str = "P1", study: str = "1.2.3.4.1", series: str = "1.2.3.4.1.1", **more: Any
+) -> Dataset:
     """A complete CT slice with a disc of soft tissue in air; ``more`` sets (None: deletes) elements by keyword."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[:SIZE, :SIZE] - SIZE / 2
@@ -53,7 +55,7 @@ def ct(number: int = 1, patient: str = "P1", study: str = "1.2.3.4.1", series: s
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
     return ds
 
 
@@ -131,7 +133,7 @@ def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     study = f"1.2.826.0.1.{m['study uid']}"
     ds = ct(number, m["patient id"], study, f"1.2.826.0.2.{m['series uid']}")
     ds.SOPInstanceUID = f"1.2.826.0.3.{m['instance uid']}.{number}"
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
     ds.FrameOfReferenceUID = f"1.2.826.0.4.{m['frame of reference uid']}"
     ds.PatientName = f"{m['family name']}^{m['given name']}=Müller^Jörg"
     ds.SpecificCharacterSet = "ISO_IR 192"
@@ -170,7 +172,9 @@ def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     ds.add_new(0x00180012, "SQ", [item(CodeMeaning=m["contrast agent sequence"])])
     ds.add_new(0x00200020, "CS", m["orientation (CS)"])
     ds.add_new(0x00340007, "OB", m["time stamp (OB)"].encode())
-    private(ds, 0x0029, m["private creator"], [(0x10, "OB", m["private bytes"].encode()), (0x11, "LO", m["private text"])])
+    private(
+        ds, 0x0029, m["private creator"], [(0x10, "OB", m["private bytes"].encode()), (0x11, "LO", m["private text"])]
+    )
     deep = item(PatientName=m["private sequence, inside"])
     private(ds, 0x7053, "SITE", [(0x01, "SQ", [item(StudyDescription="x", ReferencedPatientSequence=[deep])])])
     ds.add_new(0x50000010, "US", 1)
@@ -181,9 +185,11 @@ def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     ds.add_new(0x60000022, "LO", m["overlay description"])
     ds.add_new(0x60003000, "OB", m["overlay data"].encode())
     ds.add_new(0xFFFCFFFC, "OB", m["data set trailing padding"].encode())
-    ds.PixelData = bytes(ds.PixelData) + m["after the last pixel"].encode() + b"\0" * (len(m["after the last pixel"]) % 2)
+    ds.PixelData = (
+        bytes(ds.PixelData) + m["after the last pixel"].encode() + b"\0" * (len(m["after the last pixel"]) % 2)
+    )
     ds.file_meta.SourceApplicationEntityTitle = m["file meta title"]
-    ds.file_meta.PrivateInformationCreatorUID = f"1.2.826.0.7.{m['file meta uid']}"
+    ds.file_meta.PrivateInformationCreatorUID = UID(f"1.2.826.0.7.{m['file meta uid']}")
     ds.file_meta.PrivateInformation = m["file meta bytes"].encode()
     ds.preamble = m["preamble"].encode().ljust(128, b"\0")
     ds.add_new(0x00200010, "SH", m["study id"])

@@ -58,7 +58,9 @@ def test_every_plant_is_really_there(planted):
 def test_no_plant_is_in_the_output(planted, request_, project, options):
     _, plants = planted
     result = deidentify(request_, options, load_params())
-    assert {row.cleaned.outcome.value for row in result.rows} == {"deidentified"}, [r.cleaned.detail for r in result.rows]
+    assert {row.cleaned.outcome.value for row in result.rows} == {"deidentified"}, [
+        r.cleaned.detail for r in result.rows
+    ]
     assert plants.found_in(everything(request_.out)) == []
     assert plants.found_in(repr(result.rows).encode()) == []
     for path in (request_.out / "dicom").rglob("*.dcm"):
@@ -77,10 +79,15 @@ def test_the_second_pass_would_have_found_them(planted):
     assert "(0029,xxxx) private" in found
     assert plants.found_in("".join(found).encode()) == []
     outside_the_data_set = {"folder name", "file name", "preamble", "after the data set", "after the last pixel"}
-    cleaned_only = {p for p in plants.places.values() if "not in the table" in p or p in ("image type (CS)", "manufacturer")}
+    cleaned_only = {
+        p for p in plants.places.values() if "not in the table" in p or p in ("image type (CS)", "manufacturer")
+    }
     unlisted = {"orientation (CS)", "code meaning, two levels down", "contrast agent sequence"}
     known = {place for mark, place in plants.places.items() if any(mark in word for word in words)}
-    assert set(plants.places.values()) - known <= outside_the_data_set | cleaned_only | unlisted | {"file meta title", "file meta bytes"}
+    assert set(plants.places.values()) - known <= outside_the_data_set | cleaned_only | unlisted | {
+        "file meta title",
+        "file meta bytes",
+    }
 
 
 def test_none_reaches_what_the_ingest_writes_says_or_records(planted, request_, project, capsys, caplog):
@@ -140,6 +147,8 @@ def test_the_linkage_is_complete_and_only_its_owners(request_, planted, project)
     assert request_.linkage is not None and request_.linkage.stat().st_mode & 0o077 == 0
     table = pd.read_csv(request_.linkage, dtype=str)
     source = planted[0]
-    assert sorted(table["original_path"]) == sorted(p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file())
+    assert sorted(table["original_path"]) == sorted(
+        p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()
+    )
     for row in table.to_dict("records"):
         assert (request_.out / "dicom" / row["path"]).is_file()
