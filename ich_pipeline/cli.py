@@ -115,9 +115,18 @@ def cohort_folder(
     ],
     replace: Replace = False,
     lenient: Lenient = False,
+    deidentify: Annotated[
+        Path | None, typer.Option("--deidentify", help="Key file: only de-identified copies enter data/.")
+    ] = None,
 ) -> None:
     """Copy a folder of DICOM files and its label table into data/."""
-    _bring("folder", source, labels, replace, lenient)
+    if deidentify is None:
+        _bring("folder", source, labels, replace, lenient)
+        return
+    from ich_pipeline.commands.cohort import bring_deidentified
+    from ich_pipeline.config import load_params
+
+    typer.echo(bring_deidentified(source, labels, deidentify, load_params(), replace, lenient))
 
 
 @cohort_app.command("rsna2019")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -126,6 +128,28 @@ def test_a_folder_is_brought_with_its_labels(tmp_path: Path) -> None:
     status, _, err = ich("cohort", "folder", tmp_path / "nowhere", "--labels", tmp_path / "labels.csv")
     assert status == 2 and "nowhere" in err
     assert Path("data/labels.csv").is_file()
+
+
+def test_only_deidentified_copies_enter_data(tmp_path: Path) -> None:
+    edit(phantom={"patients": 4, "slices": 4, "size": 64})
+    assert ich("cohort", "phantom")[0] == 0
+    source, key = tmp_path / "export", tmp_path / "key"
+    shutil.copytree("data/dicom", source)
+    labels = Path("data/labels.csv").read_text()
+    (tmp_path / "labels.csv").write_text(labels)
+    assert ich("deidentify", "--new-key", key)[0] == 0
+    arguments = ("cohort", "folder", source, "--labels", tmp_path / "labels.csv", "--deidentify")
+    status, _, err = ich(*arguments, tmp_path / "no-key")
+    assert status == 2 and "no-key" in err
+    assert Path("data/labels.csv").read_text() == labels, "nothing is changed"
+    status, out, err = ich(*arguments, key)
+    assert status == 0, err
+    assert "de-identified" in out
+    old, new = (pd.read_csv(io.StringIO(text)) for text in (labels, Path("data/labels.csv").read_text()))
+    assert not set(old["SOPInstanceUID"]) & set(new["SOPInstanceUID"])
+    assert old["any"].sum() == new["any"].sum() and len(old) == len(new)
+    assert len(pd.read_csv("data/deidentification_account.csv")) == sum(p.is_file() for p in source.rglob("*"))
+    assert not list(Path(".state").glob("deidentified-*"))
 
 
 def test_models_and_promote_without_a_model() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
 
 from ich_pipeline.alone import alone
 from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind
 from ich_pipeline.config import Params
+from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
+STATE = Path(".state")
 NEXT = "Next: `make repro`."
 
 
@@ -27,6 +31,26 @@ def make_phantom(params: Params, replace: bool) -> str:
         create_phantom(params, DATA, terminal)
     note_tracked_kind(POINTER, PHANTOM)
     return f"{DATA}/ holds {params.phantom.patients} synthetic patients. {NEXT}"
+
+
+def bring_deidentified(source: Path, labels: Path, key: Path, params: Params, replace: bool, lenient: bool) -> str:
+    """The same for a plain table, from copies without what tells whose they are; only those enter ``data/``.
+
+    The de-identified export stands beside ``data/`` until it is in, so the disk must hold it twice for a while.
+    """
+    from ich_pipeline.commands.deidentify import Request, deidentify
+    from ich_pipeline.deidentify.options import Options
+
+    if not labels.is_file():
+        raise InputError(f"{labels} is missing: name your label table.")
+    STATE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=STATE, prefix="deidentified-") as place:
+        clean = Path(place) / "export"
+        result = deidentify(Request(source, clean, key, labels=labels), Options(), params, terminal)
+        said = bring("folder", clean / "dicom", clean / "labels.csv", params, replace, lenient)
+        for name in (ACCOUNT, REMOVED, REPORT):
+            shutil.copyfile(clean / name, DATA / f"deidentification_{name}")
+    return f"{result.summary} ({DATA}/deidentification_{ACCOUNT} accounts for each). {said}"
 
 
 def bring(kind: str, source: Path, labels: Path, params: Params, replace: bool, lenient: bool) -> str:
