@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
 
 
 def text(ds: Dataset, keyword: str) -> str:
@@ -15,7 +16,8 @@ def text(ds: Dataset, keyword: str) -> str:
         return ""
     if value is None:
         return ""
-    values = [value] if isinstance(value, (str, bytes)) else (list(value) if hasattr(value, "__iter__") else [value])
+    # A PersonName can be walked letter by letter, which nobody means.
+    values = [value] if isinstance(value, (str, bytes, PersonName)) else (list(value) if hasattr(value, "__iter__") else [value])
     return "\\".join(str(v) for v in values).strip(" \x00")
 
 
