@@ -71,6 +71,23 @@ class PhantomParams(Section):
     seed: Annotated[int, Field(ge=0)]
 
 
+class PlausibleParams(Section):
+    """What a series in Hounsfield units shows of a head; one that shows less is set aside with the evidence."""
+
+    air_below_hu: float  # a pixel at or below it is air
+    minimum_air: Annotated[float, Field(ge=0, lt=1)]  # share of all pixels
+    soft_tissue_hu: Annotated[tuple[float, float], AfterValidator(_rising)]
+    minimum_soft_tissue: Annotated[float, Field(ge=0, lt=1)]  # share of the pixels that are not air
+
+
+class PixelParams(Section):
+    """Limits while files are read and decoded, and what their values must look like."""
+
+    seconds_per_file: Annotated[float, Field(gt=0)]  # a header or a slice that takes longer is rejected
+    inflated_mib: Annotated[int, Field(ge=1)]  # a deflated file that unpacks to more is rejected
+    plausible: PlausibleParams
+
+
 class IngestParams(Section):
     """What the ingest accepts and how it chooses one series a study."""
 
@@ -78,6 +95,7 @@ class IngestParams(Section):
     minimum_slices: Annotated[int, Field(ge=1)]
     slice_thickness_mm: Range
     spacing_tolerance: Annotated[float, Field(gt=0, lt=1)]  # relative; a step beyond it is a gap
+    pixels: PixelParams
 
 
 class ValidateParams(Section):

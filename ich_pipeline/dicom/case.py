@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.header import Source
 from ich_pipeline.dicom.identity import case_id, patient_key
-from ich_pipeline.dicom.reader import read_header
-from ich_pipeline.dicom.scan import ScanResult, list_files, settle
+from ich_pipeline.dicom.reader import read_slice_headers
+from ich_pipeline.dicom.scan import ScanResult, limits_of, list_files, settle
 from ich_pipeline.dicom.study import StudyReading, read_study
 from ich_pipeline.dicom.tables import account_table, reason_counts, series_row, volume_facts
 from ich_pipeline.errors import InputError
@@ -61,7 +61,12 @@ def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
     named = _named(sources)
     if not named:
         raise InputError("no DICOM file was given: name the files, or the folder, of one study.")
-    headers = [read_header(source, name, ingest.slice_thickness_mm) for source, name in named]
+    limits = limits_of(ingest)
+    headers = [
+        header
+        for source, name in named
+        for header in read_slice_headers(source, name, ingest.slice_thickness_mm, limits)
+    ]
     found = settle(headers, ingest)
     studies = found.studies
     if len(studies) > 1:

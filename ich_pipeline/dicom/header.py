@@ -16,7 +16,7 @@ Source = Path | bytes
 class Header:
     """What the ingest knows of one file; ``reason`` None while it is a candidate."""
 
-    name: str  # path below the root, with forward slashes
+    name: str  # path below the root, with forward slashes; of a frame with its number, see below
     source: Source
     reason: Reason | None = None
     detail: str = ""
@@ -41,6 +41,7 @@ class Header:
     series_number: int | None = None
     acquisition_number: int | None = None
     instance_number: int | None = None
+    frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in "#frame"
 
     def set(self, reason: Reason, detail: str = "") -> Header:
         """The same header with this verdict."""
@@ -48,7 +49,19 @@ class Header:
 
     @property
     def is_ct_image(self) -> bool:
-        """Belongs into the series table: a CT image whose series and matrix are known."""
-        return self.sop_class_uid == CTImageStorage and bool(
-            self.series_uid and self.study_uid and self.rows and self.columns
-        )
+        """Belongs into the series table: a CT image, or a frame of one, whose series and matrix are known."""
+        is_image = self.sop_class_uid == CTImageStorage or self.frame is not None
+        return is_image and bool(self.series_uid and self.study_uid and self.rows and self.columns)
+
+    @property
+    def path(self) -> str:
+        """The file's name in the account, which all frames of a file share."""
+        return self._of_file(self.name)
+
+    @property
+    def file_uid(self) -> str:
+        """SOPInstanceUID of the file."""
+        return self._of_file(self.sop_instance_uid)
+
+    def _of_file(self, name: str) -> str:
+        return name if self.frame is None else name.removesuffix(f"#{self.frame}")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import warnings
 from dataclasses import replace
 from typing import BinaryIO
 
-import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from ich_pipeline.dicom import fields
+from ich_pipeline.dicom import fields, multiframe
 from ich_pipeline.dicom.header import Header, Source
+from ich_pipeline.dicom.opening import (
+    DEFAULT_LIMITS,
+    Deadline,
+    Limits,
+    TooLargeError,
+    TooSlowError,
+    open_source,
+    read_header_dataset,
+)
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.verdict import judge
 
@@ -50,34 +56,52 @@ _KEYWORDS = (
     "RescaleIntercept",
     "RescaleSlope",
     "RescaleType",
+    *multiframe.KEYWORDS,
 )
 
 
-def read_header(source: Source, name: str, thickness_range_mm: tuple[float, float]) -> Header:
-    """Read a header and judge the file by itself.
+def read_header(
+    source: Source, name: str, thickness_range_mm: tuple[float, float], limits: Limits = DEFAULT_LIMITS
+) -> Header:
+    """The header of a file's first slice; see :func:`read_slice_headers`."""
+    return read_slice_headers(source, name, thickness_range_mm, limits)[0]
+
+
+def read_slice_headers(
+    source: Source, name: str, thickness_range_mm: tuple[float, float], limits: Limits = DEFAULT_LIMITS
+) -> list[Header]:
+    """Read a file's header and judge the file, or each frame of an enhanced object, by itself.
 
     Args:
         source: a path, or the bytes of a file.
         name: how the account calls it.
         thickness_range_mm: allowed SliceThickness.
+        limits: of time and memory.
+
+    Returns:
+        One header; of an enhanced object one a frame. At least one.
     """
     blank = Header(name, source)
     try:
-        with _open(source) as file:
+        with open_source(source) as file:
             start = file.read(256)
             if not start:
-                return blank.set(Reason.EMPTY_FILE)
+                return [blank.set(Reason.EMPTY_FILE)]
             prefix = start[128:132] == b"DICM"
             if not prefix and not looks_like_dicom(start):
-                return blank.set(Reason.NOT_DICOM)
+                return [blank.set(Reason.NOT_DICOM)]
             file.seek(0)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return _read(file, blank, prefix, thickness_range_mm)
+                return _read(file, blank, prefix, thickness_range_mm, limits)
     except OSError as error:
-        return blank.set(Reason.UNREADABLE, error.strerror or type(error).__name__)
+        return [blank.set(Reason.UNREADABLE, error.strerror or type(error).__name__)]
+    except TooLargeError as error:
+        return [blank.set(Reason.TOO_LARGE, str(error))]
+    except TooSlowError as error:
+        return [blank.set(Reason.TIMED_OUT, str(error))]
     except Exception as error:  # whatever a hostile header makes pydicom raise is an account row
-        return blank.set(Reason.BROKEN_HEADER, type(error).__name__)
+        return [blank.set(Reason.BROKEN_HEADER, type(error).__name__)]
 
 
 def looks_like_dicom(start: bytes) -> bool:
@@ -92,24 +116,46 @@ def looks_like_dicom(start: bytes) -> bool:
     return False
 
 
-def _open(source: Source) -> BinaryIO:
-    return io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-
-
-def _read(file: BinaryIO, blank: Header, prefix: bool, thickness_range_mm: tuple[float, float]) -> Header:
-    ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(_KEYWORDS), force=not prefix)
+def _read(
+    file: BinaryIO, blank: Header, prefix: bool, thickness_range_mm: tuple[float, float], limits: Limits
+) -> list[Header]:
+    deadline = Deadline(limits.seconds)
+    ds, has_pixels = read_header_dataset(file, _KEYWORDS, limits.inflated_mib, deadline, force=not prefix)
     meta = getattr(ds, "file_meta", Dataset())
-    # pydicom leaves the file at the element that it stopped before: no such element, no pixels. (A deflated file it
-    # leaves anywhere: there the decoder will tell.)
-    deflated = fields.text(meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-    has_pixels = deflated or file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
-    sop_class = fields.text(ds, "SOPClassUID") or fields.text(meta, "MediaStorageSOPClassUID")
-    if not sop_class:
-        return blank.set(Reason.BROKEN_HEADER if prefix else Reason.NOT_DICOM, "SOPClassUID missing")
-    header = replace(
+    if not fields.text(ds, "SOPClassUID"):
+        named = fields.text(meta, "MediaStorageSOPClassUID")
+        if not named:
+            return [blank.set(Reason.BROKEN_HEADER if prefix else Reason.NOT_DICOM, "SOPClassUID missing")]
+        ds.SOPClassUID = named
+    blank = replace(blank, transfer_syntax=fields.text(meta, "TransferSyntaxUID"))
+    if not multiframe.is_enhanced(ds):
+        return [_judged(blank, ds, has_pixels, thickness_range_mm)]
+    problem = multiframe.problem(ds)
+    if problem:
+        return [_filled(blank, ds).set(Reason.MULTI_FRAME, problem)]
+    headers = []
+    for frame in range(1, multiframe.frame_count(ds) + 1):
+        deadline.check()
+        flat = multiframe.frame_dataset(ds, frame)
+        of_frame = replace(blank, name=f"{blank.name}#{frame}", frame=frame)
+        headers.append(_judged(of_frame, flat, has_pixels, thickness_range_mm))
+    return headers or [_filled(blank, ds).set(Reason.MULTI_FRAME, "no frame is described")]
+
+
+def _judged(blank: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tuple[float, float]) -> Header:
+    header = _filled(blank, ds)
+    verdict = judge(header, ds, has_pixels, thickness_range_mm)
+    return header.set(*verdict) if verdict else header
+
+
+def _filled(blank: Header, ds: Dataset) -> Header:
+    sop_instance_uid = fields.text(ds, "SOPInstanceUID")
+    if sop_instance_uid and blank.frame is not None:
+        sop_instance_uid = f"{sop_instance_uid}#{blank.frame}"
+    return replace(
         blank,
-        sop_class_uid=sop_class,
-        sop_instance_uid=fields.text(ds, "SOPInstanceUID"),
+        sop_class_uid=fields.text(ds, "SOPClassUID"),
+        sop_instance_uid=sop_instance_uid,
         series_uid=fields.text(ds, "SeriesInstanceUID"),
         study_uid=fields.text(ds, "StudyInstanceUID"),
         patient_id=fields.text(ds, "PatientID"),
@@ -119,7 +165,6 @@ def _read(file: BinaryIO, blank: Header, prefix: bool, thickness_range_mm: tuple
         manufacturer=fields.text(ds, "Manufacturer"),
         kernel=fields.text(ds, "ConvolutionKernel"),
         series_description=fields.text(ds, "SeriesDescription"),
-        transfer_syntax=fields.text(meta, "TransferSyntaxUID"),
         thickness_mm=next((t for t in fields.numbers(ds, "SliceThickness", 1) or () if t > 0), None),
         rows=fields.integer(ds, "Rows"),
         columns=fields.integer(ds, "Columns"),
@@ -130,5 +175,3 @@ def _read(file: BinaryIO, blank: Header, prefix: bool, thickness_range_mm: tuple
         acquisition_number=fields.integer(ds, "AcquisitionNumber"),
         instance_number=fields.integer(ds, "InstanceNumber"),
     )
-    verdict = judge(header, ds, has_pixels, thickness_range_mm)
-    return header.set(*verdict) if verdict else header

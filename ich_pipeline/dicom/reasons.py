@@ -28,6 +28,7 @@ class Reason(StrEnum):
     REFORMATTED = "reformatted"
     NOT_AXIAL = "not_axial"
     NOT_HU = "not_hu"
+    IMPLAUSIBLE_HU = "implausible_hu"
     MATRIX_OUT_OF_RANGE = "matrix_out_of_range"
     THICKNESS_OUT_OF_RANGE = "thickness_out_of_range"
     BONE_KERNEL = "bone_kernel"
@@ -47,7 +48,9 @@ class Reason(StrEnum):
     PIXELS_MISSING = "pixels_missing"
     SYNTAX_UNSUPPORTED = "syntax_unsupported"
     DECODE_FAILED = "decode_failed"
+    TOO_LARGE = "too_large"
     DECODER_CRASHED = "decoder_crashed"
+    TIMED_OUT = "timed_out"
 
     @property
     def status(self) -> Status:
@@ -70,11 +73,18 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
         _ASIDE,
         "secondary capture or secondary image: no measured CT slice (screenshots, dose pages, copies)",
     ),
-    Reason.MULTI_FRAME: (_ASIDE, "several frames in one object, which is not read yet"),
+    Reason.MULTI_FRAME: (
+        _ASIDE,
+        "several frames in one object that do not stand for themselves: part of a concatenation, or no place for each frame",
+    ),
     Reason.LOCALIZER: (_ASIDE, "a localizer (scout) picture"),
     Reason.REFORMATTED: (_ASIDE, "computed from other slices: reformat, projection, perfusion map"),
     Reason.NOT_AXIAL: (_ASIDE, "the plane leans more than 45 degrees from axial"),
     Reason.NOT_HU: (_ASIDE, "the pixel values are not Hounsfield units"),
+    Reason.IMPLAUSIBLE_HU: (
+        _ASIDE,
+        "the pixel values are no Hounsfield units of a head: no air, no soft tissue, or one value everywhere",
+    ),
     Reason.MATRIX_OUT_OF_RANGE: (_ASIDE, "fewer than 16 or more than 4096 rows or columns"),
     Reason.THICKNESS_OUT_OF_RANGE: (_ASIDE, "slice thickness outside ingest.slice_thickness_mm"),
     Reason.BONE_KERNEL: (_ASIDE, "reconstructed with a sharp kernel (bone, lung), too noisy for blood"),
@@ -100,5 +110,7 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     Reason.PIXELS_MISSING: (_REJECTED, "a CT image without pixel data"),
     Reason.SYNTAX_UNSUPPORTED: (_REJECTED, "a transfer syntax that no decoder here reads"),
     Reason.DECODE_FAILED: (_REJECTED, "the pixel data is cut short or damaged"),
-    Reason.DECODER_CRASHED: (_REJECTED, "the pixel data brought the decoder down"),
+    Reason.TOO_LARGE: (_REJECTED, "a header element is huge, or the file inflates beyond ingest.pixels.inflated_mib"),
+    Reason.DECODER_CRASHED: (_REJECTED, "the file brought the decoder, or the reader of headers, down"),
+    Reason.TIMED_OUT: (_REJECTED, "reading or decoding took longer than ingest.pixels.seconds_per_file"),
 }

@@ -6,7 +6,6 @@ Memory is one volume a worker.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +15,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.decode import PixelError, read_hu
-from ich_pipeline.dicom.header import Header, Source
-from ich_pipeline.dicom.parallel import Crash, process_count, run_tasks
-from ich_pipeline.dicom.reader import read_header
+from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.opening import Limits
+from ich_pipeline.dicom.parallel import Crash, process_count, run_tasks, watching
+from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group, find_mixed_identity, group_series
 from ich_pipeline.dicom.study import StudyReading, Verdicts, read_study
 from ich_pipeline.progress import Track, quiet
 
 R = TypeVar("R")
+T = TypeVar("T")
 CHUNK = 256  # headers a task
 PARALLEL_FROM = 16 * CHUNK  # fewer files are read sooner than worker processes start
+
+# Work, and the verdicts of files in it that are known to end the process.
+_Chunk = tuple[Sequence[tuple[Path, str]], Verdicts]
+_Study = tuple[Sequence[Group], Verdicts]
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,12 @@ def read_headers(files: Sequence[tuple[Path, str]], ingest: IngestParams, track:
     """Headers of files, in their order; in worker processes where there are many files."""
     workers = process_count(ingest.workers)
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
-    task = partial(_read_chunk, thickness_range_mm=ingest.slice_thickness_mm)
-    results = run_tasks(task, chunks, workers) if workers > 1 and len(files) >= PARALLEL_FROM else map(task, chunks)
+    task = partial(_read_chunk, ingest=ingest)
+    tasks: list[_Chunk] = [(chunk, {}) for chunk in chunks]
+    results = run_tasks(task, tasks, workers) if workers > 1 and len(files) >= PARALLEL_FROM else map(task, tasks)
     headers: list[Header] = []
     for chunk, result in zip(chunks, track(results, "reading headers", len(chunks)), strict=True):
-        if isinstance(result, Crash):
-            result = [Header(name, path, Reason.BROKEN_HEADER, "brought the reader down") for path, name in chunk]
-        headers.extend(result)
+        headers.extend(_without_what_crashes(task, chunk, result))
     return headers
 
 
@@ -125,31 +128,42 @@ def read_studies(
     """
     workers = process_count(ingest.workers)
     task = partial(_read_and_finish, ingest=ingest, finish=finish)
-    results = run_tasks(task, [(study, frozenset()) for study in studies], workers)
+    tasks: list[_Study] = [(study, {}) for study in studies]
+    results = run_tasks(task, tasks, workers)
     for study, result in zip(studies, track(results, "reading studies", len(studies)), strict=True):
-        if isinstance(result, Crash):
-            headers = [header for group in study for header in group.headers]
-            probes = run_tasks(_probe, [h.source for h in headers], 1)
-            crashing = frozenset(h.name for h, r in zip(headers, probes, strict=True) if isinstance(r, Crash))
-            [result] = run_tasks(task, [(study, crashing)], 1)
-            if isinstance(result, Crash):
-                raise RuntimeError(
-                    f"reading a study ends its process, though none of its {len(headers)} files does alone"
-                )
-        yield result
+        yield _without_what_crashes(task, study, result)
 
 
-def _read_chunk(files: Sequence[tuple[Path, str]], thickness_range_mm: tuple[float, float]) -> list[Header]:
-    return [read_header(path, name, thickness_range_mm) for path, name in files]
+def limits_of(ingest: IngestParams) -> Limits:
+    """What reading one file may take."""
+    return Limits(ingest.pixels.seconds_per_file, ingest.pixels.inflated_mib)
 
 
-def _read_and_finish(
-    task: tuple[Sequence[Group], frozenset[str]], ingest: IngestParams, finish: Callable[[StudyReading], R]
-) -> R:
-    study, crashing = task
-    return finish(read_study(study, ingest, crashing))
+def _without_what_crashes(task: Callable[[tuple[T, Verdicts]], R], work: T, result: R | Crash) -> R:
+    """The result; where the task ended its process, that of the work without the files that did so, found one by one."""
+    failed: Verdicts = {}
+    while isinstance(result, Crash):
+        if result.at is None or result.at in failed:
+            raise RuntimeError(f"a task of the ingest ends its process (exit code {result.exitcode}) at no file")
+        crash = (Reason.DECODER_CRASHED, f"exit code {result.exitcode}")
+        failed[result.at] = (Reason.TIMED_OUT, "stopped while it was read") if result.timed_out else crash
+        [result] = run_tasks(task, [(work, dict(failed))], 1)
+    return result
 
 
-def _probe(source: Source) -> None:
-    with contextlib.suppress(PixelError):
-        read_hu(source)
+def _read_chunk(task: _Chunk, ingest: IngestParams) -> list[Header]:
+    files, failed = task
+    headers: list[Header] = []
+    for path, name in files:
+        if name in failed:
+            headers.append(Header(name, path).set(*failed[name]))
+            continue
+        # The reader ends by itself when time is up, with a reason; the worker's end is for what it cannot notice.
+        with watching(name, 2 * ingest.pixels.seconds_per_file):
+            headers.extend(read_slice_headers(path, name, ingest.slice_thickness_mm, limits_of(ingest)))
+    return headers
+
+
+def _read_and_finish(task: _Study, ingest: IngestParams, finish: Callable[[StudyReading], R]) -> R:
+    study, failed = task
+    return finish(read_study(study, ingest, failed))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.decode import PixelError, read_hu
+from ich_pipeline.dicom.decode import SliceReader
 from ich_pipeline.dicom.geometry import neighbours, tilt_deg
 from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.parallel import watching
+from ich_pipeline.dicom.plausibility import constant_slice, implausible_volume
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group, not_chosen_because
+from ich_pipeline.dicom.stored import PixelError
 
 Verdicts = dict[str, tuple[Reason, str]]
 
@@ -63,7 +66,9 @@ class StudyReading:
     verdicts: Verdicts
 
 
-def read_study(groups: Sequence[Group], ingest: IngestParams, crashing: Collection[str] = ()) -> StudyReading:
+def read_study(
+    groups: Sequence[Group], ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]] | None = None
+) -> StudyReading:
     """Decode the best usable series of a study.
 
     A file that cannot be decoded is rejected and its neighbours stay; only where too few slices are left does the next
@@ -71,8 +76,8 @@ def read_study(groups: Sequence[Group], ingest: IngestParams, crashing: Collecti
 
     Args:
         groups: the study's candidates, at least one, in any order.
-        ingest: minimum_slices and spacing_tolerance count.
-        crashing: names of files whose decoding is known to bring the process down: rejected unread.
+        ingest: minimum_slices, spacing_tolerance and pixels count.
+        failed: verdicts of slices whose decoding is known to bring the process down: rejected unread.
     """
     order = sorted(range(len(groups)), key=lambda i: groups[i].rank)
     verdicts: Verdicts = {}
@@ -83,14 +88,13 @@ def read_study(groups: Sequence[Group], ingest: IngestParams, crashing: Collecti
             reasons[i] = (Reason.NOT_CHOSEN, not_chosen_because(groups[i], groups[chosen]))
             verdicts |= {h.name: reasons[i] for h in groups[i].headers}
             continue
-        volume, outcome = _decode(groups[i], ingest, crashing)
+        volume, outcome, problem = _decode(groups[i], ingest, failed or {})
         verdicts |= outcome
         if volume is not None:
             chosen = i
             reasons[i] = (Reason.USED, _chosen_because(groups, i))
         else:
-            broken = sum(reason is not Reason.TOO_FEW_SLICES for reason, _ in outcome.values())
-            reasons[i] = (Reason.TOO_FEW_SLICES, f"{broken} of {len(groups[i].headers)} files cannot be decoded")
+            reasons[i] = problem
     return StudyReading(volume, chosen, tuple(reasons[i] for i in range(len(groups))), verdicts)
 
 
@@ -101,10 +105,14 @@ def _chosen_because(groups: Sequence[Group], chosen: int) -> str:
     return f"first of {len(groups)} usable series: {best.coverage_mm:.0f} mm covered, {len(best.slots)} positions"
 
 
-def _decode(group: Group, ingest: IngestParams, crashing: Collection[str]) -> tuple[Volume | None, Verdicts]:
+def _decode(
+    group: Group, ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]]
+) -> tuple[Volume | None, Verdicts, tuple[Reason, str]]:
+    """The volume or None, verdicts of all files, and what the group as a whole met."""
     first = group.first
     assert first.rows and first.columns and first.orientation  # a candidate has them
     verdicts: Verdicts = {}
+    reader = SliceReader(ingest.pixels.inflated_mib)
     hu = np.empty((len(group.slots), first.rows, first.columns), dtype=np.int16)
     used: list[Header] = []
     positions: list[float] = []
@@ -116,22 +124,35 @@ def _decode(group: Group, ingest: IngestParams, crashing: Collection[str]) -> tu
                 reason = Reason.DUPLICATE_INSTANCE if copy else Reason.DUPLICATE_POSITION
                 verdicts[header.name] = (reason, "" if copy else f"position {position:.2f} mm")
                 continue
-            if header.name in crashing:
-                verdicts[header.name] = (Reason.DECODER_CRASHED, f"TransferSyntaxUID {header.transfer_syntax}")
+            if header.name in failed:
+                verdicts[header.name] = failed[header.name]
                 continue
             try:
-                hu[len(used)] = read_hu(header.source)
+                with watching(header.name, ingest.pixels.seconds_per_file):
+                    decoded = reader.read(header)
             except PixelError as error:
                 verdicts[header.name] = (error.reason, error.detail)
                 continue
-            verdicts[header.name] = (Reason.USED, "")
+            nothing = constant_slice(decoded.hu)
+            if nothing:
+                verdicts[header.name] = (Reason.IMPLAUSIBLE_HU, nothing)
+                continue
+            hu[len(used)] = decoded.hu
+            verdicts[header.name] = (Reason.USED, decoded.note)
             taken = header
             used.append(header)
             positions.append(float(position))
+    problem = None
     if len(used) < ingest.minimum_slices:
-        detail = f"{len(used)} slices can be decoded, at least {ingest.minimum_slices} are needed"
+        problem = (
+            Reason.TOO_FEW_SLICES,
+            f"{len(used)} slices can be decoded, at least {ingest.minimum_slices} are needed",
+        )
+    elif evidence := implausible_volume(hu[: len(used)], ingest.pixels.plausible):
+        problem = (Reason.IMPLAUSIBLE_HU, evidence)
+    if problem:
         readable = (Reason.USED, Reason.DUPLICATE_INSTANCE, Reason.DUPLICATE_POSITION)
-        return None, {n: (Reason.TOO_FEW_SLICES, detail) if r in readable else (r, d) for n, (r, d) in verdicts.items()}
+        return None, {n: problem if r in readable else (r, d) for n, (r, d) in verdicts.items()}, problem
     along = np.array(positions)
     thickness = np.array([h.thickness_mm if h.thickness_mm is not None else np.nan for h in used])
     links, gaps = neighbours(along, thickness, ingest.spacing_tolerance)
@@ -146,4 +167,5 @@ def _decode(group: Group, ingest: IngestParams, crashing: Collection[str]) -> tu
             tilt_deg=tilt_deg(np.array([h.position for h in used]), first.orientation),
         ),
         verdicts,
+        (Reason.USED, ""),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,11 +72,21 @@ def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame
         KeyError: a file has no verdict (a fault of the program: the account would not add up).
     """
     rows = []
-    for header in headers:
-        reason, detail = verdicts[header.name]
-        uids = (header.sop_instance_uid, header.series_uid, header.study_uid)
-        rows.append((header.name, str(reason.status), str(reason), detail, *uids))
+    for path, of_file in itertools.groupby(sorted(headers, key=lambda h: h.path), key=lambda h: h.path):
+        slices = list(of_file)
+        first = slices[0]
+        reason, detail = verdicts[first.name] if first.frame is None else _of_frames(slices, verdicts)
+        uids = (first.file_uid, first.series_uid, first.study_uid)
+        rows.append((path, str(reason.status), str(reason), detail, *uids))
     return pd.DataFrame(rows, columns=list(ACCOUNT_COLUMNS)).sort_values("path", ignore_index=True)
+
+
+def _of_frames(frames: Sequence[Header], verdicts: Verdicts) -> tuple[Reason, str]:
+    """One reason for a file of several frames: used where one of them is, else what most of them met."""
+    counts = Counter(verdicts[h.name] for h in frames)
+    order = sorted(counts, key=lambda found: (found[0] is not Reason.USED, -counts[found], found))
+    parts = [f"{counts[found]} {found[0]}{f' ({found[1]})' if found[1] else ''}" for found in order]
+    return order[0][0], f"{len(frames)} frames: {', '.join(parts[:3])}{', …' if len(parts) > 3 else ''}"
 
 
 def reason_counts(account: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +149,8 @@ def slice_rows(facts: VolumeFacts) -> list[dict[str, Any]]:
             "neighbour_before": int(facts.neighbours[i, 0]),
             "neighbour_after": int(facts.neighbours[i, 1]),
             "InstanceNumber": -1 if h.instance_number is None else h.instance_number,
-            "path": h.name,
+            "frame": 0 if h.frame is None else h.frame,
+            "path": h.path,
             "TransferSyntaxUID": h.transfer_syntax,
             **facts.statistics[i],
         }

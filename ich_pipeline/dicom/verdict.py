@@ -60,11 +60,12 @@ def _object_verdict(header: Header, ds: Dataset) -> Verdict:
         return Reason.NOT_CT, f"Modality {modality or 'missing'}"
     if LOCALIZER_VALUES & set(image_type):
         return Reason.LOCALIZER, f"ImageType {'/'.join(image_type)}"
-    if (fields.integer(ds, "NumberOfFrames") or 1) > 1 or sop_class != CTImageStorage:
+    if header.frame is None and ((fields.integer(ds, "NumberOfFrames") or 1) > 1 or sop_class != CTImageStorage):
         return Reason.MULTI_FRAME, f"NumberOfFrames {fields.integer(ds, 'NumberOfFrames')}"
     if "SECONDARY" in image_type[1:2]:
         return Reason.SECONDARY, f"ImageType {'/'.join(image_type)}"
-    if REFORMATTED_VALUES & set(image_type[2:]):
+    # VOLUME, in an enhanced object, says that its frames are evenly spaced.
+    if REFORMATTED_VALUES.difference(["VOLUME"] if header.frame else []) & set(image_type[2:]):
         return Reason.REFORMATTED, f"ImageType {'/'.join(image_type)}"
     return None
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ich_pipeline.config import IngestParams
+from ich_pipeline.config import IngestParams, PixelParams, PlausibleParams
 
 SIZE = 32
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
@@ -112,4 +112,11 @@ def save_series() -> Callable[..., list[Path]]:
 
 @pytest.fixture
 def ingest_params() -> IngestParams:
-    return IngestParams(workers=1, minimum_slices=3, slice_thickness_mm=(0.5, 15.0), spacing_tolerance=0.2)
+    plausible = PlausibleParams(air_below_hu=-700, minimum_air=0.01, soft_tissue_hu=(0, 90), minimum_soft_tissue=0.2)
+    return IngestParams(
+        workers=1,
+        minimum_slices=3,
+        slice_thickness_mm=(0.5, 15.0),
+        spacing_tolerance=0.2,
+        pixels=PixelParams(seconds_per_file=10.0, inflated_mib=64, plausible=plausible),
+    )

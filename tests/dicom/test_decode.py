@@ -13,8 +13,9 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from ich_pipeline.dicom.decode import AIR_HU, PixelError, decode_hu, read_hu
+from ich_pipeline.dicom.decode import AIR_HU, decode_hu, read_hu
 from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.stored import PixelError
 
 
 def packaged(name: str) -> Path:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import operator
-import os
 import shutil
-import types
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,10 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
 from ich_pipeline.dicom.ingest import SERIES_SCHEMA, SLICES_SCHEMA, ingest
 from ich_pipeline.dicom.reasons import Reason, Status
-from ich_pipeline.dicom.scan import read_studies, scan
+from ich_pipeline.dicom.scan import read_headers, read_studies, scan
 from ich_pipeline.dicom.tables import account_table
 from ich_pipeline.dicom.volumes import read_volume
 from ich_pipeline.errors import InputError
@@ -208,18 +205,46 @@ def test_where_the_first_choice_cannot_be_decoded_the_next_series_is_read(tmp_pa
     assert sorted(report.series["chosen"]) == [False, True]
 
 
-def test_a_file_that_kills_the_decoder_is_rejected_alone(tmp_path, save_series, ingest_params):
+@dataclasses.dataclass(frozen=True)
+class Deadly:
+    """Stands for a file on which a decoder, or the reader of headers, ends the process or never comes back."""
+
+    code: str
+
+    def open(self, mode: str) -> None:
+        eval(self.code)
+
+
+SEGFAULT = Deadly("__import__('os').kill(__import__('os').getpid(), 11)")
+HANG = Deadly("sum(range(10**15))")  # a loop within C: no Python handler would run
+
+
+def test_a_file_that_kills_or_hangs_the_decoder_is_rejected_alone(tmp_path, save_series, ingest_params):
     root = tmp_path / "dicom"
-    save_series(root / "a", 5)
+    save_series(root / "a", 6)
     save_series(root / "b", 5, patient="P2", study="two")
     found = scan(root, ingest_params)
-    victim = found.studies[0][0].slots[2][0]
-    killer = types.SimpleNamespace(read_bytes=functools.partial(os._exit, 9))
-    object.__setattr__(victim, "source", killer)  # stands for a file on which a decoder crashes
-    readings = list(read_studies(found.studies, ingest_params, operator.attrgetter("verdicts")))
+    first, second = (found.studies[0][0].slots[i][0] for i in (2, 4))
+    object.__setattr__(first, "source", SEGFAULT)
+    object.__setattr__(second, "source", HANG)
+    pixels = ingest_params.pixels.model_copy(update={"seconds_per_file": 2.0})
+    params = ingest_params.model_copy(update={"pixels": pixels})
+    readings = list(read_studies(found.studies, params, operator.attrgetter("verdicts")))
     account = account_table(found.headers, found.verdicts | readings[0] | readings[1])
-    assert account["reason"].value_counts().to_dict() == {"used": 9, "decoder_crashed": 1}
-    assert reasons(account)[victim.name] == "decoder_crashed"
+    assert account["reason"].value_counts().to_dict() == {"used": 9, "decoder_crashed": 1, "timed_out": 1}
+    assert reasons(account)[first.name] == "decoder_crashed"
+    assert reasons(account)[second.name] == "timed_out"
+
+
+def test_a_header_that_kills_or_hangs_its_reader_is_rejected_alone(tmp_path, save_series, ingest_params, monkeypatch):
+    monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
+    files = [(path, path.name) for path in save_series(tmp_path, 6)]
+    files[1] = (SEGFAULT, "segfault")
+    files[4] = (HANG, "hang")
+    pixels = ingest_params.pixels.model_copy(update={"seconds_per_file": 1.0})
+    headers = read_headers(files, ingest_params.model_copy(update={"workers": 2, "pixels": pixels}))
+    assert [h.name for h in headers] == [name for _, name in files]
+    assert [h.reason for h in headers] == [None, "decoder_crashed", None, None, "timed_out", None]
 
 
 def test_without_prefix_and_meta_information(tmp_path, make_slice, make_anatomy, ingest_params):
@@ -293,7 +318,7 @@ def test_every_reason_explains_itself():
 def test_minimum_slices_and_thickness_follow_params(tmp_path, save_series, ingest_params):
     save_series(tmp_path / "dicom" / "a", 6)
     save_series(tmp_path / "dicom" / "b", 9, patient="P2", study="two", SliceThickness="1")
-    strict = IngestParams(workers=1, minimum_slices=7, slice_thickness_mm=(0.5, 15.0), spacing_tolerance=0.2)
+    strict = ingest_params.model_copy(update={"minimum_slices": 7})
     assert len(ingest(tmp_path / "dicom", tmp_path / "out", strict).slices) == 9
     thick = ingest_params.model_copy(update={"slice_thickness_mm": (2.0, 15.0)})
     assert len(ingest(tmp_path / "dicom", tmp_path / "out", thick).slices) == 6
