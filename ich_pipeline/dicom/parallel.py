@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -171,6 +172,7 @@ def _serve(line: Connection, function: Callable[[Any], Any]) -> None:
         try:
             answer = ("done", function(task))
         except Exception as error:
+            error.add_note("in a worker process:\n" + traceback.format_exc())
             answer = ("error", _portable(error))
         line.send(answer)
 

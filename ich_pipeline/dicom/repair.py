@@ -17,18 +17,28 @@ SEAMS_NEEDED = 64  # of the reading that is refuted
 SEAMS_LEFT = 0.1  # of them in the reading that is proven
 WRAP_INTERCEPT = -100  # an intercept above it leaves no room for air in unsigned values
 AIR_SHARE = 0.01  # of the pixels, which must become air when the wrap is undone
-STRETCHES = 3  # of values that do not occur: the values that wrapped begin above one of them
 LOWEST_AIR_HU, HIGHEST_AIR_HU = -1124, -850
 
 Stored = NDArray[np.int32]
 
 
-def seams(stored: Stored, bits: int) -> int:
-    """Pairs of neighbours along rows and columns that differ by more than half of the range of ``bits``."""
+def seams(stored: Stored, bits: int, padded: NDArray[np.bool_] | None = None) -> int:
+    """Pairs of neighbours along rows and columns that differ by more than half of the range of ``bits``.
+
+    Args:
+        stored: int32 of shape (Rows, Columns).
+        bits: that a value has.
+        padded: pixels that do not count.
+    """
     half = 1 << (bits - 1)
-    down = np.abs(np.diff(stored, axis=0)) > half
-    along = np.abs(np.diff(stored, axis=1)) > half
-    return int(np.count_nonzero(down) + np.count_nonzero(along))
+    count = 0
+    for axis in (0, 1):
+        apart = np.abs(np.diff(stored, axis=axis)) > half
+        if padded is not None:
+            before, after = (padded[:-1], padded[1:]) if axis == 0 else (padded[:, :-1], padded[:, 1:])
+            apart &= ~(before | after)
+        count += int(np.count_nonzero(apart))
+    return count
 
 
 def choose_sign(as_header: Stored, as_stream: Stored, bits: int) -> tuple[Stored, str]:
@@ -80,28 +90,26 @@ def undo_wrap(
     high = modulus + round((HIGHEST_AIR_HU - intercept) / slope)
     if high <= modulus // 2 or np.count_nonzero((counted >= low) & (counted <= high)) < AIR_SHARE * counted.size:
         return stored, ""
-    before = seams(stored, bits)
-    best: tuple[int, int, Stored] | None = None
-    for cut in _cuts(counted, modulus, high, round((-1024 - intercept) / slope)):
-        mended = np.where(stored >= cut, stored - modulus, stored)
-        after = seams(mended, bits)
-        if best is None or after < best[0]:
-            best = (after, cut, mended)
-    if best is None or not _proven(best[0], before):
-        return stored, ""
-    after, cut, mended = best
-    return (
-        mended,
-        f"wrap-around undone: stored values from {cut} on are {modulus} lower ({before} seams, {after} after)",
-    )
+    before = seams(stored, bits, padded)
+    floor = modulus + round((-1024 - intercept) / slope)
+    # Between −1124 and −1024 HU lies the noise of air, or, at the other end of the range, metal: fewer seams tell.
+    for cuts in ((floor, low), _above_the_widest_gap(counted, modulus // 2, low)):
+        found = []
+        for cut in cuts:
+            mended = np.where(stored >= cut, stored - modulus, stored)
+            found.append((seams(mended, bits, padded), cut, mended))
+        after, cut, mended = min(found, key=lambda one: one[0], default=(before, 0, stored))
+        if _proven(after, before):
+            note = f"stored values from {cut} on are {modulus} lower ({before} seams, {after} after)"
+            return mended, f"wrap-around undone: {note}"
+    return stored, ""
 
 
-def _cuts(counted: NDArray[np.int32], modulus: int, high: int, floor: int) -> list[int]:
-    """Where the wrapped values may begin: above one of the widest stretches without values, or at −1024 HU."""
-    filled = np.flatnonzero(np.bincount(counted, minlength=modulus))
-    filled = np.concatenate([[modulus // 2 - 1], filled[(filled >= modulus // 2) & (filled <= high)]])
-    widest = np.argsort(-np.diff(filled), kind="stable")[:STRETCHES]
-    return [*(int(filled[i + 1]) for i in widest), modulus + floor]
+def _above_the_widest_gap(counted: NDArray[np.int32], start: int, stop: int) -> list[int]:
+    """Where padding that wrapped as well, and that nothing declares, may begin: a lone value below air."""
+    filled = np.unique(counted[(counted >= start) & (counted < stop)])
+    filled = np.concatenate([[start - 1], filled, [stop]])
+    return [int(filled[np.argmax(np.diff(filled[:-1])) + 1])] if len(filled) > 2 else []
 
 
 def _proven(winner: int, loser: int) -> bool:

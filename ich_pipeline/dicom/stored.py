@@ -65,10 +65,11 @@ class Layout:
 
     def values(self, containers: NDArray[np.integer], signed: bool | None = None) -> NDArray[np.int32]:
         """The values in containers of any integer type; ``signed`` overrules the layout's own."""
-        low = (containers.astype(np.int64) >> self.shift) & ((1 << self.bits) - 1)
+        wide = np.int32 if containers.itemsize < 4 else np.int64
+        low = (containers.astype(wide) >> self.shift) & ((1 << self.bits) - 1)
         if self.signed if signed is None else signed:
             low -= (low >> (self.bits - 1)) << self.bits
-        return low.astype(np.int32)
+        return low.astype(np.int32, copy=False)
 
     def value(self, number: int) -> int:
         """A number of the header in the representation of the pixels: −2000 may be written as 63536."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
+from ich_pipeline.cohorts.phantom.study import PatientPlan, write_patient
 from ich_pipeline.config import IngestParams, PixelParams, PlausibleParams
 
 SIZE = 32
@@ -120,3 +123,76 @@ def ingest_params() -> IngestParams:
         spacing_tolerance=0.2,
         pixels=PixelParams(seconds_per_file=10.0, inflated_mib=64, plausible=plausible),
     )
+
+
+@pytest.fixture(scope="session")
+def phantom_head(tmp_path_factory: pytest.TempPathFactory) -> list[Dataset]:
+    """The axial slices of one phantom head with a subdural, as their scanner wrote them, in no order."""
+    folder = tmp_path_factory.mktemp("head")
+    plan = PatientPlan(3, 7, date(2020, 1, 1), ("subdural",), 6, 96, 0.0, bone_series=False)
+    write_patient(plan, folder)
+    files = [dcmread(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [ds for ds in files if "AXIAL" in ds.ImageType]
+
+
+def enhanced(slices: Sequence[Dataset], **changes: Any) -> Dataset:
+    """The slices of one series as one enhanced CT object: functional groups shared where all agree (PS3.3 A.38).
+
+    ``changes`` set elements of the object.
+    """
+    first = slices[0]
+    ds = Dataset()
+    per_series = (
+        "PatientID",
+        "PatientName",
+        "PatientSex",
+        "PatientAge",
+        "StudyInstanceUID",
+        "StudyDate",
+        "Manufacturer",
+    )
+    pixels = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue")
+    for keyword in (*per_series, *pixels, "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"):
+        if keyword in first:
+            ds[keyword] = first[keyword]
+    ds.SOPClassUID, ds.SOPInstanceUID = EnhancedCTImageStorage, uid("enhanced", first.SOPInstanceUID)
+    ds.Modality, ds.InstanceNumber = "CT", 1
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.NumberOfFrames = len(slices)
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [_picked(first, "PixelSpacing", "SliceThickness")]
+    shared.PlaneOrientationSequence = [_picked(first, "ImageOrientationPatient")]
+    shared.CTReconstructionSequence = [_picked(first, "ConvolutionKernel")]
+    ds.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for one in slices:
+        frame = Dataset()
+        frame.PlanePositionSequence = [_picked(one, "ImagePositionPatient")]
+        frame.PixelValueTransformationSequence = [_picked(one, "RescaleIntercept", "RescaleSlope")]
+        frame.CTImageFrameTypeSequence = [Dataset()]
+        frame.CTImageFrameTypeSequence[0].FrameType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = frames
+    for keyword, value in changes.items():
+        setattr(ds, keyword, value)
+    stored = [one.pixel_array for one in slices]
+    ds.PixelData = b"".join(array.astype("<i2" if ds.PixelRepresentation else "<u2").tobytes() for array in stored)
+    ds["PixelData"].VR = "OW"
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    return ds
+
+
+def _picked(ds: Dataset, *keywords: str) -> Dataset:
+    item = Dataset()
+    for keyword in keywords:
+        item[keyword] = ds[keyword]
+    return item
+
+
+@pytest.fixture(scope="session")
+def make_enhanced() -> Callable[..., Dataset]:
+    return enhanced

@@ -1,0 +1,200 @@
+"""Hostile input: bombs, lies about sizes, and mutated files by the hundred end as rows of the account."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread, uid
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+
+from ich_pipeline.dicom.ingest import ingest
+from ich_pipeline.dicom.opening import Limits
+from ich_pipeline.dicom.reader import read_header, read_slice_headers
+from ich_pipeline.dicom.scan import PARALLEL_FROM
+from ich_pipeline.dicom.tables import ACCOUNT_COLUMNS
+
+RANGE = (0.5, 15.0)
+
+
+def written(ds) -> bytes:
+    stream = io.BytesIO()
+    ds.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def deflated(make_slice):
+    """A deflated file with ``extra`` megabytes of zeros behind its pixels."""
+
+    def make(extra: int) -> bytes:
+        ds = make_slice()
+        ds.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+        whole = written(ds)
+        meta = whole[: 144 + dcmread(io.BytesIO(whole)).file_meta.FileMetaInformationGroupLength]
+        packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        body = packer.compress(zlib.decompress(whole[len(meta) :], -zlib.MAX_WBITS))
+        length = (extra << 20).to_bytes(4, "little")
+        body += packer.compress(b"\xfc\xff\xfc\xffOB\0\0" + length + bytes(extra << 20)) + packer.flush()
+        return meta + body
+
+    return make
+
+
+def test_a_deflate_bomb_is_refused_before_it_is_unpacked(deflated):
+    data = deflated(17)
+    assert len(data) < 1 << 18
+    assert read_header(data, "x", RANGE, Limits(inflated_mib=20)).reason is None
+    header = read_header(data, "x", RANGE, Limits(inflated_mib=16))
+    assert (header.reason, header.detail) == ("too_large", "inflates to more than 16 MiB")
+
+
+def test_a_deflated_file_that_ends_early_is_rejected(deflated):
+    assert read_header(deflated(1)[:-600], "x", RANGE).reason == "broken_header"
+
+
+def test_a_huge_header_element_is_not_read(make_slice):
+    data = bytearray(written(make_slice(SeriesDescription="brain")))
+    at = data.index(b"LO" + len("brain ").to_bytes(2, "little") + b"brain ")
+    data[at : at + 4] = b"UT\0\0"
+    data[at + 4 : at + 4] = (0x7FFFFFF0).to_bytes(4, "little")
+    header = read_header(bytes(data), "x", RANGE)
+    assert (header.reason, header.detail) == ("too_large", "a header element of 2147483632 bytes")
+
+
+def test_a_header_that_takes_too_long_is_given_up(make_slice):
+    header = read_header(written(make_slice()), "x", RANGE, Limits(seconds=0.0))
+    assert header.reason == "timed_out"
+
+
+LIES = [
+    ({"Rows": 65535, "Columns": 65535}, "matrix_out_of_range"),
+    ({"Rows": 4096, "Columns": 4096}, "decode_failed"),
+    ({"NumberOfFrames": 2**31 - 1}, "multi_frame"),
+    ({"BitsAllocated": 64}, "decode_failed"),
+    ({"BitsStored": 17}, "decode_failed"),
+    ({"HighBit": 3}, "decode_failed"),
+    ({"SamplesPerPixel": 3}, "not_hu"),
+    ({"RescaleSlope": "1e300"}, "implausible_hu"),
+]
+
+
+def test_lies_about_the_pixels_have_a_reason(tmp_path, make_slice, save_slice, save_series, ingest_params):
+    save_series(tmp_path / "in" / "good", 3, patient="P2", study="good")
+    for number, (fields, _) in enumerate(LIES):
+        lie = make_slice(patient=f"L{number}", study=f"lie {number}", series=f"lie {number}", **fields)
+        save_slice(lie, tmp_path / "in" / "lies" / f"{number}")
+    params = ingest_params.model_copy(update={"minimum_slices": 1})
+    account = ingest(tmp_path / "in", tmp_path / "out", params).account
+    found = account[account["path"].str.startswith("lies/")]
+    assert found["reason"].tolist() == [reason for _, reason in LIES]
+    assert (account["status"] == "used").sum() == 3
+
+
+# --- mutations ---------------------------------------------------------------------------------------------------------
+
+
+def seeds(head, make_enhanced, streams: Path) -> list[bytes]:
+    """Real-looking files: a phantom head in every kind of syntax, an enhanced copy, and real files of pydicom."""
+    files = [written(make_enhanced(head))]
+    for ds in head[:2]:
+        for syntax in (None, uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless):
+            copy = dcmread(io.BytesIO(written(ds)))
+            if copy.file_meta.TransferSyntaxUID.is_encapsulated:
+                copy.decompress(generate_instance_uid=False)
+            if syntax:
+                copy.compress(syntax, generate_instance_uid=False)
+            files.append(written(copy))
+        copy = dcmread(io.BytesIO(written(ds)))
+        if not copy.file_meta.TransferSyntaxUID.is_encapsulated:
+            copy.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
+            files.append(written(copy))
+    with np.load(streams) as fixture:
+        for name, syntax in (("htj2k_unsigned", uid.HTJ2KLossless), ("jpeg_lossless_6", uid.JPEGLossless)):
+            copy = dcmread(io.BytesIO(files[1]))
+            copy.Rows, copy.Columns = fixture["hu"].shape
+            copy.BitsStored, copy.HighBit, copy.PixelRepresentation = 12, 11, 0
+            copy.PixelData = encapsulate([fixture[name].tobytes()])
+            copy["PixelData"].VR, copy["PixelData"].is_undefined_length = "OB", True
+            copy.file_meta.TransferSyntaxUID = syntax
+            files.append(written(copy))
+    for name in ("CT_small.dcm", "J2K_pixelrep_mismatch.dcm", "693_J2KI.dcm"):
+        files.append(Path(str(get_testdata_file(name, download=False))).read_bytes())
+    return files
+
+
+HOSTILE_LENGTHS = (0, 1, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
+HOSTILE_NUMBERS = (0, 1, 0x7FFF, 0xFFFF)
+
+
+def mutated(data: bytes, number: int, rng: np.random.Generator) -> bytes:
+    """One file of a study of its own, damaged in one of six ways."""
+    ds = dcmread(io.BytesIO(data))
+    ds.PatientID = f"M{number}"
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = f"2.25.1{number}1", f"2.25.1{number}2"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"2.25.1{number}3"
+    kind = number % 6
+    if kind == 0:  # a hostile number in the header
+        keyword = rng.choice(["Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "NumberOfFrames"])
+        setattr(ds, keyword, int(rng.choice(HOSTILE_NUMBERS)))
+    whole = bytearray(written(ds))
+    parsed = dcmread(io.BytesIO(whole))
+    items = [parsed.get_item(tag) for tag in [element.tag for element in parsed]]
+    places = [getattr(item, "value_tell", None) or getattr(item, "file_tell", 0) for item in items]
+    places = [at for at in places if 8 <= at < len(whole)]  # of a deflated file they are elsewhere
+    if kind == 1:
+        del whole[rng.integers(1, len(whole)) :]
+    elif kind == 2:
+        for at in rng.integers(0, len(whole), rng.integers(1, 17)):
+            whole[at] ^= 1 << rng.integers(8)
+    elif kind == 3:
+        for at in rng.integers(132, min(len(whole), 2500), 6):
+            whole[at] = rng.integers(256)
+    elif kind == 4 and len(places) > 1:  # two elements change their tags
+        one, other = (int(at) - 8 for at in rng.choice(places, 2, replace=False))
+        whole[one : one + 4], whole[other : other + 4] = whole[other : other + 4], whole[one : one + 4]
+    elif kind == 5 and places:
+        at = int(rng.choice(places)) - int(rng.choice([2, 4]))
+        width = int(rng.choice([2, 4]))
+        whole[at : at + width] = (int(rng.choice(HOSTILE_LENGTHS)) & (256**width - 1)).to_bytes(width, "little")
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.long)])
+def test_mutated_files_are_all_accounted_for(
+    tmp_path, phantom_head, make_enhanced, save_series, ingest_params, monkeypatch, count
+):
+    root = tmp_path / "in"
+    good = save_series(root / "good", 4, patient="P2", study="good")
+    (root / "bad").mkdir()
+    rng = np.random.default_rng(count)
+    sources = seeds(phantom_head, make_enhanced, Path(__file__).parent / "streams" / "streams.npz")
+    for number in range(count):
+        data = mutated(sources[number % len(sources)], number, rng)
+        (root / "bad" / f"{number:05d}").write_bytes(data)
+    if count < PARALLEL_FROM:  # headers in worker processes as well
+        monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
+    params = ingest_params.model_copy(update={"minimum_slices": 1, "workers": 2})
+    report = ingest(root, tmp_path / "out", params)
+    assert list(report.account.columns) == list(ACCOUNT_COLUMNS)
+    assert report.account["path"].tolist() == sorted(
+        [f"bad/{number:05d}" for number in range(count)] + [f"good/{path.name}" for path in good]
+    )
+    by_path = report.account.set_index("path")
+    assert (by_path.loc[[f"good/{path.name}" for path in good], "status"] == "used").all()
+    counts = report.account["reason"].value_counts()
+    print(counts.to_string())
+    assert "timed_out" not in counts
+    used = report.account.loc[report.account["status"] == "used", "path"]
+    assert set(report.slices["path"]) == set(used)
+
+
+def test_mutations_repeat(phantom_head, make_enhanced):
+    [first, *_] = sources = seeds(phantom_head, make_enhanced, Path(__file__).parent / "streams" / "streams.npz")
+    assert mutated(first, 5, np.random.default_rng(1)) == mutated(first, 5, np.random.default_rng(1))
+    assert len({dcmread(io.BytesIO(s)).file_meta.TransferSyntaxUID for s in sources}) >= 7
+    assert len(read_slice_headers(first, "x", RANGE)) == 6

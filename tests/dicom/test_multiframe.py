@@ -1,0 +1,111 @@
+"""Enhanced multi-frame CT: every frame is a slice, and the volume is that of the single-frame files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import data_store  # the package pydicom-data
+import numpy as np
+import pytest
+import SimpleITK
+from pydicom.dataset import Dataset
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from ich_pipeline.dicom.case import load_case
+from ich_pipeline.dicom.decode import SliceReader
+from ich_pipeline.dicom.ingest import ingest
+from ich_pipeline.dicom.reader import read_slice_headers
+from ich_pipeline.dicom.volumes import read_volume
+
+RANGE = (0.5, 15.0)
+
+
+def ingested(root: Path, out: Path, params):
+    report = ingest(root, out, params)
+    [volume] = (out / "volumes").iterdir()
+    return report, read_volume(volume)
+
+
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_an_enhanced_head_gives_the_volume_of_its_single_frame_copy(
+    tmp_path, phantom_head, make_enhanced, save_slice, ingest_params, syntax
+):
+    for number, ds in enumerate(phantom_head):
+        save_slice(ds, tmp_path / "single" / f"{number}")
+    ds = make_enhanced(phantom_head)
+    if syntax:
+        ds.compress(syntax, generate_instance_uid=False)
+    save_slice(ds, tmp_path / "enhanced" / "IM#1")
+    single, expected = ingested(tmp_path / "single", tmp_path / "a", ingest_params)
+    report, hu = ingested(tmp_path / "enhanced", tmp_path / "b", ingest_params)
+    np.testing.assert_array_equal(hu, expected)
+    assert report.account.to_dict("records") == [
+        {
+            "path": "IM#1",
+            "status": "used",
+            "reason": "used",
+            "detail": "6 frames: 6 used",
+            "SOPInstanceUID": ds.SOPInstanceUID,
+            "SeriesInstanceUID": ds.SeriesInstanceUID,
+            "StudyInstanceUID": ds.StudyInstanceUID,
+        }
+    ]
+    np.testing.assert_allclose(report.slices["position_mm"], single.slices["position_mm"])
+    assert sorted(report.slices["frame"]) == [1, 2, 3, 4, 5, 6]
+    assert (single.slices["frame"] == 0).all()
+    assert (report.slices["path"] == "IM#1").all()
+    assert report.slices["SOPInstanceUID"].tolist() == [f"{ds.SOPInstanceUID}#{n}" for n in report.slices["frame"]]
+    assert report.series["slices"].tolist() == [6]
+
+
+def test_serving_reads_frames_alike(tmp_path, phantom_head, make_enhanced, save_slice, ingest_params):
+    path = save_slice(make_enhanced(phantom_head), tmp_path / "e")
+    single = [save_slice(ds, tmp_path / f"{n}") for n, ds in enumerate(phantom_head)]
+    np.testing.assert_array_equal(load_case([path.read_bytes()], ingest_params).hu, load_case(single, ingest_params).hu)
+
+
+def test_a_frame_of_its_own_kind_is_judged_by_itself(tmp_path, phantom_head, make_enhanced, save_slice, ingest_params):
+    ds = make_enhanced(phantom_head)
+    frames = ds.PerFrameFunctionalGroupsSequence
+    frames[0].CTImageFrameTypeSequence[0].FrameType = ["ORIGINAL", "PRIMARY", "LOCALIZER", "NONE"]
+    frames[1].ContrastBolusUsageSequence = [Dataset()]
+    frames[1].ContrastBolusUsageSequence[0].ContrastBolusAgentAdministered = "YES"
+    frames[2].PixelValueTransformationSequence[0].RescaleSlope = ""
+    report = ingest(save_slice(ds, tmp_path / "in" / "e").parent, tmp_path / "out", ingest_params)
+    [row] = report.account.to_dict("records")
+    assert row["reason"] == "used"
+    assert row["detail"].startswith("6 frames: 3 used, 1 contrast (ContrastBolusAgent is filled), 1 header_incomplete")
+    assert sorted(report.slices["frame"]) == [4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"ConcatenationUID": "2.25.5"}, "a part of a concatenation"),
+        ({"NumberOfFrames": 2_000_000_000}, "NumberOfFrames 2000000000, 6 frames are described"),
+        ({"PerFrameFunctionalGroupsSequence": None}, "NumberOfFrames 6"),
+    ],
+)
+def test_frames_that_do_not_stand_for_themselves_are_set_aside(
+    tmp_path, phantom_head, make_enhanced, save_slice, changes, detail
+):
+    ds = make_enhanced(phantom_head)
+    for keyword, value in changes.items():
+        if value is None:
+            del ds[keyword]
+        else:
+            setattr(ds, keyword, value)
+    [header] = read_slice_headers(save_slice(ds, tmp_path / "e"), "e", RANGE)
+    assert (header.reason, header.detail, header.path) == ("multi_frame", detail, "e")
+
+
+def test_the_perfusion_map_of_pydicom_data_is_known_as_such_and_decoded_as_by_simple_itk():
+    [path] = Path(next(iter(data_store.__path__))).rglob("eCT_Supplemental.dcm")
+    headers = read_slice_headers(path, "e", RANGE)
+    assert [(h.frame, h.reason, h.detail) for h in headers] == [
+        (n, "reformatted", "ImageType DERIVED/PRIMARY/PERFUSION/RCBF") for n in (1, 2)
+    ]
+    assert len({h.position for h in headers}) == 2
+    reader = SliceReader()
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    np.testing.assert_array_equal(np.stack([reader.read(h).hu for h in headers]), expected)
