@@ -98,7 +98,8 @@ def decode(fields: Dataset, ds: Dataset, frame: int) -> Decoded:
     if not note and values.min() >= 0 and not stored.layout.signed:
         values, note = undo_wrap(values, padded, stored.layout.bits, slope, intercept)
     limits = np.iinfo(np.int16)
-    hu = np.clip(np.rint(values * slope + intercept), limits.min, limits.max).astype(np.int16)
+    with np.errstate(over="ignore"):  # a hostile slope; the values are clipped
+        hu = np.clip(np.rint(values * slope + intercept), limits.min, limits.max).astype(np.int16)
     if padded is not None:
         hu[padded] = AIR_HU
     return Decoded(hu, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import warnings
 from dataclasses import replace
@@ -95,6 +96,8 @@ def read_slice_headers(
                 warnings.simplefilter("ignore")
                 return _read(file, blank, prefix, thickness_range_mm, limits)
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a hostile length made the reader jump to before the start
+            return [blank.set(Reason.BROKEN_HEADER, "lengths that do not fit the file")]
         return [blank.set(Reason.UNREADABLE, error.strerror or type(error).__name__)]
     except TooLargeError as error:
         return [blank.set(Reason.TOO_LARGE, str(error))]

@@ -99,13 +99,15 @@ def stored_frame(ds: Dataset, frame: int) -> StoredFrame:
     """
     if "PixelData" not in ds:
         raise PixelError(Reason.PIXELS_MISSING, "no PixelData")
-    syntax = transfer_syntax(ds)
-    if syntax not in _PLUGINS and syntax not in _NATIVE:
-        raise PixelError(Reason.SYNTAX_UNSUPPORTED, f"TransferSyntaxUID {syntax}")
     try:
+        syntax = transfer_syntax(ds)
+        if syntax not in _PLUGINS and syntax not in _NATIVE:
+            raise PixelError(Reason.SYNTAX_UNSUPPORTED, f"TransferSyntaxUID {syntax}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(ds, syntax, frame)
+    except PixelError:
+        raise
     except Exception as error:  # a decoder may raise anything on damaged input
         message = " ".join(str(error).split())
         raise PixelError(Reason.DECODE_FAILED, f"{type(error).__name__}: {message[:160]}") from None

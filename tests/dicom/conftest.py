@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.cohorts.phantom.study import PatientPlan, write_patient
 from ich_pipeline.config import IngestParams, PixelParams, PlausibleParams
@@ -182,7 +182,7 @@ def enhanced(slices: Sequence[Dataset], **changes: Any) -> Dataset:
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
     return ds
 
 

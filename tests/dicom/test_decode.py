@@ -144,3 +144,14 @@ def test_a_truncated_stream_in_a_whole_file_is_refused(make_slice, make_anatomy,
     with pytest.raises(PixelError) as error:
         decode_hu(ds)
     assert error.value.reason is Reason.DECODE_FAILED
+
+
+def test_a_damaged_transfer_syntax_element_is_a_reason(make_slice):
+    stream = io.BytesIO()
+    make_slice().save_as(stream, enforce_file_format=True)
+    data = bytearray(stream.getvalue())
+    at = data.index(b"\x02\x00\x10\x00UI") + 4
+    data[at : at + 2] = b"U\xb6"
+    with pytest.raises(PixelError) as error:
+        read_hu(bytes(data))
+    assert error.value.reason is Reason.DECODE_FAILED

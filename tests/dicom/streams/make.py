@@ -7,6 +7,7 @@ HTJ2K by OpenJPH 0.26.3 and JPEG lossless (process 14, predictor 6) by liblj92, 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import imagecodecs  # pyright: ignore[reportMissingImports]
 import numpy as np
@@ -27,7 +28,7 @@ def main() -> None:
         "jpeg_lossless_6": imagecodecs.ljpeg_encode(unsigned, bitspersample=12),
     }
     decoded = imagecodecs.htj2k_decode(streams["htj2k_lossy"])  # lossy decoders differ by rounding
-    arrays = {name: np.frombuffer(stream, np.uint8) for name, stream in streams.items()}
+    arrays: dict[str, Any] = {name: np.frombuffer(stream, np.uint8) for name, stream in streams.items()}
     np.savez_compressed(Path(__file__).with_name("streams.npz"), hu=hu, lossy_by_openjph=decoded, **arrays)
 
 
