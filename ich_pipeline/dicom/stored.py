@@ -65,9 +65,12 @@ class Layout:
 
     def values(self, containers: NDArray[np.integer], signed: bool | None = None) -> NDArray[np.int32]:
         """The values in containers of any integer type; ``signed`` overrules the layout's own."""
+        signed = self.signed if signed is None else signed
+        if self.bits == 8 * containers.itemsize and (containers.dtype.kind == "i") == signed:
+            return containers.astype(np.int32)  # nothing to cut off: most files
         wide = np.int32 if containers.itemsize < 4 else np.int64
         low = (containers.astype(wide) >> self.shift) & ((1 << self.bits) - 1)
-        if self.signed if signed is None else signed:
+        if signed:
             low -= (low >> (self.bits - 1)) << self.bits
         return low.astype(np.int32, copy=False)
 
