@@ -1,4 +1,4 @@
-"""Series whose values are no Hounsfield units of a head are set aside with the figures; real heads never are."""
+"""Series whose values are no Hounsfield units of a head are set aside with the figures; real heads never are (test_real_accounts)."""
 
 from __future__ import annotations
 
@@ -53,12 +53,3 @@ def test_a_plastic_head_has_no_brain(real_data, ingest_params):
     assert reading.volume is None
     assert {reason for reason, _ in reading.group_reasons} == {"implausible_hu"}
     assert all(detail.startswith("no soft tissue peak") for _, detail in reading.group_reasons)
-
-
-@pytest.mark.long
-def test_no_real_head_is_set_aside(real_data, ingest_params):
-    """All patients of CT-ICH, from infants to old age, and the tilted head."""
-    for root in ("ctich_dicom", "dicom_pacs/ge_tilt"):
-        for study in scan(real_data / root, ingest_params).studies:
-            reading = read_study(study, ingest_params)
-            assert set(reading.verdicts.values()) == {("used", "")}
