@@ -109,7 +109,7 @@ def _rescaled(values: NDArray[np.int32], slope: float, intercept: float) -> NDAr
         slope == 1
         and intercept.is_integer()
         and abs(intercept) < 1 << 15
-        and -(1 << 30) < values.min()
+        and values.min() > -(1 << 30)
         and values.max() < 1 << 30
     ):
         return np.clip(values + np.int32(intercept), limits.min, limits.max).astype(np.int16)  # the same, faster
@@ -121,9 +121,10 @@ def _open(source: Source, inflated_mib: int) -> Dataset:
     try:
         with open_source(source) as file:
             data = file.read()
-        ds = read_whole_dataset(data, inflated_mib)
     except OSError as error:
         raise PixelError(Reason.UNREADABLE, error.strerror or type(error).__name__) from None
+    try:
+        ds = read_whole_dataset(data, inflated_mib)
     except TooLargeError as error:
         raise PixelError(Reason.TOO_LARGE, str(error)) from None
     except Exception as error:  # whatever a hostile file makes pydicom raise

@@ -96,7 +96,8 @@ def read_slice_headers(
                 warnings.simplefilter("ignore")
                 return _read(file, blank, prefix, thickness_range_mm, limits)
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a hostile length made the reader jump to before the start
+        # Of the parser, not of the disk: its own words, or a hostile length that made it jump to before the start.
+        if error.errno in (None, errno.EINVAL):
             return [blank.set(Reason.BROKEN_HEADER, "lengths that do not fit the file")]
         return [blank.set(Reason.UNREADABLE, error.strerror or type(error).__name__)]
     except TooLargeError as error:

@@ -103,11 +103,11 @@ def stored_frame(ds: Dataset, frame: int) -> StoredFrame:
     if "PixelData" not in ds:
         raise PixelError(Reason.PIXELS_MISSING, "no PixelData")
     try:
-        syntax = transfer_syntax(ds)
-        if syntax not in _PLUGINS and syntax not in _NATIVE:
-            raise PixelError(Reason.SYNTAX_UNSUPPORTED, f"TransferSyntaxUID {syntax}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            syntax = transfer_syntax(ds)
+            if syntax not in _PLUGINS and syntax not in _NATIVE:
+                raise PixelError(Reason.SYNTAX_UNSUPPORTED, f"TransferSyntaxUID {syntax}")
             return _decode(ds, syntax, frame)
     except PixelError:
         raise
