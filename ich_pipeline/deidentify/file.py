@@ -22,8 +22,9 @@ from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.deidentify.values import listed
 from ich_pipeline.dicom import fields
-from ich_pipeline.dicom.decode import PixelError, read_hu, transfer_syntax
+from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reader import looks_like_dicom
+from ich_pipeline.dicom.stored import PixelError, transfer_syntax
 
 OWN_WORDS = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "AccessionNumber")
 METHOD = f"ich_pipeline; PS3.15 {table.EDITION} by {table.LIBRARY}"
