@@ -1,7 +1,7 @@
 """The ablation: single window → multi-window → + slice interpolation → ensemble, on one test cohort.
 
 Every row is measured on the same slices with the same bootstrap draws, so the gain over the row before it is a paired
-difference. ``ensemble`` is the system's final score, as the metrics report it.
+difference; the gain in AUC has DeLong's paired test beside it, by patient. ``ensemble`` is the system's final score, as the metrics report it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.evaluation.cohort import RankingSummary, TestCohort, ranking_summary
+from ich_pipeline.evaluation.delong import paired_test
 from ich_pipeline.evaluation.metrics import Estimate
 
 STEPS = ("single window", "multi-window", "+ slice interpolation", "ensemble")
 
 
 @dataclass(frozen=True)
-class _Before:
-    """The row that a gain is over."""
+class _Measured:
+    """Scores of one row; a gain is over such a one."""
 
     name: str
+    of_any: NDArray[np.floating]  # labelled slices
     summary: RankingSummary
+
+    @classmethod
+    def of(cls, name: str, scores: NDArray[np.floating], cohort: TestCohort) -> _Measured:
+        kept = scores[cohort.labelled]
+        return cls(name, kept[:, 0], ranking_summary(kept, cohort.truth, cohort.slices))
 
 
 def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
@@ -39,26 +46,28 @@ def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.flo
         Columns ``architecture``, ``step``, ``gain_over``, then ``mean_ap``, ``mean_ap_low``, ``mean_ap_high``, the same
         for ``auc_any``, and the gains (``mean_ap_gain``, …) over the row that ``gain_over`` names: the step before, and
         for the ensemble the last step of the first architecture in ``single_window``. That one is named before the test
-        is read; the best on this test would be chosen by its labels. Empty where the data cannot give a figure;
+        is read; the best on this test would be chosen by its labels. ``auc_any_gain_p``: DeLong, two-sided. Empty where the data cannot give a figure;
         ``reason`` says why.
     """
     rows: list[dict[str, Any]] = []
-    last: dict[str, _Before] = {}
+    last: dict[str, _Measured] = {}
     for name, single in single_window.items():
         scores = (single, cohort.reading.original[name], cohort.reading.interpolated[name])
-        before: _Before | None = None
+        before: _Measured | None = None
         for step, each in zip(STEPS[:3], scores, strict=True):
-            summary = ranking_summary(each[cohort.labelled], cohort.truth, cohort.slices)
-            rows.append(_row(name, step, summary, before, cohort.params.confidence))
-            before = last[name] = _Before(f"{name}, {step}", summary)
-    summary = ranking_summary(cohort.reading.final[cohort.labelled], cohort.truth, cohort.slices)
-    rows.append(_row("ensemble", STEPS[3], summary, next(iter(last.values()), None), cohort.params.confidence))
+            measured = _Measured.of(f"{name}, {step}", each, cohort)
+            rows.append(_row(name, step, measured, before, cohort))
+            before = last[name] = measured
+    final = _Measured.of("ensemble", cohort.reading.final, cohort)
+    rows.append(_row("ensemble", STEPS[3], final, next(iter(last.values()), None), cohort))
     return pd.DataFrame(rows)
 
 
 def _row(
-    architecture: str, step: str, summary: RankingSummary, before: _Before | None, confidence: float
+    architecture: str, step: str, measured: _Measured, before: _Measured | None, cohort: TestCohort
 ) -> dict[str, Any]:
+    confidence = cohort.params.confidence
+    summary = measured.summary
     row: dict[str, Any] = {"architecture": architecture, "step": step, "gain_over": before.name if before else ""}
     reasons = []
     for key in ("mean_ap", "auc_any"):
@@ -67,7 +76,10 @@ def _row(
             entry = found.to_json(confidence) if found else {"value": None, "low": None, "high": None}
             row |= {name: entry["value"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
             reasons += [f"{name}: {entry['reason']}"] if entry.get("reason") else []
-    return {**row, "reason": "; ".join(reasons)}
+    p = None
+    if before is not None and row["auc_any_gain"] is not None:
+        p = paired_test(measured.of_any, before.of_any, cohort.truth[:, 0], cohort.slices.patients).p
+    return {**row, "auc_any_gain_p": p, "reason": "; ".join(reasons)}
 
 
 def _gain(after: Estimate, before: Estimate | None) -> Estimate | None:

@@ -4,14 +4,13 @@ Slices of a patient, and cases of a patient, are not independent: patients are d
 is the number of times that each patient was drawn, so every metric is a weighted one and nothing is resorted.
 
 Where all patients agree (20 of 20 found) every replicate is the same, and its interval of no width would claim
-certainty: for a proportion the exact interval of Clopper and Pearson (1934) over patients stands in its place.
+certainty: for a proportion the exact interval over patients (:mod:`.proportions`) stands in its place.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 # An interval from fewer of the replicates than this share would speak for a lucky part of them only.
 MINIMUM_DEFINED = 0.5
@@ -47,9 +46,3 @@ def interval(replicates: NDArray[np.float64], confidence: float) -> tuple[float,
 def has_width(bounds: tuple[float, float]) -> bool:
     """Whether the replicates differed; an interval without width says nothing about the next patient."""
     return bounds[1] - bounds[0] > _NO_WIDTH
-
-
-def exact_interval(successes: int, patients: int, confidence: float) -> tuple[float, float]:
-    """Clopper-Pearson interval of ``successes`` among ``patients``."""
-    found = binomtest(successes, patients).proportion_ci(confidence, method="exact")
-    return float(found.low), float(found.high)

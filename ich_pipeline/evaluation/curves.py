@@ -33,9 +33,10 @@ def roc_band(
     """Pointwise interval of the sensitivity over a grid of 1 - specificity, from the level's bootstrap draws."""
     ranked = Ranked(scores, truth)
     heights = []
-    for true, false in zip(*ranked.counts(level.weights), strict=True):
-        if true[-1] > 0 and false[-1] > 0:
-            heights.append(np.interp(grid, np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])))
+    for weights in level.weights():
+        for true, false in zip(*ranked.counts(weights), strict=True):
+            if true[-1] > 0 and false[-1] > 0:
+                heights.append(np.interp(grid, np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(heights, [tail, 1.0 - tail], axis=0)
     return low, high

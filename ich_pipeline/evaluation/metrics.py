@@ -9,8 +9,8 @@ would describe a person.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,17 @@ from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.ranking import Ranked
-from ich_pipeline.evaluation.bootstrap import exact_interval, has_width, interval
+from ich_pipeline.evaluation import proportions
+from ich_pipeline.evaluation.bootstrap import has_width, interval
+from ich_pipeline.evaluation.delong import auc_interval, delong
 
 # Equal-width bins of the expected calibration error (Naeini et al. 2015, with observed minus predicted in each bin).
 ECE_BINS = 10
 _ONE_PATIENT = "{} in one patient only"
+# Elements of the largest temporary (replicates × rows): 32 MB of float64.
+_CHUNK = 4_000_000
+
+Formula = Callable[[float], tuple[float, float] | None]  # confidence to an interval
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Estimate:
         reason: why value or interval is missing.
         labels: how many labels a mean is over; None where it is no mean.
         patients: how many patients a proportion is over; None where it is no proportion.
+        formulas: by name, intervals that need no bootstrap: ``delong`` of an AUC (by patient); ``wilson`` and
+            ``clopper_pearson`` of a share and ``wilson`` of F1, where no patient has two rows.
     """
 
     value: float | None
@@ -42,17 +50,19 @@ class Estimate:
     reason: str | None = None
     labels: int | None = None
     patients: int | None = None
+    formulas: Mapping[str, Formula] = field(default_factory=dict)
 
     def to_json(self, confidence: float) -> dict[str, Any]:
         """``value``, ``low``, ``high``; ``reason`` where one of them is null, ``labels`` for a mean.
 
-        ``method`` is ``clopper-pearson`` where that interval replaces a bootstrap one without width.
+        ``method`` is ``clopper-pearson`` where that interval replaces a bootstrap one without width. Each of
+        ``formulas`` adds its name with ``low`` and ``high``.
         """
         found = None if self.value is None or self.replicates is None else interval(self.replicates, confidence)
         reason, method = self.reason or "undefined in more than half of the bootstrap replicates", None
         if found is not None and not has_width(found):
             if self.patients and self.value in (0.0, 1.0):
-                found = exact_interval(int(self.value) * self.patients, self.patients, confidence)
+                found = proportions.clopper_pearson(int(self.value) * self.patients, self.patients, confidence)
                 method = "clopper-pearson"
             else:
                 found, reason = None, "equal in all bootstrap replicates, which says nothing about other patients"
@@ -64,6 +74,10 @@ class Estimate:
             entry["method"] = method
         if self.labels is not None:
             entry["labels"] = self.labels
+        for name, formula in self.formulas.items():
+            bounds = formula(confidence)
+            if bounds is not None:
+                entry[name] = {"low": bounds[0], "high": bounds[1]}
         return entry
 
 
@@ -94,10 +108,16 @@ class Level:
         np.add.at(sums, self.patients, values)
         return sums
 
+    def weights(self) -> Iterator[NDArray[np.float64]]:
+        """Weight of each row in each replicate, some replicates at a time: shapes (some replicates, rows)."""
+        step = max(1, _CHUNK // max(1, len(self.patients)))
+        for start in range(0, len(self.counts), step):
+            yield self.counts[start : start + step, self.patients]
+
     @property
-    def weights(self) -> NDArray[np.float64]:
-        """Weight of each row in each replicate: shape (replicates, rows)."""
-        return self.counts[:, self.patients]
+    def independent(self) -> bool:
+        """Whether no patient has two rows."""
+        return len(np.unique(self.patients)) == len(self.patients)
 
 
 def label_metrics(
@@ -116,14 +136,15 @@ def label_metrics(
     ones = level.by_patient(np.ones(rows))
     positive = level.by_patient(truth.astype(np.float64))
     no_positive, no_negative = _missing(positive, "positives"), _missing(ones - positive, "negatives")
-    ranked, weights = Ranked(level.ranking(scores), truth), level.weights
+    ranking = level.ranking(scores)
+    ranked = Ranked(ranking, truth)
     count_only = "a count has no interval"
     metrics = {
         "n": Estimate(float(rows), reason=count_only),
         "positives": Estimate(float(truth.sum()), reason=count_only),
         "prevalence": _ratio(positive, ones, level, "", proportion=True),
-        "auc": _ranking(ranked.auc, weights, no_positive or no_negative),
-        "ap": _ranking(ranked.average_precision, weights, no_positive),
+        "auc": _auc(ranked, ranking, truth, level, no_positive or no_negative),
+        "ap": _ranking(ranked.average_precision, level, no_positive),
         "brier": _ratio(level.by_patient((scores - truth) ** 2), ones, level, ""),
         "ece": _calibration_error(scores, truth, ones, level),
     }
@@ -169,10 +190,22 @@ def _missing(by_patient: NDArray[np.float64], what: str) -> str | None:
 
 def _ranking(
     measure: Callable[[NDArray[np.float64] | None], NDArray[np.float64]],
-    weights: NDArray[np.float64],
+    level: Level,
     missing: str | None,
 ) -> Estimate:
-    return Estimate(None, reason=missing) if missing else Estimate(float(measure(None)), measure(weights))
+    if missing:
+        return Estimate(None, reason=missing)
+    return Estimate(float(measure(None)), np.concatenate([measure(some) for some in level.weights()]))
+
+
+def _auc(
+    ranked: Ranked, scores: NDArray[np.float64], truth: NDArray[np.integer], level: Level, missing: str | None
+) -> Estimate:
+    found = _ranking(ranked.auc, level, missing)
+    if found.value is None:
+        return found
+    value, variance = found.value, float(delong(scores, truth, level.patients).covariance[0, 0])
+    return replace(found, formulas={"delong": lambda confidence: auc_interval(value, variance, confidence)})
 
 
 def _ratio(
@@ -229,4 +262,16 @@ def _at(
         reason = reasons[key]
         # F1 counts a true positive twice: no share of anything.
         found[key] = Estimate(None, reason=reason) if reason else _ratio(top, bottom, level, empty, key != "f1")
+        if found[key].value is not None and level.independent:
+            found[key] = replace(found[key], formulas=_formulas(key, int(top.sum()), int(bottom.sum())))
     return found
+
+
+def _formulas(key: str, top: int, bottom: int) -> dict[str, Formula]:
+    if key == "f1":
+        true, errors = top // 2, bottom - top
+        return {"wilson": lambda confidence: proportions.f1_interval(true, errors, confidence)}
+    return {
+        "wilson": lambda confidence: proportions.wilson(top, bottom, confidence),
+        "clopper_pearson": lambda confidence: proportions.clopper_pearson(top, bottom, confidence),
+    }

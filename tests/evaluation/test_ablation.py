@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from ich_pipeline.evaluation.ablation import STEPS, ablation_rows
+from ich_pipeline.evaluation.delong import paired_test
 
 
 def test_rows_values_and_paired_gains(cohort) -> None:
@@ -28,6 +29,8 @@ def test_rows_values_and_paired_gains(cohort) -> None:
     assert np.isnan(rows["mean_ap_gain"][0])
     # Random scores against useful ones: the paired gain is clear of zero.
     assert rows["auc_any_gain_low"][1] > 0
+    test = paired_test(cohort.reading.original["a"][:, 0], single[:, 0], cohort.truth[:, 0], cohort.patients)
+    assert rows["auc_any_gain_p"][1] == test.p < 0.001
 
 
 def test_the_ensembles_gain_is_over_a_named_architecture_not_the_best_on_this_test(cohort) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ich_pipeline.evaluation.bootstrap import draw_counts, exact_interval, interval
+from ich_pipeline.evaluation.bootstrap import draw_counts, interval
 from ich_pipeline.evaluation.metrics import ECE_BINS
 
 
@@ -24,11 +24,6 @@ def test_interval_is_the_percentile_and_needs_half_of_the_replicates() -> None:
     with_gaps = np.concatenate([values, np.full(100, np.nan)])
     assert interval(with_gaps, 0.9) == pytest.approx((5.0, 95.0))
     assert interval(np.concatenate([values, np.full(102, np.nan)]), 0.9) is None
-
-
-def test_exact_interval_equals_the_closed_form_at_the_ends() -> None:
-    assert exact_interval(20, 20, 0.95) == pytest.approx((0.025 ** (1 / 20), 1.0))
-    assert exact_interval(0, 20, 0.95) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
 
 
 def brute_force(cohort, measure) -> list[float]:

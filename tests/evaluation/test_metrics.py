@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.delong import auc_interval, delong
 from ich_pipeline.evaluation.metrics import Level, label_metrics, mean_metrics
 
 POINT = {"balanced": OperatingPoint(0.5, 0.0, 0.0)}
@@ -164,3 +166,32 @@ def test_the_account_of_the_first_threshold(cohort) -> None:
     assert account["true_cases"] == cohort.case_truth[:, 0].sum()
     assert account["cases_let_through"] == cohort.reading.let_through.sum()
     assert account["final"]["mean_ap"] == cohort.metrics()["slice"]["mean"]["ap"]
+
+
+def test_intervals_by_formula_stand_beside_the_bootstrap(cohort) -> None:
+    """DeLong by patient at both levels; Wilson and Clopper-Pearson where no patient has two rows: in cases, not slices."""
+    block = cohort.metrics()
+    truth, scores = cohort.case_truth[:, 0], cohort.cases.ranking(cohort.reading.case_scores[:, 0])
+    found = delong(scores, truth)
+    entry = block["case"]["any"]["auc"]
+    expected = auc_interval(float(found.auc[0]), float(found.covariance[0, 0]), 0.95)
+    assert (entry["delong"]["low"], entry["delong"]["high"]) == pytest.approx(expected)
+    assert entry["value"] == pytest.approx(float(found.auc[0]), abs=1e-9)
+    by_patient = delong(cohort.reading.final[:, 0], cohort.truth[:, 0], cohort.patients)
+    expected = auc_interval(float(by_patient.auc[0]), float(by_patient.covariance[0, 0]), 0.95)
+    entry = block["slice"]["any"]["auc"]["delong"]
+    assert (entry["low"], entry["high"]) == pytest.approx(expected)
+    called = cohort.reading.decisions
+    for key, of, right in (
+        ("sensitivity", truth == 1, called),
+        ("specificity", truth == 0, ~called),
+        ("ppv", called, truth == 1),
+    ):
+        entry = block["case"]["any"][f"{key}@balanced"]
+        for method, name in (("wilson", "wilson"), ("beta", "clopper_pearson")):
+            expected = proportion_confint(int((of & right).sum()), int(of.sum()), 0.05, method=method)
+            assert (entry[name]["low"], entry[name]["high"]) == pytest.approx(expected, abs=1e-9), (key, name)
+        assert "wilson" not in block["slice"]["any"][f"{key}@balanced"]
+    f1 = block["case"]["any"]["f1@balanced"]
+    assert f1["value"] == pytest.approx(f1_score(truth, called))
+    assert f1["wilson"]["low"] < f1["value"] < f1["wilson"]["high"]
