@@ -292,6 +292,62 @@ def predict(
 
 @app.command()
 @sentences
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(help="Table of probabilities, ours or another system's: CSV or Parquet.")
+    ],
+    labels: Annotated[Path, typer.Option("--labels", help="Reference labels (0/1), or a table of several readers.")],
+    readers: Annotated[Path | None, typer.Option("--readers", help="Readers to compare with.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for page, figures and metrics.")] = Path("evaluation"),
+    level: Annotated[str | None, typer.Option("--level", help="slice or case; found from the tables.")] = None,
+    ids: Annotated[
+        str | None, typer.Option("--id", help="Column of the rows' names: NAME, or PREDICTIONS=LABELS.")
+    ] = None,
+    case: Annotated[str | None, typer.Option("--case", help="Column that says whose case a slice is.")] = None,
+    patient: Annotated[str | None, typer.Option("--patient", help="Column that says whose row it is.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--map", help="PREDICTIONS_COLUMN=LABELS_COLUMN; again for every finding.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option("--threshold", help="0.5, or FINDING=0.3; may be given again.")
+    ] = None,
+    margin: Annotated[float, typer.Option("--margin", help="Of non-inferiority to a reader.")] = 0.05,
+    confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
+    bootstrap: Annotated[int, typer.Option("--bootstrap", help="Replicates.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap.")] = 2019,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out, and count, what one table lacks.")
+    ] = False,
+    identifiers: Annotated[
+        bool, typer.Option("--with-identifiers", help="Name the failed rows, beside their line number.")
+    ] = False,
+) -> None:
+    """Judge any table of predictions against labels; trains nothing, chooses no threshold."""
+    from ich_pipeline.commands import evaluate as command
+    from ich_pipeline.external.matched import Choices
+    from ich_pipeline.progress import terminal
+    from ich_pipeline.report.study_page import notes, summary_rows
+
+    choices = Choices(ids, case, patient, command.parse_pairs(pairs or ()), level, allow_missing)
+    request = command.Request(
+        predictions, labels, readers, out, choices, threshold or (), margin, confidence, bootstrap, seed, identifiers
+    )
+    study, results = command.evaluate(request, terminal)
+    rows = summary_rows(results, study)
+    shown = ("finding", "positives", "AUC (DeLong)", "AP")
+    table = Table(box=None, pad_edge=False)
+    for column in shown:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in shown))
+    Console().print(table)
+    for note in notes(results, study):
+        typer.echo(note)
+    typer.echo(f"The page: {out / 'index.html'}")
+
+
+@app.command()
+@sentences
 def promote(
     version: Annotated[int | None, typer.Option("--version", help="This version instead of the challenger's.")] = None,
 ) -> None:

@@ -1,7 +1,8 @@
 """The ablation: single window → multi-window → + slice interpolation → ensemble, on one test cohort.
 
 Every row is measured on the same slices with the same bootstrap draws, so the gain over the row before it is a paired
-difference; the gain in AUC has DeLong's paired test beside it, by patient. ``ensemble`` is the system's final score, as the metrics report it.
+difference; the gain in AUC has DeLong's paired test beside it, by patient. ``ensemble`` is the system's final score, as
+the metrics report it.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.flo
         Columns ``architecture``, ``step``, ``gain_over``, then ``mean_ap``, ``mean_ap_low``, ``mean_ap_high``, the same
         for ``auc_any``, and the gains (``mean_ap_gain``, …) over the row that ``gain_over`` names: the step before, and
         for the ensemble the last step of the first architecture in ``single_window``. That one is named before the test
-        is read; the best on this test would be chosen by its labels. ``auc_any_gain_p``: DeLong, two-sided. Empty where the data cannot give a figure;
-        ``reason`` says why.
+        is read; the best on this test would be chosen by its labels. ``auc_any_gain_p``: DeLong, two-sided. Empty where
+        the data cannot give a figure; ``reason`` says why.
     """
     rows: list[dict[str, Any]] = []
     last: dict[str, _Measured] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +38,22 @@ def curves_of(cohort: TestCohort) -> tuple[dict[str, dict[str, Curve]], dict[str
     return roc, pr
 
 
-def draw_roc(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
-    """Slices: "any" with its band and operating points, and the subtypes. Cases: "any"."""
+def draw_roc(
+    cohort: TestCohort,
+    curves: dict[str, dict[str, Curve]],
+    name: str,
+    target: Path,
+    readers: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Slices: "any" with its band and operating points, and the subtypes. Cases: "any", and the readers' points.
+
+    Args:
+        readers: entries of :func:`~ich_pipeline.evaluation.readers.compare_readers` for "any".
+    """
     figure, axes = style.new_figure(2, 11, _ROC_HEIGHT)
     for ax, level in zip(axes, ("slice", "case"), strict=True):
         scores, truth = _levels(cohort)[level]
-        ax.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+        style.chance(ax)
         if level == "slice":
             _subtypes(ax, cohort, curves[level], "auc", "AUC", None)
         any_name = cohort.labels.any
@@ -60,13 +71,24 @@ def draw_roc(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str,
             x, y = found[f"specificity@{point}"].value, found[f"sensitivity@{point}"].value
             if x is not None and y is not None:
                 text = f"{point.replace('_', ' ')}: sens. {y:.2f}, spec. {x:.2f}"
-                _mark(ax, 1 - x, y, marker, text)
+                style.mark(ax, 1 - x, y, marker, text)
+        if level == "case":
+            draw_readers(ax, readers)
         style.unit_square(ax)
         style.axis_labels(ax, "1 − specificity", "sensitivity")
         style.title(ax, f"ROC, {level} level", _note(cohort, level, name))
         _explain_gate(ax, level)
-        _show_legend(ax, "lower right")
+        style.show_legend(ax, "lower right")
     style.save(figure, target)
+
+
+def draw_readers(ax: Axes, readers: Sequence[Mapping[str, Any]]) -> None:
+    """One point a reader who read enough."""
+    for i, entry in enumerate(readers):
+        if "reason" not in entry:
+            x, y = 1 - entry["specificity"]["value"], entry["sensitivity"]["value"]
+            text = f"reader {entry['reader']}: sens. {y:.2f}, spec. {1 - x:.2f}"
+            style.mark(ax, x, y, style.READER_MARKERS[i % len(style.READER_MARKERS)], text, style.PALETTE[0])
 
 
 def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
@@ -94,7 +116,7 @@ def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, 
             found = cohort.estimates[level][any_name]
             x, y = found[f"sensitivity@{point}"].value, found[f"ppv@{point}"].value
             if x is not None and y is not None:
-                _mark(ax, x, y, marker, f"{point.replace('_', ' ')}: recall {x:.2f}, precision {y:.2f}")
+                style.mark(ax, x, y, marker, f"{point.replace('_', ' ')}: recall {x:.2f}, precision {y:.2f}")
         style.unit_square(ax)
         style.axis_labels(ax, "recall (sensitivity)", "precision (PPV)")
         style.title(ax, f"Precision and recall, {level} level", _note(cohort, level, name))
@@ -131,7 +153,7 @@ def draw_reliability(
         style.unit_square(ax)
         style.axis_labels(ax, "predicted probability", "observed share")
         style.title(ax, name, f"{int(truth[:, k].sum())} of {len(truth)} slices positive; tenths of the slices")
-        _show_legend(ax, "upper left")
+        style.show_legend(ax, "upper left")
     for ax in axes[len(labels) :]:
         ax.set_visible(False)
     figure.suptitle(
@@ -196,21 +218,6 @@ def _legend(cohort: TestCohort, level: str, label: str, metric: str, word: str) 
     return f"{label}: {word} {estimate.value:.3f}{bounds}"
 
 
-def _mark(ax: Axes, x: float, y: float, marker: str, label: str) -> None:
-    ax.plot(
-        [x],
-        [y],
-        marker,
-        color="white",
-        markeredgecolor=style.INK,
-        markeredgewidth=1.6,
-        markersize=8,
-        label=label,
-        zorder=5,
-        clip_on=False,
-    )
-
-
 def _note(cohort: TestCohort, level: str, name: str) -> str:
     _, truth = _levels(cohort)[level]
     what = "slices" if level == "slice" else "cases"
@@ -222,10 +229,6 @@ def _explain_gate(ax: Axes, level: str) -> None:
     """Why a case curve ends in one straight step."""
     if level == "case":
         ax.plot([], [], " ", label="cases that the first reading stops rank last")
-
-
-def _show_legend(ax: Axes, where: Literal["upper left", "lower right"]) -> None:
-    ax.legend(loc=where, fontsize=8, frameon=True, framealpha=0.92, edgecolor="none", labelcolor=style.INK)
 
 
 def _legend_below(ax: Axes) -> None:

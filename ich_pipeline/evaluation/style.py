@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ich_pipeline.files import atomic_file
 
@@ -17,6 +17,7 @@ ACCENT = "#0b5d8f"
 # Okabe and Ito (2008), without yellow (too faint as a line) and black (kept for "any").
 PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 POINT_MARKERS = {"high_sensitivity": "^", "balanced": "o", "high_specificity": "v"}
+READER_MARKERS = ("D", "s", "P", "X", "p", "h")
 DPI = 150
 
 
@@ -50,6 +51,32 @@ def axis_labels(ax: Axes, x: str, y: str) -> None:
     ax.set_ylabel(y, fontsize=10, color=INK)
 
 
+def chance(ax: Axes) -> None:
+    """The diagonal."""
+    ax.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+
+
+def mark(ax: Axes, x: float, y: float, marker: str, label: str, colour: str = INK) -> None:
+    """A hollow point above the curves."""
+    ax.plot(
+        [x],
+        [y],
+        marker,
+        color="white",
+        markeredgecolor=colour,
+        markeredgewidth=1.6,
+        markersize=8,
+        label=label,
+        zorder=5,
+        clip_on=False,
+    )
+
+
+def show_legend(ax: Axes, where: Literal["upper left", "lower right"]) -> None:
+    """A legend inside the axes."""
+    ax.legend(loc=where, fontsize=8, frameon=True, framealpha=0.92, edgecolor="none", labelcolor=INK)
+
+
 def unit_square(ax: Axes) -> None:
     """Both axes 0 to 1, of equal length."""
     ax.set_xlim(-0.01, 1.01)
@@ -58,6 +85,10 @@ def unit_square(ax: Axes) -> None:
 
 
 def save(figure: Figure, target: Path) -> None:
-    """Write a PNG atomically, without the name and version of the software in it."""
-    with atomic_file(target) as partial:
-        figure.savefig(partial, dpi=DPI, metadata={"Software": None})
+    """Write a PNG, or an SVG by its suffix, atomically, without date, name and version of the software in it."""
+    import matplotlib as mpl
+
+    metadata = {"Date": None, "Creator": None} if target.suffix == ".svg" else {"Software": None}
+    # Without a salt the names inside an SVG are drawn at random.
+    with atomic_file(target) as partial, mpl.rc_context({"svg.hashsalt": "ich", "svg.fonttype": "none"}):
+        figure.savefig(partial, dpi=DPI, metadata=metadata)

@@ -64,9 +64,14 @@ def markdown(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], poin
     for test in tests:
         for level in ("slice", "case"):
             rows = result_rows(blocks[test], level, point)
-            lines += ["", f"## {display_name(test)}, {level} level", "", _line(list(rows[0]))]
-            lines += [_line(["---", *["---:"] * (len(rows[0]) - 1)]), *(_line(list(row.values())) for row in rows)]
+            lines += ["", f"## {display_name(test)}, {level} level", "", *markdown_table(rows)]
     return "\n".join(lines) + "\n"
+
+
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Lines of a table whose columns are the keys of the first row."""
+    head = [_line(list(rows[0])), _line(["---", *["---:"] * (len(rows[0]) - 1)])]
+    return head + [_line(list(row.values())) for row in rows]
 
 
 def _line(cells: Sequence[str]) -> str:

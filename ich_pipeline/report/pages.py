@@ -92,7 +92,7 @@ def index_page(
             }
             for test in inputs.tests
         ],
-        figures={path.stem: _embedded(path) for path in sorted(figures.glob("*.png"))},
+        figures={path.stem: embedded(path) for path in sorted(figures.glob("*.png"))},
         ablated=[name for name in dict.fromkeys(inputs.tests[0].ablation["architecture"]) if name != "ensemble"],
         cases=cases,
         localisations=localisations,
@@ -104,7 +104,8 @@ def index_page(
     )
 
 
-def _embedded(path: Path) -> str:
+def embedded(path: Path) -> str:
+    """A PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 

@@ -1,0 +1,135 @@
+"""``ich evaluate``: the figures of any table of predictions against labels. Trains nothing, chooses nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.evaluation.study import Study, StudyOptions
+from ich_pipeline.external.match import match_tables
+from ich_pipeline.external.matched import Choices
+from ich_pipeline.files import atomic_dir, write_json, write_text
+from ich_pipeline.progress import Track, quiet
+
+LEVELS = ("slice", "case")
+OWN_FILES = ("metrics.json", "metrics.md", "index.html", "roc.png", "roc.svg", "failures.csv")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command was asked for."""
+
+    predictions: Path
+    labels: Path
+    readers: Path | None
+    out: Path
+    choices: Choices
+    thresholds: Sequence[str]
+    margin: float
+    confidence: float
+    bootstrap: int
+    seed: int
+    identifiers: bool
+
+
+def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, Any]]:
+    """Join the tables, measure, and write ``out`` (replacing what an earlier call wrote there).
+
+    Raises:
+        InputError: a table or an option is wrong; nothing is written then.
+    """
+    _check(request)
+    table = match_tables(request.predictions, request.labels, request.readers, request.choices)
+    thresholds = chosen_thresholds(request.thresholds, table.labels)
+    study = Study(table, StudyOptions(thresholds, request.margin, request.confidence, request.bootstrap, request.seed))
+    results = {"about": _about(request, study), **study.results(track)}
+    from ich_pipeline.evaluation.study_figures import draw_study
+    from ich_pipeline.report.study_page import study_markdown, study_page
+
+    failures = study.failures()
+    if not request.identifiers:
+        failures = failures.drop(columns="name")
+    with atomic_dir(request.out) as folder:
+        single = draw_study(study, results, folder, track)
+        write_json(folder / "metrics.json", results)
+        write_text(folder / "metrics.md", study_markdown(results, study))
+        write_text(folder / "failures.csv", failures.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / "index.html", study_page(results, study, failures, single))
+        for picture in single.values():  # they are inside the page
+            picture.unlink()
+    return study, results
+
+
+def chosen_thresholds(given: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
+    """``0.5`` for all findings and ``FINDING=0.3`` for one; 0.5 where nothing is said.
+
+    Raises:
+        InputError: no number between 0 and 1, or a finding that is not evaluated.
+    """
+    found = dict.fromkeys(labels, 0.5)
+    for text in sorted(given, key=lambda t: "=" in t):  # what is said of one finding holds against what is said of all
+        name, _, value = text.rpartition("=")
+        near = [label for label in labels if label.casefold() == name.casefold()] if name else list(labels)
+        if not near:
+            raise InputError(f"--threshold {text}: no finding {name!r} is evaluated; there is {', '.join(labels)}.")
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not 0 <= number <= 1:
+            raise InputError(f"--threshold {text}: {value!r} is no number from 0 to 1.")
+        found |= dict.fromkeys(near, number)
+    return found
+
+
+def parse_pairs(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """``PREDICTIONS_COLUMN=LABELS_COLUMN`` of every ``--map``; InputError for anything else."""
+    pairs = [tuple(text.partition("=")[::2]) for text in given]
+    for text, (left, right) in zip(given, pairs, strict=True):
+        if not left or not right:
+            raise InputError(f"--map {text!r} is not PREDICTIONS_COLUMN=LABELS_COLUMN.")
+    return tuple((left, right) for left, right in pairs)
+
+
+def _check(request: Request) -> None:
+    if request.choices.level not in (None, *LEVELS):
+        raise InputError(f"--level {request.choices.level!r} is none of {' and '.join(LEVELS)}.")
+    for name, value in (("--margin", request.margin), ("--confidence", request.confidence)):
+        if not 0 < value < 1:
+            raise InputError(f"{name} {value:g} must lie between 0 and 1.")
+    if request.bootstrap < 10:
+        raise InputError(f"--bootstrap {request.bootstrap} is too few: at least 10 replicates.")
+    if request.out.exists() and not request.out.is_dir():
+        raise InputError(f"--out {request.out} is a file: name a folder.")
+    strangers = sorted(p.name for p in request.out.iterdir() if p.name not in OWN_FILES) if request.out.exists() else []
+    if strangers:
+        raise InputError(
+            f"--out {request.out} holds other files ({strangers[0]}): name a new folder, since this one is replaced."
+        )
+
+
+def _about(request: Request, study: Study) -> dict[str, Any]:
+    """Names and hashes of the tables, and every option: no path, date or host, so that equal input gives equal bytes."""
+    files = {"predictions": request.predictions, "labels": request.labels, "readers": request.readers}
+    voters = study.table.reference
+    reference = f"majority of {', '.join(voters)} in {request.labels.name}" if voters else request.labels.name
+    return {
+        "files": {
+            kind: {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for kind, path in files.items()
+            if path is not None
+        },
+        "reference": reference,
+        "level": study.table.level,
+        "columns": [{"predictions": a, "labels": b} for a, b in study.table.columns],
+        "unused_columns": {kind: list(names) for kind, names in study.table.unused.items()},
+        "thresholds": dict(study.options.thresholds),
+        "noninferiority_margin": study.options.margin,
+        "confidence": study.options.confidence,
+        "bootstrap": study.options.bootstrap,
+        "seed": study.options.seed,
+    }

@@ -1,0 +1,244 @@
+"""Predictions and reference labels of anybody's system, brought together row by row.
+
+Forms that are recognised: one column a finding (ours, or any other), the two-column form of the RSNA 2019 challenge
+(``ID,Label``, one row an image and finding), and for labels also a wide table of readers
+(:mod:`ich_pipeline.reader_tables`), whose majority is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.external.columns import challenge_form, choose_level, finding_pairs, id_columns, unused_columns
+from ich_pipeline.external.gather import by_case
+from ich_pipeline.external.matched import Choices, Excluded, Matched
+from ich_pipeline.external.names import ANY, CASES, IDS, PATIENTS, key_of
+from ich_pipeline.reader_tables import MISSING, binary, is_long, is_wide, long_reads, majority, wide_reads
+from ich_pipeline.text_tables import TextTable, read_text_table
+
+
+def match_tables(predictions: Path, labels: Path, readers: Path | None, choices: Choices) -> Matched:
+    """Read the tables and join them.
+
+    Raises:
+        InputError: a table is broken, no row or finding is in both, a name occurs twice, a probability is missing or
+            outside 0..1, a label is neither 0 nor 1, or (without ``allow_missing``) one table lacks rows of the other.
+    """
+    predicted, long_rows = challenge_form(read_text_table(predictions))
+    labelled, _ = challenge_form(read_text_table(labels))
+    left, right = id_columns(predicted, labelled, choices.ids)
+    level, gathered_by = choose_level(left, long_rows, predicted, labelled, choices)
+    places, excluded = _join(predicted, left, labelled, right, choices.allow_missing)
+    mine, theirs = places[:, 0], places[:, 1]
+    reads = wide_reads(labelled, right) if is_wide(labelled) else None
+    pairs = finding_pairs(predicted, left, labelled, right, reads, choices.pairs)
+    columns = tuple((a, b) for a, b, _ in pairs)
+    scores = np.stack([_probabilities(predicted, a, choices.allow_missing) for a, _ in columns], axis=1)[mine]
+    if reads is not None:
+        kept = [reads.labels.index(b) for _, b in columns]
+        reads = replace(reads, labels=tuple(b for _, b in columns), reads=reads.reads[:, :, kept])
+        truth = majority(reads.reads)[theirs]
+    else:
+        truth = np.stack([_truth(labelled, b, choices.allow_missing) for _, b in columns], axis=1)[theirs]
+    names = tuple(predicted.columns[left][i] for i in mine)
+    named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
+    is_reference = reads is not None and (readers is None or readers.resolve() == labels.resolve())
+    if is_reference and reads is not None:
+        people, of_rows = reads.readers, reads.reads[theirs]
+    else:
+        people, of_rows, more = _other_readers(readers, right, names, named, choices)
+        excluded += more
+    decision = predicted.find("decision")
+    who, grouped_by = _groups(predicted, mine, labelled, theirs, (left, right), choices)
+    found = Matched(
+        level=level,
+        labels=tuple(name for name, _ in named),
+        keys=tuple(key for _, key in named),
+        columns=columns,
+        scores=scores,
+        truth=truth,
+        decisions=binary(predicted, decision)[mine] if decision else None,
+        names=names,
+        lines=np.array(predicted.lines)[mine],
+        patients=who,
+        grouped_by=grouped_by,
+        readers=people,
+        reads=of_rows,
+        reference=reads.readers if reads is not None else (),
+        excluded=tuple(excluded),
+        unused=unused_columns(predicted, left, labelled, right, columns),
+    )
+    if gathered_by is not None:
+        found = by_case(found, _codes(_column(predicted, mine, labelled, theirs, gathered_by)), gathered_by)
+    return _account(found)
+
+
+def _join(
+    predicted: TextTable, left: str, labelled: TextTable, right: str, allow_missing: bool
+) -> tuple[NDArray[np.int64], list[Excluded]]:
+    """Row numbers (predictions, labels) of what both have, in the order of the predictions."""
+    mine, theirs = _rows_by_name(predicted, left), _rows_by_name(labelled, right)
+    both = [name for name in mine if name in theirs]
+    if not both:
+        raise InputError(
+            f"no {left} of {predicted.path} is a {right} of {labelled.path} (the first are "
+            f"{next(iter(mine))!r} and {next(iter(theirs))!r}): name the columns with --id PREDICTIONS_COLUMN=LABELS_COLUMN."
+        )
+    excluded = []
+    for here, there, table, other, what in (
+        (mine, theirs, predicted, labelled, "rows of the predictions without labels"),
+        (theirs, mine, labelled, predicted, "rows of the labels without a prediction"),
+    ):
+        alone = [i for name, i in here.items() if name not in there]
+        if alone and not allow_missing:
+            raise InputError(
+                f"{other.path} lacks {len(alone):,} of the {len(here):,} rows of {table.path} (first: line "
+                f"{table.lines[alone[0]]}): add them, or --allow-missing to leave them out and have them counted."
+            )
+        if alone:
+            excluded.append(Excluded(what, len(alone)))
+    return np.array([(mine[name], theirs[name]) for name in both], dtype=np.int64), excluded
+
+
+def _rows_by_name(table: TextTable, column: str) -> dict[str, int]:
+    rows: dict[str, int] = {}
+    for i, name in enumerate(table.columns[column]):
+        if not name:
+            raise InputError(f"{table.path}, line {table.lines[i]}: {column} is empty: name the row or remove it.")
+        if name in rows:
+            raise InputError(
+                f"{table.path}, line {table.lines[i]}: {column} {name!r} stands twice, first in line "
+                f"{table.lines[rows[name]]}: keep one row, or name another column with --id."
+            )
+        rows[name] = i
+    return rows
+
+
+def _probabilities(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.float64]:
+    values = table.numbers(column)
+    for i in np.flatnonzero((values < 0) | (values > 1))[:1]:
+        raise InputError(
+            f"{table.path}, line {table.lines[i]}: {column} is {table.columns[column][i]!r}, but a probability lies between "
+            "0 and 1: convert the scores, or choose the columns with --map."
+        )
+    missing = np.flatnonzero(np.isnan(values))
+    if len(missing) and not allow_missing:
+        raise InputError(
+            f"{table.path}, line {table.lines[missing[0]]}: {column} has no probability ({len(missing):,} rows in all): fill "
+            "it in, or add --allow-missing to leave such rows out of this finding and have them counted."
+        )
+    return values
+
+
+def _truth(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.int8]:
+    values = binary(table, column)
+    missing = np.flatnonzero(values == MISSING)
+    if len(missing) and not allow_missing:
+        raise InputError(
+            f"{table.path}, line {table.lines[missing[0]]}: {column} is empty ({len(missing):,} rows in all): fill it in, or "
+            "add --allow-missing to leave such rows out of this finding and have them counted."
+        )
+    return values
+
+
+def _other_readers(
+    path: Path | None,
+    ids: str,
+    names: Sequence[str],
+    labels: Sequence[tuple[str, str]],
+    choices: Choices,
+) -> tuple[tuple[str, ...], NDArray[np.int8], list[Excluded]]:
+    """Reads of a table of its own, in the order of the rows and findings."""
+    none = np.zeros((len(names), 0, len(labels)), dtype=np.int8)
+    if path is None:
+        return (), none, []
+    table = read_text_table(path)
+    if is_wide(table):
+        column = table.find(ids) or next((c for n in IDS if (c := table.find(n))), None)
+        if column is None:
+            raise InputError(f"{path} has no column {ids!r} that names the rows: give it that name.")
+        reads = wide_reads(table, column)
+    elif is_long(table):
+        reads = long_reads(table, ANY)
+    else:
+        raise InputError(
+            f"{path} is no table of readers: it needs the columns reader,case,decision, or <reader>:<finding> of two readers."
+        )
+    rows = {name: i for i, name in enumerate(names)}
+    places = [(rows[c], i) for i, c in enumerate(reads.cases) if c in rows]
+    strangers = len(reads.cases) - len(places)
+    if not places or (strangers and not choices.allow_missing):
+        raise InputError(
+            f"{path} names {strangers:,} cases that are not among those evaluated: remove them, or add --allow-missing to "
+            "leave them out and have them counted."
+        )
+    wanted = {key: k for k, (_, key) in enumerate(labels)} | {name: k for k, (name, _) in enumerate(labels)}
+    columns = [
+        (wanted[k], i) for i, name in enumerate(reads.labels) if (k := name) in wanted or (k := key_of(name)) in wanted
+    ]
+    if not columns:
+        raise InputError(f"{path} names no finding that is evaluated: it has {', '.join(reads.labels)}.")
+    aligned = np.full((len(names), len(reads.readers), len(labels)), MISSING, dtype=np.int8)
+    to, source = np.array(places).T
+    for k, i in columns:
+        aligned[to, :, k] = reads.reads[source, :, i]
+    return (
+        reads.readers,
+        aligned,
+        [Excluded("cases of the readers' table that are not evaluated", strangers)] * (strangers > 0),
+    )
+
+
+def _groups(
+    predicted: TextTable,
+    mine: NDArray[np.int64],
+    labelled: TextTable,
+    theirs: NDArray[np.int64],
+    ids: tuple[str, str],
+    choices: Choices,
+) -> tuple[NDArray[np.int64], str | None]:
+    """Whose each row is."""
+    wanted = [choices.patient] if choices.patient else [*PATIENTS, *((choices.case,) if choices.case else ()), *CASES]
+    for name in wanted:
+        if name.casefold() in (ids[0].casefold(), ids[1].casefold()):
+            continue
+        if choices.patient or predicted.find(name) or labelled.find(name):
+            return _codes(_column(predicted, mine, labelled, theirs, name)), name
+    return np.arange(len(mine)), None
+
+
+def _column(
+    predicted: TextTable, mine: NDArray[np.int64], labelled: TextTable, theirs: NDArray[np.int64], name: str
+) -> list[str]:
+    here = predicted.find(name)
+    if here:
+        return [predicted.columns[here][i] for i in mine]
+    there = labelled.need(name, "--case or --patient; the predictions have none either")
+    return [labelled.columns[there][i] for i in theirs]
+
+
+def _codes(names: Sequence[str]) -> NDArray[np.int64]:
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
+
+
+def _account(found: Matched) -> Matched:
+    """Add what is left out of single findings to ``excluded``."""
+    more = []
+    for k, name in enumerate(found.labels):
+        for what, missing in (
+            ("rows without a probability", np.isnan(found.scores[:, k])),
+            (
+                "rows on which the readers are split" if found.reference else "rows without a label",
+                found.truth[:, k] == MISSING,
+            ),
+        ):
+            if missing.any():
+                more.append(Excluded(f"{name}: {what}", int(missing.sum())))
+    return replace(found, excluded=(*found.excluded, *more))

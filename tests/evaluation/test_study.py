@@ -1,0 +1,292 @@
+"""`ich evaluate` on tables of every form: the figures, the page, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from typer.testing import CliRunner
+
+from ich_pipeline.cli import app
+from ich_pipeline.external.match import match_tables
+from ich_pipeline.external.matched import Choices
+from ich_pipeline.reader_tables import majority
+
+FINDINGS = ("ICH", "SDH")
+
+
+def write(path: Path, header: str, *rows: str) -> Path:
+    path.write_text("\n".join((header, *rows)) + "\n")
+    return path
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[Path, Path]:
+    """Probabilities of 40 cases, and three readers who mostly agree."""
+    rng = np.random.default_rng(1)
+    truth = rng.random((40, 2)) < 0.4
+    scores = np.clip(truth * 0.4 + rng.random((40, 2)) * 0.6, 0, 1).round(3)
+    reads = truth[:, None, :] ^ (rng.random((40, 3, 2)) < 0.1)
+    head = "name,Category," + ",".join(f"R{r}:{f}" for r in (1, 2, 3) for f in FINDINGS)
+    lines = [f"case-{i},B1," + ",".join(str(int(v)) for v in reads[i].ravel()) for i in range(40)]
+    predictions = write(
+        tmp_path / "p.csv", "name,ICH,SDH,Other", *(f"case-{i},{a},{b},0.1" for i, (a, b) in enumerate(scores))
+    )
+    return predictions, write(tmp_path / "reads.csv", head, *lines[::-1])
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def refused(*arguments: str | Path) -> str:
+    status, _, error = run(*arguments)
+    assert status == 2 and error.startswith("ich: ") and len(error.strip().splitlines()) == 1, error
+    return error
+
+
+def test_the_published_areas_of_cq500(real_data: Path, tmp_path: Path) -> None:
+    """Chilamkurthy et al. 2018, table of the CQ500 results: AUCs to four digits."""
+    folder = real_data / "labels"
+    if not (folder / "cq500_reads.csv").is_file():
+        pytest.skip("no CQ500 tables in the real data")
+    out = tmp_path / "out"
+    status, said, error = run(
+        folder / "cq500_prediction_probabilities.csv", "--labels", folder / "cq500_reads.csv", "--out", out, "--bootstrap", "20"
+    )  # fmt: skip
+    assert status == 0, error
+    found = json.loads((out / "metrics.json").read_text())["case"]
+    published = {"ICH": 0.9419, "IPH": 0.9544, "IVH": 0.9310, "SDH": 0.9521, "EDH": 0.9731, "SAH": 0.9574}
+    assert {name: round(found[name]["auc"]["value"], 4) for name in published} == published
+    assert all(found[n]["auc"]["delong"]["low"] < v < found[n]["auc"]["delong"]["high"] for n, v in published.items())
+    assert "0.9419" in said and "majority of R1, R2, R3" in said
+
+
+def test_figures_are_those_of_the_definitions(tables, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert (
+        run(
+            tables[0],
+            "--labels",
+            tables[1],
+            "--out",
+            out,
+            "--threshold",
+            "0.5",
+            "--threshold",
+            "sdh=0.4",
+            "--bootstrap",
+            "50",
+        )[0]
+        == 0
+    )
+    found = json.loads((out / "metrics.json").read_text())
+    table = match_tables(*tables, None, Choices())
+    assert table.names[0] == "case-0" and table.labels == FINDINGS
+    for k, name in enumerate(FINDINGS):
+        truth, scores = table.truth[:, k], table.scores[:, k]
+        assert found["case"][name]["auc"]["value"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-9)
+        assert found["case"][name]["ap"]["value"] == pytest.approx(average_precision_score(truth, scores), abs=1e-9)
+        called = scores >= {"ICH": 0.5, "SDH": 0.4}[name]
+        tn, fp, fn, tp = (int(v) for v in confusion_matrix(truth, called).ravel())
+        assert found["confusion"][name]["threshold"] == {
+            "true_positives": tp, "false_negatives": fn, "false_positives": fp, "true_negatives": tn,
+        }  # fmt: skip
+        assert found["case"][name]["ppv@threshold"]["value"] == pytest.approx(tp / (tp + fp))
+        assert found["case"][name]["npv@threshold"]["value"] == pytest.approx(tn / (tn + fn))
+        assert found["case"][name]["f1@threshold"]["value"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
+        for r, entry in enumerate(found["readers"][name]):
+            read = table.reads[:, r, k]
+            assert entry["sensitivity"]["value"] == pytest.approx((read[truth == 1] == 1).mean())
+            assert entry["auc"]["reader"]["value"] == pytest.approx(roc_auc_score(truth, read))
+            assert entry["noninferiority"]["margin"] == 0.05
+            right = (called == truth)[truth == 1], (read == truth)[truth == 1]
+            assert entry["mcnemar"]["sensitivity"]["system_alone_right"] == int((right[0] & ~right[1]).sum())
+        for r, entry in enumerate(found["leave_one_reader_out"][name]):
+            others = np.delete(table.reads[:, :, k], r, axis=1)
+            agreed = others[:, 0] == others[:, 1]
+            assert entry["split"] == int((~agreed).sum()) and entry["n"] == int(agreed.sum())
+            assert entry["sensitivity"]["value"] == pytest.approx(
+                table.reads[agreed & (others[:, 0] == 1), r, k].mean()
+            )
+            assert entry["auc"]["system"]["value"] == pytest.approx(roc_auc_score(others[agreed, 0], scores[agreed]))
+
+
+def test_the_page_says_what_must_be_known_and_needs_nothing_else(tables, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(tables[0], "--labels", tables[1], "--out", out, "--bootstrap", "20")[0] == 0
+    page = (out / "index.html").read_text()
+    assert "part of the reference" in page and "Against the other readers alone" in page
+    assert "given and not chosen" in page and "Not used of the predictions: Other" in page
+    assert "Nothing was left out." in page and "case-1" not in page
+    for target in re.findall(r'(?:src|href)="([^"]*)"', page):
+        assert target.startswith(("data:", "#")) or (out / target).is_file(), target
+    for anchor in re.findall(r'href="#([^"]*)"', page):
+        assert f'id="{anchor}"' in page
+    first = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert set(first) == {"index.html", "metrics.json", "metrics.md", "roc.png", "roc.svg", "failures.csv"}
+    assert run(tables[0], "--labels", tables[1], "--out", out, "--bootstrap", "20", "--with-identifiers")[0] == 0
+    for name in ("metrics.json", "metrics.md", "roc.png", "roc.svg"):
+        assert (out / name).read_bytes() == first[name], f"equal input gives equal bytes: {name}"
+    assert "case-" in (out / "index.html").read_text()
+    failures = (out / "failures.csv").read_text().splitlines()
+    assert failures[0] == "finding,kind,line,name,score"
+    scores = [float(row.split(",")[-1]) for row in failures[1:] if row.startswith("ICH,false negative")]
+    assert scores == sorted(scores) and len(scores) > 1
+
+
+def test_readers_of_another_table_are_not_called_part_of_the_reference(tables, tmp_path: Path) -> None:
+    labels = write(tmp_path / "l.csv", "case,any", *(f"case-{i},{i % 2}" for i in range(40)))
+    readers = write(tmp_path / "r.csv", "reader,case,decision", *(f"A,case-{i},{i % 2}" for i in range(30)))
+    out = tmp_path / "out"
+    status, said, error = run(
+        tables[0], "--labels", labels, "--readers", readers, "--id", "name=case", "--out", out, "--bootstrap", "20"
+    )
+    assert status == 0, error
+    assert "part of the reference" not in said
+    found = json.loads((out / "metrics.json").read_text())
+    (entry,) = found["readers"]["any"]
+    assert entry["n"] == 30 and entry["sensitivity"]["value"] == 1.0 and found["leave_one_reader_out"]["any"] == []
+
+
+def test_slices_are_gathered_into_cases_and_patients_are_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    rows = [
+        (f"1.2.{i}", f"C{i // 4}", f"P{i // 8}", round(float(rng.random()), 3), int(rng.random() < 0.3))
+        for i in range(80)
+    ]
+    predictions = write(tmp_path / "p.csv", "SOPInstanceUID,case_id,any", *(f"{u},{c},{s}" for u, c, _, s, _ in rows))
+    labels = write(tmp_path / "l.csv", "SOPInstanceUID,PatientID,any", *(f"{u},{p},{t}" for u, _, p, _, t in rows))
+    by_slice = match_tables(predictions, labels, None, Choices())
+    assert by_slice.level == "slice" and by_slice.grouped_by == "patientid" and by_slice.patients.max() == 9
+    by_case = match_tables(predictions, labels, None, Choices(level="case"))
+    assert by_case.level == "case" and len(by_case.names) == 20 and by_case.patients.max() == 9
+    for c in range(20):
+        of = rows[4 * c : 4 * c + 4]
+        assert by_case.scores[c, 0] == max(r[3] for r in of) and by_case.truth[c, 0] == max(r[4] for r in of)
+    bare = write(tmp_path / "bare.csv", "SOPInstanceUID,any", *(f"{u},{s}" for u, _, _, s, _ in rows))
+    alone = write(tmp_path / "alone.csv", "SOPInstanceUID,any", *(f"{u},{t}" for u, _, _, _, t in rows))
+    assert "--case" in refused(bare, "--labels", alone, "--level", "case", "--out", tmp_path / "o")
+    status, said, _ = run(bare, "--labels", alone, "--out", tmp_path / "o", "--bootstrap", "20")
+    assert status == 0 and "too narrow" in said
+
+
+def test_the_challenges_form_of_both_tables(tmp_path: Path) -> None:
+    names = [f"ID_{i}_{f}" for i in range(12) for f in ("any", "subdural")]
+    labels = write(
+        tmp_path / "l.csv", "ID,Label", *(f"{n},{i % 3 == 0:d}" for i, n in enumerate(names)), f"{names[0]},1"
+    )
+    predictions = write(tmp_path / "p.csv", "ID,Label", *(f"{n},{0.3 + i % 5 / 10:.1f}" for i, n in enumerate(names)))
+    found = match_tables(predictions, labels, None, Choices())
+    assert found.level == "slice" and found.labels == ("any", "subdural") and len(found.names) == 12
+    write(labels, "ID,Label", *(f"{n},1" for n in names), f"{names[0]},0")
+    assert "stands twice with different values" in refused(predictions, "--labels", labels)
+
+
+def test_our_own_tables_are_read_as_they_are(cohort, tmp_path: Path) -> None:
+    """Evaluate's case table on both sides gives the case figures of the pipeline where nothing was stopped by the gate."""
+    import pandas as pd
+
+    from ich_pipeline.evaluation.tables import CASES_SCHEMA, case_table
+    from ich_pipeline.files import write_table
+
+    slices = pd.DataFrame(
+        {"case_id": [f"C{c}" for c in cohort.case_index], "patient_key": [f"P{p}" for p in cohort.patients]}
+    )
+    path = tmp_path / "cases.parquet"
+    write_table(path, case_table(cohort, slices), CASES_SCHEMA)
+    found = match_tables(path, path, None, Choices())
+    assert found.labels == cohort.labels.columns and found.grouped_by == "patient_key" and found.level == "case"
+    np.testing.assert_array_equal(found.scores, cohort.reading.case_scores)
+    np.testing.assert_array_equal(found.truth, cohort.case_truth)
+    np.testing.assert_array_equal(found.decisions == 1, cohort.reading.decisions)
+    out = tmp_path / "out"
+    assert run(path, "--labels", path, "--out", out, "--bootstrap", "20")[0] == 0
+    figures = json.loads((out / "metrics.json").read_text())["case"]["any"]
+    expected = cohort.metrics()["case"]["any"]
+    for key in ("sensitivity", "specificity", "ppv", "npv", "f1"):
+        assert figures[f"{key}@decision"]["value"] == pytest.approx(expected[f"{key}@balanced"]["value"])
+        assert figures[f"{key}@decision"]["wilson"] == pytest.approx(expected[f"{key}@balanced"]["wilson"])
+
+
+P, L = "case,any,subdural", "case,any,subdural"
+MISTAKES = {
+    "missing file": ((None, None), "is missing"),
+    "no common row": (([P, "x,0.1,0.2"], [L, "y,0,1"]), "--id PREDICTIONS_COLUMN=LABELS_COLUMN"),
+    "unknown row": (([P, "a,0.1,0.2", "b,0.1,0.2"], [L, "a,0,1"]), "--allow-missing"),
+    "row without prediction": (([P, "a,0.1,0.2"], [L, "a,0,1", "b,0,1"]), "--allow-missing"),
+    "repeated row": (([P, "a,0.1,0.2", "a,0.1,0.3"], [L, "a,0,1"]), "line 3: case 'a' stands twice, first in line 2"),
+    "above one": (([P, "a,1.2,0.2"], [L, "a,0,1"]), "line 2: any is '1.2'"),
+    "percent": (([P, "a,-3,0.2"], [L, "a,0,1"]), "between 0 and 1"),
+    "not a number": (([P, "a,high,0.2"], [L, "a,0,1"]), "any is 'high'"),
+    "infinite": (([P, "a,inf,0.2"], [L, "a,0,1"]), "any is 'inf'"),
+    "nan": (([P, "a,NaN,0.2"], [L, "a,0,1"]), "no probability"),
+    "empty label": (([P, "a,0.3,0.2"], [L, "a,,1"]), "any is empty"),
+    "label of two": (([P, "a,0.3,0.2"], [L, "a,2,1"]), "must be 0 or 1"),
+    "no common finding": (([P, "a,0.3,0.2"], ["case,tumour", "a,1"]), "share no finding"),
+    "no common id": ((["who,any", "a,0.3"], ["case,any", "a,1"]), "share no column that names"),
+    "two columns of one finding": ((["case,EDH,epidural", "a,0.3,0.2"], ["case,edh", "a,1"]), "name the same finding"),
+    "ragged": (([P, "a,0.3"], [L, "a,0,1"]), "line 2 has 2 values"),
+    "semicolons": ((["case;any", "a;0.3"], [L, "a,0,1"]), "semicolon"),
+    "header alone": (([P], [L, "a,0,1"]), "holds no row"),
+    "repeated column": ((["case,any,any", "a,0.3,0.1"], [L, "a,0,1"]), "more than once"),
+    "empty id": (([P, ",0.3,0.1"], [L, "a,0,1"]), "is empty"),
+    "readers with other findings": ((["case,ICH", "a,0.3"], ["case,R1:ICH,R2:ICH,R2:SDH", "a,1,1,0"]), "R1:SDH"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_one_sentence_for_each_mistake_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    (predictions, labels), sentence = MISTAKES[name]
+    paths = tmp_path / "p.csv", tmp_path / "l.csv"
+    for path, rows in zip(paths, (predictions, labels), strict=True):
+        if rows:
+            write(path, *rows)
+    assert sentence in refused(paths[0], "--labels", paths[1], "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_options_are_one_sentence(tables, tmp_path: Path) -> None:
+    common = (tables[0], "--labels", tables[1])
+    assert "no finding 'EDH'" in refused(*common, "--threshold", "EDH=0.4")
+    assert "no number from 0 to 1" in refused(*common, "--threshold", "7")
+    assert "--map" in refused(*common, "--map", "ICH")
+    assert "no column 'nil'" in refused(*common, "--id", "nil")
+    assert "--level 'patient'" in refused(*common, "--level", "patient")
+    assert "--margin 2" in refused(*common, "--margin", "2")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    assert "thesis.txt" in refused(*common, "--out", mine) and (mine / "thesis.txt").is_file()
+    strangers = write(tmp_path / "r.csv", "reader,case,decision", "A,nobody,1")
+    assert "not among those evaluated" in refused(*common, "--readers", strangers, "--out", tmp_path / "o")
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    predictions = write(tmp_path / "p.csv", "case,any", *(f"c{i},{'' if i == 3 else 0.1 * (i % 9)}" for i in range(30)))
+    labels = write(tmp_path / "l.csv", "case,any", *(f"c{i},{'' if i == 4 else i % 2}" for i in range(1, 33)))
+    out = tmp_path / "out"
+    status, said, error = run(predictions, "--labels", labels, "--allow-missing", "--out", out, "--bootstrap", "20")
+    assert status == 0, error
+    found = json.loads((out / "metrics.json").read_text())
+    assert {e["what"]: e["count"] for e in found["excluded"]} == {
+        "rows of the predictions without labels": 1, "rows of the labels without a prediction": 3,
+        "any: rows without a probability": 1, "any: rows without a label": 1,
+    }  # fmt: skip
+    assert found["case"]["any"]["n"]["value"] == 27
+    assert "rows without a probability: 1" in said
+
+
+def test_majority_needs_more_than_half() -> None:
+    reads = np.array([[1, 1, 0], [1, 0, -1], [0, -1, -1], [-1, -1, -1], [0, 0, 1]], dtype=np.int8)[:, :, None]
+    np.testing.assert_array_equal(majority(reads)[:, 0], [1, -1, 0, -1, 0])
+
+
+def test_a_named_column_is_used(tables, tmp_path: Path) -> None:
+    found = match_tables(*tables, None, Choices(pairs=(("Other", "sdh"),)))
+    assert found.columns == (("Other", "SDH"),) and (found.scores == 0.1).all()
