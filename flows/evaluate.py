@@ -20,11 +20,16 @@ from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.evaluation.ablation import ablation_rows
+from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.curves import curve_tables
+from ich_pipeline.evaluation.failures import case_failures
+from ich_pipeline.evaluation.subgroups import FIGURES, case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, as_text, case_table, key_figures, slice_table
 from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
 from ich_pipeline.label_tables import read_labels
+from ich_pipeline.masks import read_masks
+from ich_pipeline.reader_tables import read_decisions
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -53,27 +58,33 @@ def body(stage: Stage) -> StageResult:
         metrics = cohort.metrics()
         ablation = ablation_rows(cohort, single)
         roc, pr = curves_of(cohort)
+        readers, subgroups = _readers(cohort, table), _subgroups(cohort, table)
+        cases = case_table(cohort, table)
         target = layout.EVALUATE / test
         with atomic_dir(target) as folder:
             write_table(folder / "slices.parquet", slice_table(cohort, table), SLICES_SCHEMA)
-            write_table(folder / "cases.parquet", case_table(cohort, table), CASES_SCHEMA)
+            write_table(folder / "cases.parquet", cases, CASES_SCHEMA)
             write_json(folder / "metrics.json", metrics)
             account = cohort.reading_account()
             write_json(folder / "reading.json", account)
+            write_json(folder / "readers.json", readers)
             _write_csv(folder / "ablation.csv", ablation)
+            _write_csv(folder / "subgroups.csv", subgroups)
+            _write_csv(folder / "failures.csv", case_failures(cohort, cases))
             for name, curves in (("roc", roc), ("pr", pr)):
                 points = curve_tables(curves)
                 _write_csv(folder / f"{name}.csv", points)
                 # DVC draws one line a file: the slice-level curve of "any".
                 of_any = (points["level"] == "slice") & (points["label"] == cohort.labels.any)
                 _write_csv(folder / f"{name}_any.csv", points.loc[of_any, ["x", "y"]])
-            draw_roc(cohort, roc, test, folder / "figures" / "roc.png")
+            draw_roc(cohort, roc, test, folder / "figures" / "roc.png", readers["labels"].get(cohort.labels.any, ()))
             draw_pr(cohort, pr, test, folder / "figures" / "pr.png")
         run.metrics({level: {label: _values(m) for label, m in of.items()} for level, of in metrics.items()})
         for name in ("roc", "pr"):
             run.figure(target / "figures" / f"{name}.png")
-        run.artifact(target / "ablation.csv")
-    return _result(cohort, metrics, account, ablation, target)
+        for name in ("ablation", "subgroups"):
+            run.artifact(target / f"{name}.csv")
+    return _result(cohort, metrics, account, {"ablation": ablation, "subgroups": subgroups}, target)
 
 
 def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str, NDArray[np.float32]], pd.DataFrame]:
@@ -154,6 +165,22 @@ def _truth(test: str, table: pd.DataFrame, params: Params) -> tuple[NDArray[np.b
     return labelled, truth.to_numpy(np.int8)
 
 
+def _labelled_cases(cohort: TestCohort, table: pd.DataFrame) -> list[str]:
+    return list(pd.factorize(table["case_id"])[1][cohort.labelled_cases])
+
+
+def _subgroups(cohort: TestCohort, table: pd.DataFrame) -> pd.DataFrame:
+    series = read_table(layout.INGEST / "series.parquet", "series/1")
+    facts = case_facts(_labelled_cases(cohort, table), series, table, read_masks(layout.MASKS))
+    return subgroup_rows(cohort, facts, cohort.params.subgroups)
+
+
+def _readers(cohort: TestCohort, table: pd.DataFrame) -> dict[str, Any]:
+    reads = read_decisions(layout.READERS, cohort.labels.any)
+    every = read_table(layout.SPLIT / "cohorts.parquet", "cohorts/1")["case_id"]
+    return readers_of_test(reads, cohort, _labelled_cases(cohort, table), frozenset(every))
+
+
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
@@ -163,7 +190,7 @@ def _values(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _result(
-    cohort: TestCohort, metrics: dict[str, Any], account: dict[str, Any], ablation: pd.DataFrame, target: Path
+    cohort: TestCohort, metrics: dict[str, Any], account: dict[str, Any], tables: dict[str, pd.DataFrame], target: Path
 ) -> StageResult:
     of_slices = metrics["slice"]
     any_name = cohort.labels.any
@@ -177,7 +204,8 @@ def _result(
         tables={
             "slices": key_figures(metrics, "slice"),
             "cases": key_figures(metrics, "case"),
-            "ablation": ablation[["architecture", "step", "mean_ap", "auc_any"]].round(3),
+            "ablation": tables["ablation"][["architecture", "step", "mean_ap", "auc_any"]].round(3),
+            "subgroups": tables["subgroups"][["variable", "group", "cases", "positives", *FIGURES]].round(3),
         },
         pictures={name: target / "figures" / f"{name}.png" for name in ("roc", "pr")},
     )

@@ -8,6 +8,7 @@ DATA = Path("data")
 DICOM = DATA / "dicom"
 LABELS = DATA / "labels.csv"
 MASKS = DATA / "masks.csv"
+READERS = DATA / "readers.csv"
 
 WORK = Path("work")
 INGEST = WORK / "ingest"

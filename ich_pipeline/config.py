@@ -224,11 +224,31 @@ class EnsembleParams(Section):
     decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
 
 
+def _all_rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"the edges must rise, found {', '.join(f'{v:g}' for v in values)}")
+    return values
+
+
+Edges = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_all_rising)]
+
+
+class SubgroupParams(Section):
+    """Bands of the case subgroups, by their edges; fixed before a test is read."""
+
+    minimum_patients: Annotated[int, Field(ge=2)]  # positive and negative ones; with fewer a figure is null
+    age_years: Edges
+    thickness_mm: Edges
+    lesion_ml: Edges
+
+
 class EvaluationParams(Section):
-    """Intervals: percentile bootstrap by patient."""
+    """Intervals (percentile bootstrap by patient), the comparison with readers, subgroups."""
 
     bootstrap: Annotated[int, Field(ge=10)]
     confidence: Fraction
+    noninferiority_margin: Fraction  # of sensitivity and specificity, against each reader of data/readers.csv
+    subgroups: SubgroupParams
 
 
 class ExplainParams(Section):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from ich_pipeline.config import EvaluationParams
+from ich_pipeline.config import EvaluationParams, SubgroupParams
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
@@ -91,7 +91,14 @@ def make_cohort(
         truth=truth,
         case_index=who,
         patients=who,
-        params=EvaluationParams(bootstrap=replicates, confidence=0.95),
+        params=EvaluationParams(
+            bootstrap=replicates,
+            confidence=0.95,
+            noninferiority_margin=0.1,
+            subgroups=SubgroupParams(
+                minimum_patients=3, age_years=(40.0, 65.0), thickness_mm=(2.5, 5.5), lesion_ml=(1.0, 5.0)
+            ),
+        ),
         seed=11,
     )
 

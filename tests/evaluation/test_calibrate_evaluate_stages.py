@@ -17,6 +17,7 @@ from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
 from ich_pipeline.label_tables import write_labels
+from ich_pipeline.masks import write_masks
 
 ARCHITECTURE = "mobilenet"  # small; any name of keras.applications works
 SIZE = 32
@@ -73,6 +74,32 @@ def _window_and_split(folder: Path, params: Params) -> tuple[pd.DataFrame, pd.Da
     return index, table, hu
 
 
+def _facts(folder: Path, index: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Series, two readers and a lesion mask a positive slice: what readers and subgroups need."""
+    cases = index.drop_duplicates("case_id").reset_index(drop=True)
+    series = pd.DataFrame(
+        {
+            "case_id": cases["case_id"],
+            "chosen": True,
+            "Manufacturer": [("ACME", "Other")[i % 2] for i in cases.index],
+            "PatientSex": "F",
+            "PatientAge": [f"{20 + 7 * (i % 10):03}Y" for i in cases.index],
+            "SliceThickness": 5.0,
+            "row_spacing_mm": 2.0,
+            "column_spacing_mm": 2.0,
+            "spacing_mm": 5.0,
+        }
+    )
+    write_table(folder / "work" / "ingest" / "series.parquet", series, "series/1")
+    positive = table.set_index("SOPInstanceUID")["any"] == 1
+    mask = np.zeros((SIZE, SIZE), dtype=bool)
+    mask[8:20, 8:20] = True
+    write_masks(folder / "data" / "masks.csv", [(str(uid), "epidural", mask) for uid in positive.index[positive]])
+    bleeding = set(index.loc[index["SOPInstanceUID"].isin(positive.index[positive]), "case_id"])
+    rows = [f"A,{case},{case in bleeding:d}" for case in cases["case_id"]] + ["B,1.2.840.1,1"]
+    (folder / "data" / "readers.csv").write_text("\n".join(["reader,case,decision", *rows]) + "\n")
+
+
 def _train(folder: Path, params: Params, index: pd.DataFrame, hu: np.ndarray) -> None:
     """Real networks with drawn heads; no training, so nothing here takes long."""
     from ich_pipeline.training.data import local_neighbours
@@ -124,6 +151,7 @@ def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
     patch.delenv("ICH_RUN_ID", raising=False)
     params = _params(project_root, folder)
     index, table, hu = _window_and_split(folder, params)
+    _facts(folder, index, table)
     _train(folder, params, index, hu)
     results = {
         "calibrate": _run(calibrate.body, "calibrate", None, params),
@@ -142,8 +170,8 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
         "validation.parquet",
     }
     assert set(_bytes(folder / "work/evaluate/test_retrospective")) == {
-        "ablation.csv", "cases.parquet", "figures/pr.png", "figures/roc.png", "metrics.json", "pr.csv", "pr_any.csv",
-        "reading.json", "roc.csv", "roc_any.csv", "slices.parquet",
+        "ablation.csv", "cases.parquet", "failures.csv", "figures/pr.png", "figures/roc.png", "metrics.json", "pr.csv",
+        "pr_any.csv", "readers.json", "reading.json", "roc.csv", "roc_any.csv", "slices.parquet", "subgroups.csv",
     }  # fmt: skip
     assert "slice AUC any" in results["evaluate"].summary and "true cases" in results["evaluate"].summary
     assert all(path.is_file() for path in results["evaluate"].pictures.values())
@@ -159,6 +187,26 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     assert calibrated["labels_in_mean"] == present
     ensemble = json.loads((folder / "work/calibrate/ensemble.json").read_text())
     assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive on validation"
+
+
+def test_readers_subgroups_and_failures_of_a_test(project) -> None:
+    folder, params, *_ = project
+    work = folder / "work/evaluate/test_retrospective"
+    readers = json.loads((work / "readers.json").read_text())
+    assert readers["cases"] == {"in_this_test": 8, "not_evaluated_here": 20, "unknown": 1}
+    (entry,) = readers["labels"]["any"]
+    assert entry["reader"] == "A" and entry["sensitivity"]["value"] == entry["specificity"]["value"] == 1.0
+    assert entry["noninferiority"]["margin"] == params.evaluation.noninferiority_margin
+    subgroups = pd.read_csv(work / "subgroups.csv")
+    assert set(subgroups["variable"]) == {"all", "Manufacturer", "sex", "slice thickness", "age", "lesion size"}
+    # Two slices of 144 pixels of 2 mm × 2 mm × 5 mm.
+    assert list(subgroups.loc[subgroups["variable"] == "lesion size", "group"]) == ["5 to below 30 mL"]
+    assert subgroups["reason"].str.contains("are needed").all()  # four positive patients, five wanted
+    assert subgroups.loc[subgroups["variable"] == "sex", "cases"].sum() == 8
+    failures = pd.read_csv(work / "failures.csv")
+    cases = read_table(work / "cases.parquet", "case_predictions/1").set_index("case_id")
+    wrong = cases.index[cases["decision"].astype(int) != cases["truth_any"]]
+    assert sorted(failures["case_id"]) == sorted(wrong)
 
 
 def test_runs_are_recorded_without_patients(project) -> None:
