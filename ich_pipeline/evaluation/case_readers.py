@@ -30,7 +30,7 @@ def readers_of_test(
         the table's cases are ``in_this_test``, ``not_evaluated_here``, ``unknown``.
 
     Raises:
-        InputError: the table names a finding that is no label.
+        InputError: the table names a finding that is no label, or a case by both its names with two decisions.
     """
     if reads is None:
         return {"labels": {}, "cases": {"in_this_test": 0, "not_evaluated_here": 0, "unknown": 0}}
@@ -40,17 +40,22 @@ def readers_of_test(
             f"data/readers.csv, column label: {strangers[0]!r} is none of {', '.join(cohort.labels.columns)}: mend it."
         )
     places = {name: i for i, name in enumerate(case_ids)}
-    names = [name if name in places or name in others else case_id(name) for name in reads.cases]
-    found = [(places[name], i) for i, name in enumerate(names) if name in places]
-    elsewhere = sum(name in others and name not in places for name in names)
-    account = {
-        "in_this_test": len(found),
-        "not_evaluated_here": elsewhere,
-        "unknown": len(names) - len(found) - elsewhere,
-    }
     aligned = np.full((len(case_ids), len(reads.readers), len(reads.labels)), MISSING, dtype=np.int8)
-    for place, i in found:
-        aligned[place] = reads.reads[i]
+    inside, elsewhere, unknown = set(), set(), set()
+    for named, decided in zip(reads.cases, reads.reads, strict=True):
+        name = named if named in places or named in others else case_id(named)
+        if name not in places:
+            (elsewhere if name in others else unknown).add(name)
+            continue
+        inside.add(name)
+        row, given = aligned[places[name]], decided != MISSING
+        if (given & (row != MISSING)).any():
+            raise InputError(
+                f"data/readers.csv: a reader decided twice on case {name}, once by its case_id and once by its "
+                "StudyInstanceUID: keep one row."
+            )
+        row[given] = decided[given]
+    account = {"in_this_test": len(inside), "not_evaluated_here": len(elsewhere), "unknown": len(unknown)}
     params = cohort.params
     entries = {
         name: compare_readers(

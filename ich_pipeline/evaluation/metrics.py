@@ -228,7 +228,9 @@ def _calibration_error(
     gaps[np.arange(len(scores)), bins] = scores - truth
     by_patient = level.by_patient(gaps)
     value = np.abs(by_patient.sum(axis=0)).sum() / ones.sum()
-    return Estimate(float(value), np.abs(level.counts @ by_patient).sum(axis=1) / (level.counts @ ones))
+    with np.errstate(invalid="ignore"):  # a subgroup of which nobody was drawn
+        replicates = np.abs(level.counts @ by_patient).sum(axis=1) / (level.counts @ ones)
+    return Estimate(float(value), replicates)
 
 
 def _at(
