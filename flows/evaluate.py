@@ -48,6 +48,7 @@ class Slices:
 def body(stage: Stage) -> StageResult:
     """Read, measure, write work/evaluate/<test>, record."""
     from ich_pipeline.evaluation.figures import curves_of, draw_pr, draw_roc
+    from ich_pipeline.registry.ledger import digest_of_files, record_look, sha256
     from ich_pipeline.registry.tracking import open_run
 
     params, test = stage.params, stage.item
@@ -84,6 +85,13 @@ def body(stage: Stage) -> StageResult:
             run.figure(target / "figures" / f"{name}.png")
         for name in ("ablation", "subgroups"):
             run.artifact(target / f"{name}.csv")
+    # Into the record alone: a date or a commit in the outs would make them differ from run to run.
+    record_look(
+        test,
+        test_set=sha256(_sealed(test)),
+        model=digest_of_files(layout.TRAIN, layout.CALIBRATE / "ensemble.json", params.architectures),
+        results=sha256(target / "metrics.json"),
+    )
     return _result(cohort, metrics, account, {"ablation": ablation, "subgroups": subgroups}, target)
 
 
@@ -149,9 +157,13 @@ def _slices(table: pd.DataFrame, networks: list[Network]) -> Slices:
     )
 
 
+def _sealed(test: str) -> Path:
+    return layout.SPLIT / "sealed" / f"{test}.csv"
+
+
 def _truth(test: str, table: pd.DataFrame, params: Params) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
     """Which slices carry labels, and these."""
-    path = layout.SPLIT / "sealed" / f"{test}.csv"
+    path = _sealed(test)
     labels = read_labels(path, params.label_set).set_index("SOPInstanceUID")
     strangers = labels.index.difference(pd.Index(table["SOPInstanceUID"]))
     if len(strangers):

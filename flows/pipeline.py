@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from flows import data, layout, reproduction, stale
+from flows import data, layout, ledger, reproduction, stale
 from flows._stage import fault, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
@@ -222,6 +222,7 @@ def closing(outcome: Outcome, params: Params) -> str:
             f"Registered: {name} version {outcome.version}"
             + ("" if outcome.new_version else " (as before)")
             + ", alias challenger.",
+            *ledger.publish(params),
             f"The page:   {(layout.REPORTS / 'index.html').absolute()}",
             f"Next:       `.venv/bin/ich promote` makes it the champion; `.venv/bin/ich predict FOLDER --out OUT` reads a case; {ui}.",
         ]

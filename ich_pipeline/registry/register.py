@@ -15,6 +15,7 @@ import ich_pipeline
 from ich_pipeline.config import Params
 from ich_pipeline.registry import store, versions
 from ich_pipeline.registry.bundle import Content
+from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
 
@@ -143,6 +144,7 @@ def _create_version(
         client.create_registered_model(name)
     tags = {
         versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
+        versions.MODEL: model_digest({path: str(one["sha256"]) for path, one in content.files.items()}),
         versions.PROFILE: params.profile,
         **{f"{versions.HEADLINE}{key}": f"{value:.4f}" for key, value in metrics.items()},
         **git_tags(),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CONTENT = "ich.content"  # tag of a version: digest of its bundle
 HEADLINE = "ich.metric."  # prefix of the tags that hold its headline metrics
+MODEL = "ich.model"  # tag of a version: digest of its networks and ensemble, as the test ledger names them
 PROFILE = "ich.profile"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -46,6 +47,12 @@ def versions(name: str) -> list[Version]:
 def with_content(name: str, digest: str) -> Version | None:
     """The version with this content whose files are still there, or None."""
     return next((v for v in versions(name) if v.content == digest and _files_present(v)), None)
+
+
+def numbers_by_model(name: str) -> dict[str, int]:
+    """The newest version of each model digest of the test ledger; versions registered before the ledger have none."""
+    client = store.client()
+    return {v.tags[MODEL]: int(v.version) for v in reversed(_search(client, name)) if MODEL in v.tags}
 
 
 def set_alias(name: str, alias: str, number: int) -> None:

@@ -56,6 +56,9 @@ class TestResult:
     slices: pd.DataFrame
     cases: pd.DataFrame
     ablation: pd.DataFrame
+    subgroups: pd.DataFrame
+    failures: pd.DataFrame
+    readers: dict[str, Any]
 
     @classmethod
     def load(cls, folder: Path, labels: Labels) -> TestResult:
@@ -69,6 +72,9 @@ class TestResult:
             read_table(folder / "slices.parquet", "predictions/1"),
             read_table(folder / "cases.parquet", "case_predictions/1"),
             pd.read_csv(folder / "ablation.csv"),
+            pd.read_csv(folder / "subgroups.csv", keep_default_na=False, na_values=[""]),
+            pd.read_csv(folder / "failures.csv"),
+            read_json(folder / "readers.json"),
         )
 
 

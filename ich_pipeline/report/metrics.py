@@ -27,7 +27,7 @@ def as_text(entry: Entry | None, digits: int = 3) -> str:
 
 
 def result_rows(block: Mapping[str, Any], level: str, point: str) -> list[dict[str, str]]:
-    """One row a label for people: positives, prevalence, AUC, AP and the chosen operating point."""
+    """One row a label for people: positives, prevalence, AUC, AP and the rates at the chosen operating point."""
     rows = []
     for label, metrics in block[level].items():
         positives, n = metrics.get("positives"), metrics.get("n")
@@ -40,6 +40,9 @@ def result_rows(block: Mapping[str, Any], level: str, point: str) -> list[dict[s
                 "AP": as_text(metrics.get("ap")),
                 "sensitivity": as_text(metrics.get(f"sensitivity@{point}")),
                 "specificity": as_text(metrics.get(f"specificity@{point}")),
+                "PPV": as_text(metrics.get(f"ppv@{point}")),
+                "NPV": as_text(metrics.get(f"npv@{point}")),
+                "F1": as_text(metrics.get(f"f1@{point}")),
             }
         )
     return rows
@@ -57,7 +60,7 @@ def markdown(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], poin
         "# Results",
         "",
         f"Value ({confidence:.0%} interval by patient: bootstrap, or Clopper-Pearson for a share on which all patients "
-        f"agree). Sensitivity and specificity at the operating point "
+        f"agree). Sensitivity, specificity, PPV, NPV and F1 at the operating point "
         f"“{point.replace('_', ' ')}”, chosen on validation.",
         "AUC: area under the ROC curve. AP: average precision; a score without knowledge reaches the prevalence.",
     ]

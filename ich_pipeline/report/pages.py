@@ -11,12 +11,14 @@ import numpy as np
 
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.report.cases import ChosenCase
-from ich_pipeline.report.inputs import Inputs
+from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation
 from ich_pipeline.report.metrics import result_rows
 from ich_pipeline.report.pictures import ct_uri, outline_path, window_filters
 from ich_pipeline.report.render import render
 from ich_pipeline.windowing import WindowLike
+
+SHOWN_FAILURES = 10  # a test and kind; failures.csv has all
 
 
 def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, home: str | None = None) -> str:
@@ -89,6 +91,9 @@ def index_page(
                 "levels": {level: result_rows(test.metrics, level, point) for level in ("slice", "case")},
                 "reading": test.reading,
                 "headline": _headline(test.metrics, params.labels.any, point),
+                "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
+                "failures": _failures(test, cases),
+                "readers": test.readers,
             }
             for test in inputs.tests
         ],
@@ -102,6 +107,14 @@ def index_page(
         settings=settings,
         reasons={e.label: e.reason for e in inputs.atlas.entries if e.reason},
     )
+
+
+def _failures(test: TestResult, cases: Sequence[ChosenCase]) -> dict[str, Any]:
+    """The worst ones, each with whether it has a page, and how many there are."""
+    pages = {case.case_id for case in cases}
+    worst = test.failures.groupby("kind", sort=False).head(SHOWN_FAILURES).astype(object)
+    rows = worst.where(worst.notna(), "").to_dict("records")
+    return {"count": len(test.failures), "rows": [{**row, "page": row["case_id"] in pages} for row in rows]}
 
 
 def embedded(path: Path) -> str:

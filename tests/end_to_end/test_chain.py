@@ -133,7 +133,7 @@ def test_nothing_before_evaluate_reads_the_tests_labels(chain: Project, tmp_path
     """Without the tests' labels (and the whole table they came from), every fitted stage gives the same bytes."""
     sealed = chain.copy(tmp_path / "sealed")
     shutil.rmtree(sealed.root / "work" / "split" / "sealed")
-    for table in ("labels.csv", "masks.csv"):
+    for table in ("labels.csv", "masks.csv", "readers.csv"):
         (sealed.root / "data" / table).unlink()
     made = ["window", "train/vgg16", "ablate/resnet50", "calibrate", "atlas"]
     for folder in made:

@@ -17,12 +17,16 @@ from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.reading import read
 from ich_pipeline.evaluation.ablation import ablation_rows
+from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
+from ich_pipeline.evaluation.failures import case_failures
+from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, case_table, slice_table
 from ich_pipeline.explain.atlas import build_atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.files import write_json, write_table, write_text
-from ich_pipeline.masks import write_masks
+from ich_pipeline.masks import read_masks, write_masks
+from ich_pipeline.reader_tables import Reads
 from ich_pipeline.report.inputs import Folders, Inputs
 from ich_pipeline.report.pictures import png_bytes
 from ich_pipeline.training.network import Network, NetworkSpec
@@ -115,7 +119,10 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     for case, hu in enumerate(volumes):
         write_volume(ingest / "volumes" / f"V{case}.b2nd", hu)
     write_table(ingest / "slices.parquet", slices, "slices/1")
-    series = slices.drop_duplicates("case_id").assign(chosen=True, reason="")
+    series = slices.drop_duplicates("case_id").assign(
+        chosen=True, reason="", Manufacturer="ACME", PatientSex="", PatientAge="050Y", SliceThickness=5.0,
+        row_spacing_mm=2.0, column_spacing_mm=2.0, spacing_mm=5.0,
+    )  # fmt: skip
     write_table(ingest / "series.parquet", series, "series/1")
     write_text(ingest / "account.csv", "path,status,reason,detail\na,used,,\nb,set_aside,localizer,\n")
     write_text(split / "summary.csv", "cohort,patients,cases,slices,any\ntrain,6,6,30,3\ntest_retrospective,6,6,30,\n")
@@ -145,6 +152,18 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         write_json(folder / "reading.json", cohort.reading_account())
         ablation = ablation_rows(cohort, {"vgg16": network.probabilities(images)})
         write_text(folder / "ablation.csv", ablation.to_csv(index=False))
+        facts = case_facts([f"C{c}" for c in range(CASES)], series, slices, read_masks(root / "masks.csv"))
+        subgroups = subgroup_rows(cohort, facts, params.evaluation.subgroups)
+        failures = case_failures(cohort, case_table(cohort, slices))
+        for table, content in (("subgroups", subgroups), ("failures", failures)):
+            write_text(folder / f"{table}.csv", content.to_csv(index=False))
+        reads = Reads(
+            tuple(f"C{c}" for c in range(CASES)),
+            ("Reader A",),
+            ("any",),
+            (np.arange(CASES) % 3 == 0)[:, None, None].astype(np.int8),
+        )
+        write_json(folder / "readers.json", readers_of_test(reads, cohort, reads.cases, frozenset()))
         (folder / "figures").mkdir()
         for figure in ("roc", "pr"):
             (folder / "figures" / f"{figure}.png").write_bytes(png_bytes(np.zeros((4, 4), np.uint8)))

@@ -85,7 +85,7 @@ def test_markdown_names_the_reason_where_there_is_no_figure():
     found = {"value": 0.9, "low": 0.8, "high": 0.95}
     block = {level: {"any": {"auc": found, "ap": nothing}} for level in ("slice", "case")}
     text = markdown({"test_a": block}, ["test_a"], "balanced", 0.95)
-    assert "| Any |  | – | 0.900 (0.800–0.950) | not estimable: no positives | – | – |" in text
+    assert "| Any |  | – | 0.900 (0.800–0.950) | not estimable: no positives | – | – | – | – | – |" in text
     assert as_text({"value": 0.5, "low": None, "high": None}) == "0.500"
 
 

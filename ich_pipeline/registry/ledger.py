@@ -1,0 +1,180 @@
+"""The test ledger: every evaluation of a test set, appended to the record and never taken away.
+
+One MLflow run a look, in an experiment of its own: which test, which labels, which model, which results, commit and date.
+Each look holds the digest of the one before it, so that an edited or purged look is noticed. A look in MLflow's bin still
+counts. Nothing of a patient is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ich_pipeline.registry import provenance, store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "test-ledger"
+PREFIX = "ich.look."
+START = "0" * 64
+
+
+@dataclass(frozen=True)
+class Look:
+    """One evaluation.
+
+    Attributes:
+        number: 1, 2, … over all tests.
+        test: name of the test.
+        test_set: sha256 of its label file (which slices, and what they show).
+        model: digest of networks and ensemble, :func:`model_digest`.
+        results: sha256 of the metrics that came out.
+        commit: of the code, with ``+`` where the sources differed from it; empty outside git.
+        when_ms: milliseconds since the epoch, UTC.
+        previous: digest of the look before.
+    """
+
+    number: int
+    test: str
+    test_set: str
+    model: str
+    results: str
+    commit: str
+    when_ms: int
+    previous: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Count:
+    """How often a test set was looked at: in all, and by how many different models and results."""
+
+    test: str
+    test_set: str
+    looks: int
+    models: int
+    results: int
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        times = "once" if self.looks == 1 else f"{self.looks} times"
+        models = "one model" if self.models == 1 else f"{self.models} different models"
+        return f"{self.test}: this test set has been looked at {times}, with {models}."
+
+
+def record_look(test: str, test_set: str, model: str, results: str) -> Look:
+    """Append a look; the arguments are those of :class:`Look`."""
+    import time
+
+    client = store.client()
+    with store.locked("ledger"):
+        before = _read(client)
+        git = provenance.git_tags()
+        commit = git.get("mlflow.source.git.commit", "") + ("+" if git.get("ich.git_dirty") == "true" else "")
+        last = before[-1].digest if before else START
+        look = Look(len(before) + 1, test, test_set, model, results, commit, int(time.time() * 1000), last)
+        tags = {f"{PREFIX}{key}": str(value) for key, value in asdict(look).items()}
+        tags[f"{PREFIX}digest"] = look.digest
+        run = client.create_run(
+            _experiment(client), start_time=look.when_ms, tags=tags, run_name=f"look {look.number}: {test}"
+        )
+        client.set_terminated(run.info.run_id, "FINISHED")
+    return look
+
+
+def looks() -> list[Look]:
+    """All looks, in order."""
+    return _read(store.client())
+
+
+def broken_at(found: Sequence[Look]) -> int | None:
+    """Number of the first look whose place, predecessor or content is not what was appended; None where all are intact."""
+    last = START
+    for number, look in enumerate(found, start=1):
+        if look.number != number or look.previous != last:
+            return number
+        last = look.digest
+    return None
+
+
+def counts(found: Iterable[Look]) -> list[Count]:
+    """By test set, in the order of the first look. Equal content looked at again is one more look, not one more model."""
+    groups: dict[tuple[str, str], list[Look]] = {}
+    for look in found:
+        groups.setdefault((look.test, look.test_set), []).append(look)
+    return [
+        Count(test, labels, len(group), len({g.model for g in group}), len({g.results for g in group}))
+        for (test, labels), group in groups.items()
+    ]
+
+
+def model_digest(files: Mapping[str, str]) -> str:
+    """One digest of networks and ensemble.
+
+    Args:
+        files: sha256 by path in the bundle (``networks/…``, ``ensemble.json``); other paths are left out.
+    """
+    lines = [f"{files[n]}  {n}\n" for n in sorted(files) if n.startswith("networks/") or n == "ensemble.json"]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def digest_of_files(train: Path, ensemble: Path, architectures: Iterable[str]) -> str:
+    """:func:`model_digest` of what evaluate read: ``train/<architecture>/`` and ``ensemble.json``."""
+    files = {
+        f"networks/{name}/{file}": sha256(train / name / file)
+        for name in architectures
+        for file in ("network.json", "model.weights.h5")
+    }
+    return model_digest({**files, "ensemble.json": sha256(ensemble)})
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _experiment(client: MlflowClient) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        # No artifact is ever put there; the location only keeps MLflow from naming one in the current folder.
+        location = (store.MLRUNS.absolute() / "artifacts").as_uri() if store.is_own() else None
+        return client.create_experiment(EXPERIMENT, artifact_location=location)
+    return found.experiment_id
+
+
+def _read(client: MlflowClient) -> list[Look]:
+    from mlflow.entities import ViewType
+
+    found, token = [], None
+    while True:
+        page = client.search_runs([_experiment(client)], run_view_type=ViewType.ALL, max_results=1000, page_token=token)
+        found += [{k.removeprefix(PREFIX): v for k, v in run.data.tags.items() if k.startswith(PREFIX)} for run in page]
+        token = page.token
+        if not token:
+            break
+    kept = [tags for tags in found if "number" in tags]
+    made = [
+        Look(
+            number=int(t["number"]),
+            test=t["test"],
+            test_set=t["test_set"],
+            model=t["model"],
+            results=t["results"],
+            commit=t["commit"],
+            when_ms=int(t["when_ms"]),
+            previous=t["previous"],
+        )
+        for t in kept
+    ]
+    return sorted(made, key=lambda look: look.number)
