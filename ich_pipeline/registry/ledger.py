@@ -55,6 +55,22 @@ class Look:
 
 
 @dataclass(frozen=True)
+class StoredLook(Look):
+    """A look as the record holds it.
+
+    Attributes:
+        written: the digest that was written with it.
+    """
+
+    written: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the fields of the look itself."""
+        return Look(**{key: value for key, value in asdict(self).items() if key != "written"}).digest
+
+
+@dataclass(frozen=True)
 class Count:
     """How often a test set was looked at: in all, and by how many different models and results."""
 
@@ -92,16 +108,16 @@ def record_look(test: str, test_set: str, model: str, results: str) -> Look:
     return look
 
 
-def looks() -> list[Look]:
+def looks() -> list[StoredLook]:
     """All looks, in order."""
     return _read(store.client())
 
 
-def broken_at(found: Sequence[Look]) -> int | None:
+def broken_at(found: Sequence[StoredLook]) -> int | None:
     """Number of the first look whose place, predecessor or content is not what was appended; None where all are intact."""
     last = START
     for number, look in enumerate(found, start=1):
-        if look.number != number or look.previous != last:
+        if look.number != number or look.previous != last or look.written != look.digest:
             return number
         last = look.digest
     return None
@@ -153,7 +169,7 @@ def _experiment(client: MlflowClient) -> str:
     return found.experiment_id
 
 
-def _read(client: MlflowClient) -> list[Look]:
+def _read(client: MlflowClient) -> list[StoredLook]:
     from mlflow.entities import ViewType
 
     found, token = [], None
@@ -165,7 +181,7 @@ def _read(client: MlflowClient) -> list[Look]:
             break
     kept = [tags for tags in found if "number" in tags]
     made = [
-        Look(
+        StoredLook(
             number=int(t["number"]),
             test=t["test"],
             test_set=t["test_set"],
@@ -174,6 +190,7 @@ def _read(client: MlflowClient) -> list[Look]:
             commit=t["commit"],
             when_ms=int(t["when_ms"]),
             previous=t["previous"],
+            written=t["digest"],
         )
         for t in kept
     ]

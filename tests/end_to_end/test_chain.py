@@ -33,6 +33,9 @@ def test_pipeline_ends_with_table_page_and_next_commands(chain: Project) -> None
     text = (chain.root / ".state" / "pipeline-output.txt").read_text()
     assert "| " in text and "index.html" in text and "ich promote" in text and "version 1, alias challenger" in text
     assert (chain.root / "reports" / "index.html").is_file()
+    for test in TESTS:
+        assert f"{test}: this test set has been looked at once, with one model." in text
+    assert (chain.root / "reports" / "test_ledger.html").is_file()
 
 
 def test_metrics_have_every_test_level_and_label_with_intervals(chain: Project) -> None:

@@ -189,6 +189,23 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive on validation"
 
 
+def test_every_evaluation_is_in_the_ledger(project) -> None:
+    from ich_pipeline.registry import ledger
+
+    folder, *_ = project
+    before = ledger.looks()
+    assert [look.test for look in before] == ["test_retrospective"]
+    look = before[0]
+    work = folder / "work"
+    assert look.test_set == ledger.sha256(work / "split/sealed/test_retrospective.csv")
+    assert look.results == ledger.sha256(work / "evaluate/test_retrospective/metrics.json")
+    files = [ledger.sha256(work / "train" / ARCHITECTURE / n) for n in ("model.weights.h5", "network.json")]
+    named = zip((f"networks/{ARCHITECTURE}/{n}" for n in ("model.weights.h5", "network.json")), files, strict=True)
+    assert look.model == ledger.model_digest(
+        {**dict(named), "ensemble.json": ledger.sha256(work / "calibrate/ensemble.json")}
+    )
+
+
 def test_readers_subgroups_and_failures_of_a_test(project) -> None:
     folder, params, *_ = project
     work = folder / "work/evaluate/test_retrospective"

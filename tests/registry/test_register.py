@@ -19,6 +19,7 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.registry import store, versions
 from ich_pipeline.registry.answer import answer
 from ich_pipeline.registry.bundle import content_of
+from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.register import headline, register, requirements
 from ich_pipeline.registry.system import System
 
@@ -51,6 +52,8 @@ def test_a_version_says_what_it_is(registered: int, bundle: Path, params: Params
     run = store.client().get_run(model.run_id)
     assert run.data.tags["ich.stage"] == "register" and run.data.metrics == {"test auc": 0.9}
     assert model.description == "# Card"
+    digests = {path: str(one["sha256"]) for path, one in content_of(bundle).files.items()}
+    assert versions.numbers_by_model(version.name) == {model_digest(digests): registered}
 
 
 def test_the_same_content_is_registered_once(registered: int, bundle: Path, params: Params) -> None:
