@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind
 from ich_pipeline.config import Params
 from ich_pipeline.dicom.volumes import SUFFIX, read_volume
@@ -41,6 +42,11 @@ class Folders:
     def synthetic(self) -> bool:
         """Whether the heads are phantoms: told by the data, since any profile can train on any cohort."""
         return cohort_kind(self.data) == PHANTOM
+
+    @property
+    def readers_are_reference(self) -> bool:
+        """Whether the readers of data/readers.csv made the labels that they are judged by, as in CQ500."""
+        return cohort_kind(self.data) == CQ500
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def index_page(
         "index.html.j2",
         params=params,
         phantom=inputs.folders.synthetic,
+        readers_are_reference=inputs.folders.readers_are_reference,
         point=point,
         confidence=params.evaluation.confidence,
         tests=[
