@@ -6,6 +6,7 @@ All of them take cases as independent: several cases of one patient make p value
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,13 +78,17 @@ class PairedDifference:
     def interval(self, confidence: float) -> tuple[float, float]:
         """All differences that the score test does not reject at ``1 - confidence``, two-sided."""
         z = float(norm.isf((1.0 - confidence) / 2.0))
-        low = -1.0 if self.value <= -1 else brentq(lambda d: min(self.score(d), 1e9) - z, -1.0, self.value, xtol=1e-14)
-        high = 1.0 if self.value >= 1 else brentq(lambda d: max(self.score(d), -1e9) + z, self.value, 1.0, xtol=1e-14)
-        return float(low), float(high)
+        low = -1.0 if self.value <= -1 else _root(lambda d: min(self.score(d), 1e9) - z, -1.0, self.value)
+        high = 1.0 if self.value >= 1 else _root(lambda d: max(self.score(d), -1e9) + z, self.value, 1.0)
+        return low, high
 
     def noninferiority_p(self, margin: float) -> float:
         """One-sided p of "the first is worse than the second by ``margin`` or more"."""
         return float(norm.sf(self.score(-margin)))
+
+
+def _root(of: Callable[[float], float], low: float, high: float) -> float:
+    return float(brentq(of, low, high, xtol=1e-14))  # type: ignore[arg-type]  # its stub allows a second result
 
 
 def paired_difference(first: ArrayLike, second: ArrayLike) -> PairedDifference:

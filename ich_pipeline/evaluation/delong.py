@@ -132,4 +132,4 @@ def _difference(value: float, variance: float) -> Difference:
 
 def _by_cluster(values: NDArray[np.float64], who: NDArray[np.integer], count: int) -> NDArray[np.float64]:
     """Sums of the columns of each cluster: (tests, rows) to (tests, clusters)."""
-    return np.stack([np.bincount(who, weights=row, minlength=count) for row in values])
+    return np.stack([np.bincount(who, weights=row, minlength=count) for row in values]).astype(np.float64)

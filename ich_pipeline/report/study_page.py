@@ -156,4 +156,5 @@ def _points(results: Mapping[str, Any], level: str, name: str) -> list[dict[str,
 
 def _worst(failures: pd.DataFrame, name: str) -> list[dict[str, Any]]:
     of_finding = failures[failures["finding"] == name]
-    return of_finding.groupby("kind", sort=False).head(SHOWN_FAILURES).to_dict("records")
+    worst = of_finding.groupby("kind", sort=False).head(SHOWN_FAILURES)
+    return [{str(key): value for key, value in row.items()} for row in worst.to_dict("records")]

@@ -192,7 +192,7 @@ def constrained_score(b: int, c: int, n: int, difference: float) -> float:
         return b / (share + difference) + c / share - 2 * (n - b - c) / (1 - 2 * share - difference)
 
     least, most = max(0.0, -difference), (1 - difference) / 2
-    best = brentq(slope, least + 1e-13, most - 1e-13, xtol=1e-16)
+    best = float(brentq(slope, least + 1e-13, most - 1e-13, xtol=1e-16))  # type: ignore[arg-type]
     return (b - c - n * difference) / math.sqrt(n * (2 * best + difference * (1 - difference)))
 
 

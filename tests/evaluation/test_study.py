@@ -86,7 +86,7 @@ def test_figures_are_those_of_the_definitions(tables, tmp_path: Path) -> None:
         == 0
     )
     found = json.loads((out / "metrics.json").read_text())
-    table = match_tables(*tables, None, Choices())
+    table = match_tables(tables[0], tables[1], None, Choices())
     assert table.names[0] == "case-0" and table.labels == FINDINGS
     for k, name in enumerate(FINDINGS):
         truth, scores = table.truth[:, k], table.scores[:, k]
@@ -288,5 +288,5 @@ def test_majority_needs_more_than_half() -> None:
 
 
 def test_a_named_column_is_used(tables, tmp_path: Path) -> None:
-    found = match_tables(*tables, None, Choices(pairs=(("Other", "sdh"),)))
+    found = match_tables(tables[0], tables[1], None, Choices(pairs=(("Other", "sdh"),)))
     assert found.columns == (("Other", "SDH"),) and (found.scores == 0.1).all()
