@@ -30,7 +30,7 @@ import pandas as pd
 from flows import layout
 from flows.prefect_api import api_url
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError, refusal
+from ich_pipeline.errors import Fault, InputError, refusal
 from ich_pipeline.progress import terminal
 
 T = TypeVar("T")
@@ -121,6 +121,9 @@ def run(name: str, body: Body, item: str | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{title}: stopped; nothing of it is kept.", file=sys.stderr)
         return 130
+    except Fault as error:
+        print(f"{title} stopped: {error}", file=sys.stderr)
+        return 1
     except Exception as error:  # the boundary: a fault becomes a sentence here and nowhere else
         return fault(title, error)
     print(f"{title}: {result.summary}")

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import layout
+import pandas as pd
+
+from flows import layout, resume
 from flows._stage import Stage, StageResult, main
 
 if TYPE_CHECKING:
     from ich_pipeline.windowing import WindowLike
 
 ITEM = "architecture"
+CODE = (
+    "ich_pipeline/training",
+    "ich_pipeline/windowing.py",
+    "ich_pipeline/label_tables.py",
+    "flows/train.py",
+    "flows/resume.py",
+)
 
 
 def body(stage: Stage) -> StageResult:
@@ -24,7 +32,10 @@ def body(stage: Stage) -> StageResult:
 
 
 def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageResult:
-    """Train ``stage.item`` with these windows and write its folder in ``target``."""
+    """Train ``stage.item`` with these windows and write its folder in ``target``.
+
+    What it needs to go on after a kill is in ``.state/<stage>`` until the result is in place.
+    """
     from ich_pipeline.errors import InputError
     from ich_pipeline.files import atomic_dir, write_table, write_text
     from ich_pipeline.registry.tracking import open_run
@@ -39,34 +50,47 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     labels = params.label_set
     folder = layout.SPLIT / "labels"
     # TensorFlow comes with these: only after the quick checks.
-    from ich_pipeline.training.data import load_cohort
-    from ich_pipeline.training.fit import Look, fit, network_seed, start_network
+    from ich_pipeline.training.backend import keras
+    from ich_pipeline.training.checkpoint import Checkpoint
+    from ich_pipeline.training.data import INDEX_FILE, hu_file, load_cohort
+    from ich_pipeline.training.faults import told
+    from ich_pipeline.training.fit import fit, network_seed, start_network
     from ich_pipeline.training.interpolated import interpolated_probabilities
+    from ich_pipeline.training.looks import Look
     from ich_pipeline.training.network import NetworkSpec
     from ich_pipeline.training.outputs import VALIDATION_SCHEMA, validation_table
-    from ich_pipeline.windowing import Window
+    from ich_pipeline.training.weights import started_from
+    from ich_pipeline.windowing import window_of
 
+    source = started_from(name, settings)
     cohorts = {
         cohort: load_cohort(layout.WINDOW, settings.image_size, cohort, folder / f"{cohort}.csv", labels)
         for cohort in ("train", "validation")
     }
-    first, second, third = (Window(w.name, w.center, w.width) for w in windows)
     spec = NetworkSpec(
         architecture=name,
         image_size=settings.image_size,
-        windows=(first, second, third),
+        windows=tuple(window_of(window) for window in windows),
         labels=labels.columns,
         weights=settings.weights,
         dtype=params.training.dtype,
         batch_norm_momentum=params.training.batch_norm_momentum,
         seed=network_seed(params.seed, name),
+        trainable_windows=params.windowing.trainable,
     )
     network = start_network(spec, cohorts["train"], params.training)
-    if spec.weights not in ("none", "imagenet"):  # what was in the file counts, not where it lay
-        source = Path(spec.weights)
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-        network.spec = spec = dataclasses.replace(spec, weights=f"{source.name} (sha256 {digest[:16]})")
-    with open_run(stage.name, name, params) as recorder:
+    network.spec = spec = dataclasses.replace(spec, weights=source)  # what was in a file counts, not where it lay
+    settings_json = {
+        "network": spec.to_json(),
+        "settings": settings.model_dump(mode="json", exclude={"weights"}),
+        "training": params.training.model_dump(mode="json", exclude={"checkpoint_minutes"}),
+        "backend": keras.backend.backend(),
+    }
+    data = [layout.WINDOW / INDEX_FILE, layout.WINDOW / hu_file(settings.image_size)]
+    data += [folder / f"{cohort}.csv" for cohort in cohorts]
+    checkpoint = Checkpoint(resume.state_folder(stage, CODE, data, settings_json), params.training.checkpoint_minutes)
+    resources = told(name, settings.batch_size, params.training.accumulate, checkpoint.path)
+    with resources, open_run(stage.name, name, params) as recorder:
         recorder.params(
             {"network": spec.to_json(), "settings": settings.model_dump(), "training": params.training.model_dump()}
         )
@@ -78,8 +102,8 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
             )
             stage.log.info(_sentence(name, look))
 
-        result = fit(network, cohorts["train"], cohorts["validation"], settings, params.training, on_look, stage.track)
         validation = cohorts["validation"]
+        result = fit(network, cohorts["train"], validation, settings, params.training, on_look, stage.track, checkpoint)
         degrees = params.interpolation.candidates
         probabilities = interpolated_probabilities(
             network, validation.hu, validation.neighbours, degrees, result.validation_probabilities
@@ -90,14 +114,16 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
             table = validation_table(validation, degrees, probabilities, labels)
             write_table(partial / "validation.parquet", table, VALIDATION_SCHEMA)
         recorder.artifact(target / name / "history.csv")
-    return StageResult(
-        summary=f"{_sentence(name, result.best)}; {result.stopped}",
-        tables={"looks at the validation set": result.table()},
-    )
+    resume.forget(stage)
+    tables = {"looks at the validation set": result.table()}
+    if spec.trainable_windows:
+        columns = ["window", "center HU", "width HU", "function"]
+        tables["windows as learnt"] = pd.DataFrame(network.windows(), columns=columns)
+    return StageResult(summary=f"{_sentence(name, result.best)}; {result.stopped}", tables=tables)
 
 
 def _sentence(name: str, look: object) -> str:
-    from ich_pipeline.training.fit import Look
+    from ich_pipeline.training.looks import Look
 
     assert isinstance(look, Look)
     ap = "none" if look.val_map is None else f"{look.val_map:.3f}"

@@ -26,6 +26,7 @@ def body(stage: Stage) -> StageResult:
 
     from ich_pipeline.dicom.volumes import read_volume
     from ich_pipeline.files import atomic_dir, write_json, write_table
+    from ich_pipeline.head import focus
     from ich_pipeline.training.data import INDEX_FILE, INDEX_SCHEMA
     from ich_pipeline.windowing import clip_range
 
@@ -45,8 +46,9 @@ def body(stage: Stage) -> StageResult:
         }
         write_json(folder / "windows.json", settings)
         example = _example(slices)
-        hu = read_volume(_volume(example["volume"]))[example["index"]]
-        _picture(hu, params, folder / "windows.png")
+        series = slices.loc[slices["volume"] == example["volume"], "index"].to_numpy()
+        hu = focus(read_volume(_volume(example["volume"]))[series], params.windowing).hu
+        _picture(hu[int(np.flatnonzero(series == example["index"])[0])], params, folder / "windows.png")
     counts = (
         slices.groupby("cohort", sort=False).agg(cases=("case_id", "nunique"), slices=("row", "size")).reset_index()
     )
@@ -89,6 +91,7 @@ def _index(slices: pd.DataFrame) -> pd.DataFrame:
 def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: Stage) -> None:
     """Read every volume once and write its slices into one array a size; a volume a thread is in memory."""
     from ich_pipeline.dicom.volumes import read_volume
+    from ich_pipeline.head import focus
     from ich_pipeline.training.data import hu_file
     from ich_pipeline.windowing import prepare
 
@@ -99,7 +102,7 @@ def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: S
     }
 
     def convert(volume: str, rows: np.ndarray, indices: np.ndarray) -> None:
-        hu = read_volume(_volume(volume))[indices]
+        hu = focus(read_volume(_volume(volume))[indices], stage.params.windowing).hu
         for size, array in arrays.items():
             array[rows] = prepare(hu, size, stage.params.windowing.windows)
 
@@ -142,8 +145,9 @@ def _picture(hu: np.ndarray, params: Params, path: Path) -> None:
     for position, (window, axis) in enumerate(zip(windows, axes[:-1], strict=True)):
         axis.imshow(channels[..., position], cmap="gray", vmin=0, vmax=1)
         axis.set_title(f"{window.name}\nlevel {window.center:g}, width {window.width:g} HU", fontsize=9)
-    axes[-1].imshow(channels[..., :3])
-    axes[-1].set_title("what the network sees\n" + ", ".join(w.name for w in windows[:3]) + " as RGB", fontsize=9)
+    shown = [min(k, len(windows) - 1) for k in range(3)]
+    axes[-1].imshow(channels[..., shown])
+    axes[-1].set_title("what the network sees\n" + ", ".join(windows[k].name for k in shown) + " as RGB", fontsize=9)
     for axis in axes:
         axis.axis("off")
     with atomic_file(path) as partial:

@@ -66,6 +66,8 @@ app = typer.Typer(
 )
 cohort_app = typer.Typer(help="Bring a cohort into data/.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
+weights_app = typer.Typer(help="Pretrained weights as files, for hospitals without internet.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
 
 Source = Annotated[Path, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the cohort of your own that data/ holds.")]
@@ -256,6 +258,37 @@ def profile(
         typer.echo(switch(name))
     else:
         typer.echo(f"params.yaml: {current()}. Profiles: {', '.join(profiles())}.")
+
+
+@weights_app.command("fetch")
+@sentences
+def weights_fetch(
+    architectures: Annotated[list[str] | None, typer.Argument(help="Names; without any, those of params.yaml.")] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the files and their manifest.")] = Path("weights"),
+    only_list: Annotated[bool, typer.Option("--list", help="Say addresses and hashes, download nothing.")] = False,
+) -> None:
+    """Download ImageNet weights without top, each checked, with a manifest of SHA-256."""
+    from ich_pipeline.commands.weights import fetch, listing
+    from ich_pipeline.config import load_params
+    from ich_pipeline.progress import terminal
+
+    names = architectures or list(load_params().architectures)
+    for line in listing(names) if only_list else fetch(names, to, terminal):
+        typer.echo(line)
+
+
+@weights_app.command("verify")
+@sentences
+def weights_verify(
+    path: Annotated[Path, typer.Argument(help="A weights file, or a folder that `ich weights fetch` made.")],
+    architecture: Annotated[str | None, typer.Option("--architecture", help="What the file is of.")] = None,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="What the file must have.")] = None,
+) -> None:
+    """Check that files are the right ones: architecture, every layer there, SHA-256."""
+    from ich_pipeline.commands.weights import verify
+
+    for line in verify(path, architecture, sha256):
+        typer.echo(line)
 
 
 @app.command()

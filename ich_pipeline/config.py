@@ -135,22 +135,30 @@ class SplitParams(Section):
 
 
 class WindowSpec(Section):
-    """One CT window: WindowCenter and WindowWidth in HU."""
+    """One CT window: WindowCenter and WindowWidth in HU, and the VOI LUT Function of DICOM PS3.3 C.11.2.1."""
 
     name: Name
     center: float
     width: Annotated[float, Field(gt=1)]
+    # A default here and below, because registered models carry this section: one from before the setting still reads.
+    function: Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"] = "LINEAR_EXACT"
 
 
 class WindowingParams(Section):
-    """Three windows make the three channels; ``single`` names the one that the ablation uses alone.
+    """The windows make the channels; ``single`` names the one that the ablation uses alone.
+
+    Three windows are the backbone's three channels as they are. Any other number is mixed into three by a small
+    trained layer.
 
     ``sizes`` are the picture sizes (pixels) that the window stage prepares; each network's ``image_size`` is one of them.
     They are named here as well, so that a network's other settings do not concern that stage.
     """
 
-    windows: Annotated[tuple[WindowSpec, ...], Field(min_length=3, max_length=3)]
+    windows: Annotated[tuple[WindowSpec, ...], Field(min_length=1, max_length=32)]
     single: Name
+    trainable: bool = False  # centre and width of every window are weights of the first layer, which begin at these
+    remove_bed: bool = False  # what is not joined to the head becomes air
+    crop_head: bool = False  # to the square around the head, once a series
     sizes: Annotated[tuple[Annotated[int, Field(ge=32, le=1024)], ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -170,7 +178,25 @@ class NetworkParams(Section):
     epochs: Annotated[float, Field(gt=0)]  # passes, see training.negatives_per_positive; a fraction is allowed
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
-    weights: str  # none | imagenet | path of a notop .weights.h5
+    weights: str  # none | imagenet | path of a notop .weights.h5 or .h5
+    weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # what that file must be; null: any
+    # Lower layers of the backbone that never learn: a share of its layers, or the name of the last frozen one.
+    frozen_layers: Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(min_length=1)] = 0.0
+    frozen_epochs: Annotated[float, Field(ge=0)] = 0.0  # first passes, in which only the head learns
+
+    @model_validator(mode="after")
+    def _only_what_was_learnt_is_frozen(self) -> NetworkParams:
+        if self.weights == "none" and (self.frozen_layers != 0 or self.frozen_epochs > 0):
+            raise ValueError(
+                "frozen_layers and frozen_epochs are for pretrained weights, but weights is none: set both to 0"
+            )
+        if self.weights in ("none", "imagenet") and self.weights_sha256:
+            raise ValueError(f"weights_sha256 is of a file, but weights is {self.weights}: set it to null")
+        if 0 < self.epochs <= self.frozen_epochs:
+            raise ValueError(
+                f"frozen_epochs {self.frozen_epochs:g} leaves none of {self.epochs:g} epochs for the backbone"
+            )
+        return self
 
 
 class AugmentationParams(Section):
@@ -190,15 +216,29 @@ class TrainingParams(Section):
     momentum: Annotated[float, Field(ge=0, lt=1)]  # nesterov only
     weight_decay: Annotated[float, Field(ge=0)]  # adamw only
     schedule: Literal["cosine", "step", "constant"]
+    # step only: from this share of the training on, this factor of the learning rate
+    step_decay: tuple[tuple[Fraction, Annotated[float, Field(gt=0, le=1)]], ...]
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     gradient_clip_norm: Annotated[float, Field(gt=0)]
     class_weight_cap: Annotated[float, Field(ge=1)]
     negatives_per_positive: Annotated[float, Field(gt=0)] | None  # negative slices drawn a pass; null: all slices
     batch_norm_momentum: Annotated[float, Field(gt=0, lt=1)]
+    batch_norm_batches: Annotated[int, Field(ge=0)]  # training batches that re-estimate its statistics before a look
     dtype: Literal["float32", "mixed_bfloat16", "mixed_float16"]
+    jit_compile: bool  # XLA
+    accumulate: Annotated[int, Field(ge=1)]  # parts of a batch that pass one after another, for a small GPU
+    gpus: Literal["one", "all"]  # all: every GPU of this machine takes its share of each batch
+    checkpoint_minutes: Annotated[float, Field(ge=0)]  # between two states to resume from
     validations: Annotated[int, Field(ge=1)]  # looks at the validation set, evenly over the training
     patience: Annotated[int, Field(ge=1)]  # looks without a better validation mAP before stopping
     augmentation: AugmentationParams
+
+    @model_validator(mode="after")
+    def _steps_rise(self) -> TrainingParams:
+        shares = [share for share, _ in self.step_decay]
+        if shares != sorted(set(shares)):
+            raise ValueError(f"step_decay must rise, found the shares {', '.join(f'{s:g}' for s in shares)}")
+        return self
 
 
 class InterpolationParams(Section):
@@ -333,6 +373,11 @@ class Params(Section):
             size = self.networks[name].image_size
             if size not in self.windowing.sizes:
                 raise ValueError(f"networks.{name}.image_size {size} is none of windowing.sizes: add it there")
+            batch = self.networks[name].batch_size
+            if batch % self.training.accumulate:
+                raise ValueError(
+                    f"networks.{name}.batch_size {batch} is no multiple of training.accumulate {self.training.accumulate}"
+                )
         for name in (*self.ablation, self.explain.architecture):
             if name not in self.architectures:
                 raise ValueError(f"ablation or explain names {name!r}, which is none of architectures")

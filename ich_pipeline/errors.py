@@ -30,3 +30,10 @@ def refusal(error: BaseException) -> str | None:
     if seen.errno in _FULL:
         return f"the disk is full (at {where}): free some space and run again; what is finished is kept."
     return None
+
+
+class Fault(Exception):
+    """What stopped a run that was rightly asked for: one sentence with what happened, what is kept and what to do.
+
+    Exit status 1, and no traceback: the sentence is all there is to know.
+    """

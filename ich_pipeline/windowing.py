@@ -1,9 +1,10 @@
 """Windows, resize and slice interpolation: the one implementation for pictures, training and serving.
 
-All intensities are Hounsfield units (HU). A window is the plain ramp ``(hu - (center - width/2)) / width`` clipped to
-0..1: ``VOI LUT Function`` LINEAR_EXACT of DICOM PS3.3 C.11.2.1.3.2, scaled to an output range of 0..1. The default LINEAR
-function (C.11.2.1.2) shifts centre by 0.5 and narrows width by 1, for integer display values; at the widths used for
-a head CT that is half a grey level, and a real-valued network input has no use for it.
+All intensities are Hounsfield units (HU). A window is a VOI LUT Function of DICOM PS3.3 C.11.2.1, scaled to an output
+range of 0..1: LINEAR (C.11.2.1.2), LINEAR_EXACT (C.11.2.1.3.2) or SIGMOID (C.11.2.1.3.1). The default is LINEAR_EXACT, the plain
+ramp ``(hu - (center - width/2)) / width`` clipped to 0..1. LINEAR shifts centre by 0.5 and narrows width by 1, for
+integer display values; at the widths used for a head CT that is half a grey level, and a real-valued network input
+has no use for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK = 16  # slices resized at once: 16 slices of 512 x 512 in int32 are 17 MB
+ALL_HU = 1 << 16  # values of an int16
+GREYS = 256  # of a display: a SIGMOID, which has no end, counts as flat within half a grey of 0 and 1
 
 
 class WindowLike(Protocol):
@@ -26,21 +29,43 @@ class WindowLike(Protocol):
     def center(self) -> float: ...
     @property
     def width(self) -> float: ...
+    @property
+    def function(self) -> str: ...
 
 
 class Window(NamedTuple):
-    """One CT window: WindowCenter and WindowWidth in HU."""
+    """One CT window: WindowCenter and WindowWidth in HU, VOI LUT Function LINEAR, LINEAR_EXACT or SIGMOID."""
 
     name: str
     center: float
     width: float
+    function: str = "LINEAR_EXACT"
+
+
+def window_of(like: WindowLike) -> Window:
+    """The same window as a :class:`Window`."""
+    return Window(like.name, like.center, like.width, like.function)
 
 
 def clip_range(windows: Sequence[WindowLike]) -> tuple[int, int]:
     """Lowest and highest HU that any of the windows tells apart, rounded outwards to whole HU."""
-    low = min(w.center - w.width / 2 for w in windows)
-    high = max(w.center + w.width / 2 for w in windows)
-    return int(np.floor(low)), int(np.ceil(high))
+    ends = [_ends(window) for window in windows]
+    return int(np.floor(min(low for low, _ in ends))), int(np.ceil(max(high for _, high in ends)))
+
+
+def _ends(window: WindowLike) -> tuple[float, float]:
+    if window.function == "SIGMOID":
+        reach = (
+            window.width / 4 * float(np.log(2 * GREYS - 1))
+        )  # where 1 / (1 + exp(-4 x / width)) is half a grey from 1
+        return window.center - reach, window.center + reach
+    center, width = ramp(window.function, window.center, window.width)
+    return center - width / 2, center + width / 2
+
+
+def ramp(function: str, center: Any, width: Any) -> tuple[Any, Any]:
+    """Centre and width in HU of the straight ramp that a linear function draws: LINEAR's lies within its window."""
+    return (center - 0.5, width - 1) if function == "LINEAR" else (center, width)
 
 
 def window_channels(hu: Any, windows: Sequence[WindowLike], ops: Any = np) -> Any:
@@ -49,17 +74,42 @@ def window_channels(hu: Any, windows: Sequence[WindowLike], ops: Any = np) -> An
     Args:
         hu: array or tensor of any shape, in HU.
         windows: C windows, one channel each.
-        ops: ``numpy`` or ``keras.ops``; the arithmetic is the same float32 operations in either.
+        ops: ``numpy`` or ``keras.ops``; the arithmetic is the same float32 operations in either. (The exponential of a
+            SIGMOID may differ in its last bit.) Large arrays of int16 are read from a table of these values.
 
     Returns:
         float32 of shape ``(*hu.shape, C)`` in 0..1.
     """
-    channels = []
-    for window in windows:
-        low = np.float32(window.center - window.width / 2)
-        ramp = ops.divide(ops.subtract(hu, low), np.float32(window.width))
-        channels.append(ops.clip(ramp, np.float32(0), np.float32(1)))
-    return ops.stack(channels, axis=-1)
+    if ops is np and hu.dtype == np.int16 and hu.size > ALL_HU:
+        return np.take(window_table(windows), np.ascontiguousarray(hu).view(np.uint16), axis=0)
+    return ops.stack([_channel(hu, window, ops) for window in windows], axis=-1)
+
+
+def _channel(hu: Any, window: WindowLike, ops: Any) -> Any:
+    if window.function == "SIGMOID":
+        return sigmoid(hu, np.float32(window.center), np.float32(window.width), ops)
+    center, width = ramp(window.function, window.center, window.width)
+    low = np.float32(center - width / 2)
+    if width == 0:  # LINEAR of width 1 is a step
+        return ops.where(ops.greater(hu, low), np.float32(1), np.float32(0))
+    steepness = ops.divide(ops.subtract(hu, low), np.float32(width))
+    return ops.clip(steepness, np.float32(0), np.float32(1))
+
+
+def sigmoid(hu: Any, center: Any, width: Any, ops: Any = np) -> Any:
+    """VOI LUT Function SIGMOID: ``1 / (1 + exp(-4 (hu - center) / width))``, float32 of the shape of ``hu``."""
+    exponent = ops.divide(ops.multiply(np.float32(-4), ops.subtract(hu, center)), width)
+    # Beyond these the answer is 0 or 1 in float32 as well, and exp() keeps within its range.
+    bounded = ops.clip(exponent, np.float32(-80), np.float32(80))
+    return ops.divide(np.float32(1), ops.add(np.float32(1), ops.exp(bounded)))
+
+
+def window_table(windows: Sequence[WindowLike]) -> NDArray[np.float32]:
+    """:func:`window_channels` of every int16, as a table of shape (65536, C): row ``hu`` of 0 and above, then the negative ones.
+
+    Read with ``table[hu.view(np.uint16)]`` it gives the channels of whole HU, equal to the last bit.
+    """
+    return window_channels(np.arange(ALL_HU, dtype=np.uint16).view(np.int16), windows)
 
 
 def interpolate(hu: NDArray[Any], neighbour: NDArray[Any], degree: float) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, explain_case
+from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.registry.bundle import SystemParams, read_system
 from ich_pipeline.windowing import prepare
@@ -117,6 +118,7 @@ class System:
         positions_mm: NDArray[np.floating],
     ) -> ExplainedCase:
         windows = self.params.windowing.windows
+        hu = focus(hu, self.params.windowing).hu
         sizes = sorted({network.spec.image_size for network in self.networks.values()})
         images: dict[int, NDArray[Any]] = {size: prepare(hu, size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)

@@ -19,6 +19,7 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.files import read_json, read_table
+from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import Masks, read_masks
 
@@ -86,11 +87,15 @@ class TestResult:
 
 @dataclass(frozen=True)
 class Volume:
-    """The slices of one case in order: ``uids``, ``positions_mm`` and ``hu`` (n, Rows, Columns)."""
+    """The slices of one case in order: ``uids``, ``positions_mm`` and ``hu`` (n, Rows, Columns), as the networks saw them.
+
+    ``box`` is where ``hu`` lies in the original pictures (:class:`ich_pipeline.head.Focused`).
+    """
 
     uids: tuple[str, ...]
     positions_mm: NDArray[np.float64]
     hu: NDArray[np.int16]
+    box: tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -162,9 +167,8 @@ class Inputs:
         """The voxels of a case."""
         rows = self.slices[self.slices["case_id"] == case_id].sort_values("index", kind="stable")
         hu = read_volume(self.folders.ingest / "volumes" / f"{rows['volume'].iloc[0]}{SUFFIX}")
-        return Volume(
-            tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), hu[rows["index"].to_numpy()]
-        )
+        seen = focus(hu[rows["index"].to_numpy()], self.params.windowing)
+        return Volume(tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), seen.hu, seen.box)
 
     def reading(self, test: TestResult, case_id: str, uids: tuple[str, ...]) -> Reading:
         """A case's reading as evaluate saw it, for :func:`ich_pipeline.explain.case.explain_case`."""

@@ -64,6 +64,7 @@ def localise_test(
         for i in group.index.tolist():
             numbers[i] = volume.uids.index(uids[i])
             hu_of[i] = volume.hu[numbers[i]]
+            lesions[i] = {name: mask[volume.box] for name, mask in lesions[i].items()}
             head = head_mask(square(hu_of[i], -1024), AIR_HU)
             for name, mask in lesions[i].items():
                 found = attention.map(i, labels.index(name))

@@ -84,6 +84,34 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
     return backbone
 
 
+def freeze(backbone: keras.Model, name: str, layers: float | str) -> None:
+    """Let only the upper layers of a backbone learn; the frozen ones' BatchNorm then uses its kept statistics.
+
+    Args:
+        backbone: of :func:`build_backbone`.
+        name: its architecture.
+        layers: the share of layers that is frozen, in the order of the architecture (0: none, 1: all), or the name of the
+            last frozen layer.
+
+    Raises:
+        InputError: no layer of that name; the sentence lists near names.
+    """
+    names = [layer.name for layer in backbone.layers]
+    if not isinstance(layers, str):
+        count = round(layers * len(names))
+    elif layers in names:
+        count = names.index(layers) + 1
+    else:
+        near = (
+            " or ".join(difflib.get_close_matches(layers, names, n=3, cutoff=0.3)) or f"one of {', '.join(names[:8])} …"
+        )
+        raise InputError(
+            f"params.yaml: networks.{name}.frozen_layers {layers!r} is no layer of {name}; did you mean {near}?"
+        )
+    for number, layer in enumerate(backbone.layers):
+        layer.trainable = number >= count
+
+
 def _load(backbone: keras.Model, name: str, path: Path) -> None:
     if not path.is_file():
         raise InputError(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
-from ich_pipeline.training.backbones import build_backbone, load_all_weights, preprocess_input
-from ich_pipeline.training.backend import keras, ops
-from ich_pipeline.windowing import Window, window_channels
+from ich_pipeline.training.backbones import build_backbone, load_all_weights
+from ich_pipeline.training.backend import keras
+from ich_pipeline.training.layers import Preprocess, Windows
+from ich_pipeline.windowing import Window
 
 SCHEMA = "network/1"
 SPEC_FILE = "network.json"
@@ -28,21 +29,29 @@ class NetworkSpec:
     """Everything that builds a network, but for its trained weights.
 
     ``weights`` is where the weights began: ``none``, ``imagenet`` or a path as given in params.
+    ``windows`` are those that the training began with; a network with ``trainable_windows`` moves them
+    (:meth:`Network.windows`).
     """
 
     architecture: str
     image_size: int  # rows and columns in pixels
-    windows: tuple[Window, Window, Window]  # HU; one channel each, in this order
+    windows: tuple[Window, ...]  # HU; one channel each, in this order
     labels: tuple[str, ...]  # output columns
     weights: str
     dtype: str  # Keras dtype policy of the backbone; windows and head are always float32
     batch_norm_momentum: float
     seed: int
+    trainable_windows: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; :meth:`from_json` reads them back."""
+        """JSON values; :meth:`from_json` reads them back. What is at its default is left out."""
         values = dataclasses.asdict(self)
-        values["windows"] = [window._asdict() for window in self.windows]
+        values["windows"] = [
+            {key: value for key, value in window._asdict().items() if value != Window._field_defaults.get(key)}
+            for window in self.windows
+        ]
+        if not self.trainable_windows:
+            del values["trainable_windows"]
         values["labels"] = list(self.labels)
         return {"schema": SCHEMA, **values}
 
@@ -63,34 +72,6 @@ class NetworkSpec:
             raise InputError(f"{source} is no network ({error}): train again with `dvc repro -f`.") from None
 
 
-class Windows(keras.layers.Layer):
-    """HU (n, s, s) to window channels (n, s, s, C) in 0..1: :func:`ich_pipeline.windowing.window_channels`."""
-
-    def __init__(self, windows: Sequence[Window], **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self.windows = tuple(windows)
-
-    def call(self, hu: Any) -> Any:
-        return window_channels(hu, self.windows, ops)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (*input_shape, len(self.windows))
-
-
-class Preprocess(keras.layers.Layer):
-    """Channels in 0..1 to what the backbone was made for: its own ``preprocess_input`` of 0..255."""
-
-    def __init__(self, architecture: str, **kwargs: Any) -> None:
-        super().__init__(dtype="float32", **kwargs)
-        self._function = preprocess_input(architecture)
-
-    def call(self, channels: Any) -> Any:
-        return self._function(ops.multiply(channels, np.float32(255)))
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return input_shape
-
-
 class Network:
     """A spec and its Keras model.
 
@@ -101,6 +82,7 @@ class Network:
     def __init__(self, spec: NetworkSpec, model: keras.Model) -> None:
         self.spec = spec
         self.model = model
+        self.strategy: Any | None = None  # TensorFlow's, where several devices share the weights
 
     @staticmethod
     def build(spec: NetworkSpec, prevalence: NDArray[np.floating] | None = None) -> Network:
@@ -139,6 +121,11 @@ class Network:
         """Write ``network.json`` and ``model.weights.h5`` into an existing folder; equal weights give equal bytes."""
         write_json(Path(folder) / SPEC_FILE, self.spec.to_json())
         self.model.save_weights(Path(folder) / WEIGHTS_FILE)
+
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that this network looks through, in HU: its spec's, or what it learnt."""
+        layer: Any = self.model.get_layer("windows")
+        return layer.learnt()
 
     def probabilities(self, hu: Any) -> NDArray[np.float32]:
         """Probabilities of slices, without calibration.
@@ -192,8 +179,8 @@ def _assemble(spec: NetworkSpec, backbone: keras.Model, prevalence: NDArray[np.f
     bias: Any = np.log(share / (1 - share)).astype(np.float32)
     start: Any = keras.initializers.Constant(bias)
     hu = keras.Input((spec.image_size, spec.image_size), dtype="float32", name="hu")
-    channels = Windows(spec.windows, name="windows")(hu)
-    features = backbone(Preprocess(spec.architecture, name="preprocess")(channels))
+    channels = Windows(spec.windows, spec.trainable_windows, name="windows")(hu)
+    features = backbone(Preprocess(spec.architecture, len(spec.windows), name="preprocess")(channels))
     pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="gap")(features)
     head = keras.layers.Dense(
         len(spec.labels),

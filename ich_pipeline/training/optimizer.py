@@ -10,13 +10,15 @@ from ich_pipeline.training.backend import keras
 
 def make_optimizer(training: TrainingParams) -> keras.optimizers.Optimizer:
     """The optimiser of the settings, with gradients clipped to a global norm; its learning rate is set every step."""
-    clip = training.gradient_clip_norm
+    shared: dict[str, Any] = {"global_clipnorm": training.gradient_clip_norm}
+    if training.accumulate > 1:
+        shared["gradient_accumulation_steps"] = training.accumulate
     optimizer: keras.optimizers.Optimizer
     if training.optimizer == "nesterov":
-        optimizer = keras.optimizers.SGD(momentum=training.momentum, nesterov=True, global_clipnorm=clip)
+        optimizer = keras.optimizers.SGD(momentum=training.momentum, nesterov=True, **shared)
     else:
         decay = training.weight_decay if training.optimizer == "adamw" else None
-        optimizer = FusedAdam(weight_decay=decay, global_clipnorm=clip)
+        optimizer = FusedAdam(weight_decay=decay, **shared)
     # Small gradients vanish in float16 unless the loss is scaled up first; bfloat16 has the range of float32.
     return keras.optimizers.LossScaleOptimizer(optimizer) if training.dtype == "mixed_float16" else optimizer
 
@@ -35,8 +37,8 @@ class FusedAdam(keras.optimizers.Adam):
         import tensorflow as tf
 
         index = self._get_variable_index(variable)
-        iterations: Any = self.iterations
-        step = tf.cast(iterations.value + 1, tf.float32)
+        iterations: Any = self.iterations  # a variable, or with accumulation what is computed from one
+        step = tf.cast(getattr(iterations, "value", iterations) + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,

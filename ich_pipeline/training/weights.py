@@ -1,0 +1,198 @@
+"""Pretrained weights as files: what Keras would download, a folder of them with its manifest, and whether a file fits.
+
+A hospital without internet fetches on another machine (``ich weights fetch``), carries the folder over, and checks it
+(``ich weights verify``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from ich_pipeline.config import NetworkParams
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import read_json, write_json
+from ich_pipeline.progress import Track, quiet
+from ich_pipeline.training.backbones import architecture_function, build_backbone, load_all_weights
+from ich_pipeline.training.backend import keras
+
+MANIFEST = "weights.json"
+SCHEMA = "weights/1"
+SIZE = 224  # pixels; every architecture takes it, and convolutions have the same weights at any size
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where Keras has the ImageNet weights of an architecture without its top."""
+
+    architecture: str
+    file: str
+    url: str
+    keras_hash: str | None  # MD5 or SHA-256 as Keras states it; None where it states none
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A weights file that fits."""
+
+    file: Path
+    architecture: str
+    sha256: str
+    weights: int  # numbers in it
+
+
+class _Asked(Exception):
+    """Carries what Keras was about to download."""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def started_from(name: str, settings: NetworkParams) -> str:
+    """What the record says of where a network's weights begin: ``none``, ``imagenet``, or a file's name and SHA-256.
+
+    Raises:
+        InputError: the file is missing, or is not the one that ``weights_sha256`` asks for.
+    """
+    if settings.weights in ("none", "imagenet"):
+        return settings.weights
+    path = Path(settings.weights)
+    if not path.is_file():
+        raise InputError(
+            f"params.yaml: networks.{name}.weights names {path}, which is no file; give a path, 'imagenet' or 'none'."
+        )
+    found = sha256_of(path)
+    if settings.weights_sha256 not in (None, found):
+        raise InputError(
+            f"params.yaml: networks.{name}.weights: {path} has SHA-256 {found}, but weights_sha256 is "
+            f"{settings.weights_sha256}: bring the right file, or change weights_sha256 if this one is meant."
+        )
+    return f"{path.name} (sha256 {found})"
+
+
+def source_of(architecture: str) -> Source:
+    """What Keras would download for an architecture; nothing is downloaded.
+
+    Raises:
+        InputError: no such architecture, or Keras has no weights of it.
+    """
+    make = architecture_function(architecture)
+
+    def asked(fname: str | None = None, origin: str | None = None, **more: Any) -> None:
+        raise _Asked(fname, origin, more.get("file_hash") or more.get("md5_hash"))
+
+    # Keras tells its addresses nowhere else than in the call that downloads.
+    with mock.patch("keras.src.utils.file_utils.get_file", asked):
+        try:
+            make(weights="imagenet", include_top=False)
+        except _Asked as question:
+            file, url, digest = question.args
+            return Source(architecture, file, url, digest)
+    raise InputError(f"Keras has no ImageNet weights for {architecture}: choose another architecture.")
+
+
+def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> list[Verified]:
+    """Download ImageNet weights without top into a folder, check each, and list them in its ``weights.json``.
+
+    Args:
+        architectures: names of ``keras.applications``.
+        folder: made where it is missing; what its manifest lists already stays.
+        track: shows progress over the files.
+
+    Raises:
+        InputError: no such architecture, no connection, or what came is not what Keras says it should be.
+    """
+    sources = [source_of(name) for name in architectures]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = _manifest(folder) if (folder / MANIFEST).is_file() else {}
+    done = []
+    for source in track(sources, "weights", len(sources)):
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial.") as temporary:
+            try:
+                got = keras.utils.get_file(
+                    source.file, source.url, file_hash=source.keras_hash, cache_dir=temporary, cache_subdir="."
+                )
+            except Exception as error:  # whatever the download raises, the remedy is the same
+                raise InputError(
+                    f"{source.url} could not be had ({_one_line(error)}): fetch where there is a connection, and carry "
+                    f"{folder} over."
+                ) from None
+            found = _fitting(Path(got), source.architecture)
+            Path(got).replace(folder / source.file)
+        listed[source.file] = {
+            "architecture": source.architecture,
+            "sha256": found.sha256,
+            "bytes": (folder / source.file).stat().st_size,
+            "source": source.url,
+            "keras_hash": source.keras_hash,
+        }
+        write_json(folder / MANIFEST, {"schema": SCHEMA, "files": listed})
+        done.append(Verified(folder / source.file, source.architecture, found.sha256, found.weights))
+    return done
+
+
+def verify(path: Path, architecture: str | None = None, sha256: str | None = None) -> Iterator[Verified]:
+    """Check a weights file, or every file of a folder against its manifest; one answer a file as it is checked.
+
+    Args:
+        path: a file, or a folder with a ``weights.json``.
+        architecture: of a file; None takes it from the manifest beside it.
+        sha256: that a file must have; None takes it from the manifest beside it, where there is one.
+
+    Raises:
+        InputError: a file is missing, is another one, or does not fit its architecture completely.
+    """
+    path = Path(path)
+    if path.is_dir():
+        for name, entry in _manifest(path).items():
+            yield from verify(path / name, architecture or entry["architecture"], sha256 or entry["sha256"])
+        return
+    if not path.is_file():
+        raise InputError(f"{path} is missing: carry it over, or fetch it with `ich weights fetch`.")
+    beside = path.parent / MANIFEST
+    entry = _manifest(path.parent).get(path.name, {}) if beside.is_file() else {}
+    architecture, wanted = architecture or entry.get("architecture"), sha256 or entry.get("sha256")
+    if architecture is None:
+        raise InputError(f"{path}: no {MANIFEST} beside it names its architecture: add --architecture NAME.")
+    if wanted is not None and (found := sha256_of(path)) != wanted:
+        raise InputError(
+            f"{path} has SHA-256 {found}, but should have {wanted}: it was damaged or exchanged; bring it again."
+        )
+    yield _fitting(path, architecture)
+
+
+def _fitting(path: Path, architecture: str) -> Verified:
+    backbone = build_backbone(architecture, SIZE, "none", "float32")
+    try:
+        load_all_weights(backbone, path)
+    except ValueError as error:
+        raise InputError(
+            f"{path} does not fit {architecture} without top ({error}): bring a complete file of that architecture."
+        ) from None
+    return Verified(path, architecture, sha256_of(path), backbone.count_params())
+
+
+def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / MANIFEST
+    values = read_json(path) if path.is_file() else None
+    if values is None:
+        raise InputError(
+            f"{folder} has no {MANIFEST}: name one file and its --architecture, or fetch the folder again."
+        )
+    files = values.get("files") if isinstance(values, dict) and values.get("schema") == SCHEMA else None
+    if not isinstance(files, dict) or not all({"architecture", "sha256"} <= set(entry) for entry in files.values()):
+        raise InputError(f"{path} is no manifest of schema {SCHEMA!r}: fetch the folder again.")
+    return files
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
