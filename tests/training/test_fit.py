@@ -17,8 +17,7 @@ from ich_pipeline.windowing import Window
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))
-SPEC = NetworkSpec("mobilenet", 32, WINDOWS, ("any", "left", "right"), "none", "float32", 0.9, 5)
-PLAIN = dataclasses.replace(SPEC, architecture="vgg16")  # few layers: its graph is traced sooner
+SPEC = NetworkSpec("tinynet", 32, WINDOWS, ("any", "left", "right"), "none", "float32", 0.9, 5)
 STILL = AugmentationParams(rotation_deg=0, shift=0, zoom=0, shear_deg=0, horizontal_flip=False)
 SETTINGS = NetworkParams(image_size=32, epochs=2, batch_size=8, learning_rate=0.002, weights="none")
 
@@ -77,8 +76,8 @@ def test_a_loss_that_is_not_finite_ends_with_a_sentence() -> None:
     truth = heads(32, 0).truth.astype(np.float32)
     truth[:, 1:] = np.nan
     broken = dataclasses.replace(heads(32, 0), truth=truth)
-    network = start_network(PLAIN, heads(32, 0), training())
-    sentence = r"the loss of step 1 was not finite: lower networks.vgg16.learning_rate .* No state was kept yet"
+    network = start_network(SPEC, heads(32, 0), training())
+    sentence = r"the loss of step 1 was not finite: lower networks.tinynet.learning_rate .* No state was kept yet"
     with pytest.raises(Fault, match=sentence):
         fit(network, broken, heads(32, 0), SETTINGS, training())
 
@@ -86,7 +85,7 @@ def test_a_loss_that_is_not_finite_ends_with_a_sentence() -> None:
 def test_stops_when_it_gets_no_better() -> None:
     # At a learning rate of nearly nothing every look is alike.
     setting = training(validations=8, patience=2)
-    _, result = run(SETTINGS.model_copy(update={"learning_rate": 1e-12}), setting, PLAIN)
+    _, result = run(SETTINGS.model_copy(update={"learning_rate": 1e-12}), setting)
     assert result.stopped == "no better validation result in 2 looks" and len(result.history) == 3
     assert result.best.look == 1
 
@@ -94,7 +93,7 @@ def test_stops_when_it_gets_no_better() -> None:
 def test_validation_without_positives_is_judged_by_its_loss() -> None:
     none = heads(32, 1)
     none = dataclasses.replace(none, truth=np.zeros_like(none.truth))
-    _, result = run(SETTINGS, training(), PLAIN, validation=none)
+    _, result = run(SETTINGS, training(), validation=none)
     assert result.best.val_map is None and result.best.val_auc_any is None
     assert result.best.val_loss == min(look.val_loss for look in result.history)
 
