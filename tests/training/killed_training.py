@@ -17,6 +17,7 @@ import pandas as pd
 import tiny  # noqa: F401  registers the backbone
 
 from ich_pipeline.config import AugmentationParams, NetworkParams, TrainingParams, load_params
+from ich_pipeline.progress import Track, quiet
 from ich_pipeline.training import checkpoint
 from ich_pipeline.training.backbones import build_backbone
 from ich_pipeline.training.data import CohortSlices, SliceRows
@@ -65,7 +66,7 @@ def start_weights(folder: Path) -> None:
     build_backbone("tinynet", 32, "none", "float32").save_weights(folder / "start.weights.h5")
 
 
-def train(folder: Path, state: Path | None) -> tuple[Network, FitResult]:
+def train(folder: Path, state: Path | None, track: Track = quiet) -> tuple[Network, FitResult]:
     """The training, from the state in a folder where there is one."""
     network_settings, training = settings(folder)
     spec = NetworkSpec(
@@ -82,7 +83,7 @@ def train(folder: Path, state: Path | None) -> tuple[Network, FitResult]:
     slices = spots(32)
     keeping = None if state is None else checkpoint.Checkpoint(state, EVERY_STEP)
     network = start_network(spec, slices, training)
-    return network, fit(network, slices, slices, network_settings, training, checkpoint=keeping)
+    return network, fit(network, slices, slices, network_settings, training, track=track, checkpoint=keeping)
 
 
 def kill_while_writing(number: int) -> None:

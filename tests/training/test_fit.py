@@ -28,7 +28,7 @@ def training(**changes: object) -> TrainingParams:
     )
 
 
-def heads(count: int, seed: int) -> CohortSlices:
+def heads(count: int, seed: int, size: int = 32) -> CohortSlices:
     """Grey squares with a bright spot left, right, or nowhere."""
     draw = np.random.default_rng(seed)
     hu = draw.normal(30, 4, (count, 32, 32))
@@ -38,6 +38,7 @@ def heads(count: int, seed: int) -> CohortSlices:
         column = column if k == 1 else 22 + column % 6
         if k:
             image[row : row + 5, column : column + 5] = 70
+    hu = hu.repeat(-(-size // 32), axis=1).repeat(-(-size // 32), axis=2)[:, :size, :size]
     truth = np.stack([kind > 0, kind == 1, kind == 2], axis=1).astype(np.int8)
     keys = [f"1.{k}" for k in range(count)]
     table = pd.DataFrame({"SOPInstanceUID": keys, "patient_key": keys})  # a patient a slice
@@ -105,3 +106,18 @@ def test_seeds_and_steps() -> None:
     )
     assert total_steps(100, SETTINGS.model_copy(update={"epochs": 1.5})) == 19
     assert total_steps(1, SETTINGS.model_copy(update={"epochs": 0.1})) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("architecture", "size", "rate"),
+    [("vgg16", 32, 0.0005), ("resnet50", 32, 0.001), ("inception_v3", 80, 0.001), ("inception_resnet_v2", 80, 0.001)],
+)
+def test_each_network_overfits_32_slices(architecture: str, size: int, rate: float) -> None:
+    slices = heads(32, 0, size)
+    spec = dataclasses.replace(SPEC, architecture=architecture, image_size=size)
+    settings = SETTINGS.model_copy(update={"image_size": size, "epochs": 20, "learning_rate": rate})
+    setting = training(validations=4, batch_norm_batches=4)
+    network = start_network(spec, slices, setting)
+    result = fit(network, slices, slices, settings, setting)
+    assert result.best.val_auc_any == 1.0 and result.best.val_map == 1.0

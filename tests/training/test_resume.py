@@ -8,6 +8,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +33,8 @@ def child(folder: Path, kill_at: int) -> int:
 
 def test_killed_and_started_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
     training.start_weights(tmp_path)
-    # Checkpoints are written after every step: the third is half written when the process dies, so that the second, at
-    # the end of the frozen passes, is what the next one goes on from; that one dies after the first look.
-    assert child(tmp_path, 3) == -9
-    kept = Checkpoint(tmp_path / "state", 0).load()
-    assert kept is not None and kept.step == 2 and not kept.history
-    assert child(tmp_path, 3) == -9
+    # Checkpoints are written after every step: the fifth is half written when the process dies.
+    assert child(tmp_path, 5) == -9
     kept = Checkpoint(tmp_path / "state", 0).load()
     assert kept is not None and kept.step == 4 and len(kept.history) == 1
     assert child(tmp_path, 0) == 0
@@ -64,6 +61,26 @@ def test_killed_and_started_again_ends_with_the_same_bytes(tmp_path: Path) -> No
     other = start_network(dataclasses.replace(network.spec, trainable_windows=False), slices, shared)
     with pytest.raises(InputError, match=r"state.npz is of another network: remove it"):
         fit(other, slices, slices, settings, shared, checkpoint=Checkpoint(tmp_path / "state", 0))
+
+
+@pytest.mark.long
+def test_stopped_after_every_step_it_ends_with_the_same_weights(tmp_path: Path) -> None:
+    training.start_weights(tmp_path)
+    whole, expected = training.train(tmp_path, None)
+
+    def one_step(items: Iterable[Any], description: str, total: int | None = None) -> Iterator[Any]:
+        for count, item in enumerate(items):
+            if count == 1:
+                raise KeyboardInterrupt
+            yield item
+
+    for _ in range(6):  # of seven steps; the second ends the frozen passes, the fourth looks
+        with pytest.raises(KeyboardInterrupt):
+            training.train(tmp_path, tmp_path / "state", one_step)
+    network, result = training.train(tmp_path, tmp_path / "state", one_step)
+    assert result.history == expected.history
+    for ours, theirs in zip(network.model.get_weights(), whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def small_state(**changes: Any) -> State:
@@ -143,7 +160,7 @@ def test_a_loss_that_breaks_down_is_a_sentence_and_keeps_the_last_good_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = NetworkSpec(
-        "vgg16", 32, (*training.WINDOWS, training.WINDOWS[0]), ("any", "left", "right"), "none", "float32", 0.9, 5
+        "tinynet", 32, (*training.WINDOWS, training.WINDOWS[0]), ("any", "left", "right"), "none", "float32", 0.9, 5
     )
     settings, shared = training.settings(tmp_path)
     settings = settings.model_copy(update={"weights": "none", "frozen_epochs": 0.0, "epochs": 1.0})
