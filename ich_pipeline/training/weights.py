@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def source_of(architecture: str) -> Source:
         raise _Asked(fname, origin, more.get("file_hash") or more.get("md5_hash"))
 
     # Keras tells its addresses nowhere else than in the call that downloads.
-    with mock.patch("keras.src.utils.file_utils.get_file", asked):
+    with mock.patch("keras.src.utils.file_utils.get_file", asked), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a picture size, which weights without top do not depend on
         try:
             make(weights="imagenet", include_top=False)
         except _Asked as question:

@@ -1,0 +1,78 @@
+"""Does input keep the device waiting? The share of a training's time that goes to waiting for the next batch.
+
+Read one batch ahead, as training does, against reading each batch when it is wanted. Prints both shares and their
+ratio; run as ``python benchmarks/input.py [ARCHITECTURE [PIXELS [BATCH]]]``. The slices are a memory map on disk.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ich_pipeline.config import load_params
+from ich_pipeline.training.data import CohortSlices, SliceRows
+from ich_pipeline.training.fit import start_network
+from ich_pipeline.training.loss import class_weights
+from ich_pipeline.training.network import NetworkSpec
+from ich_pipeline.training.sampling import Batch, Sampler, ahead
+from ich_pipeline.training.trainer import Trainer
+from ich_pipeline.windowing import window_of
+
+STEPS = 12
+WARM_UP = 2  # steps that compile
+SLICES = 2000
+
+
+def main(architecture: str = "resnet50", size: int = 96, batch: int = 16) -> None:
+    """Train a few steps either way on noise."""
+    params = load_params()
+    ranges = params.training.augmentation.model_copy(update={"rotation_deg": 15, "shift": 0.1})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "hu.npy"
+        np.save(path, np.random.default_rng(0).integers(-20, 181, (SLICES, size, size)).astype(np.int16))
+        hu = np.load(path, mmap_mode="r")
+        labels = params.label_set.columns
+        truth = (np.random.default_rng(1).random((SLICES, len(labels))) < 0.3).astype(np.int8)
+        slices = CohortSlices(
+            pd.DataFrame(index=range(SLICES)), SliceRows(hu, np.arange(SLICES)), np.full((SLICES, 2), -1), truth
+        )
+        windows = tuple(window_of(window) for window in params.windowing.windows)
+        spec = NetworkSpec(architecture, size, windows, labels, "none", params.training.dtype, 0.9, 1)
+        network = start_network(spec, slices, params.training)
+        settings = next(iter(params.networks.values())).model_copy(update={"batch_size": batch, "image_size": size})
+        trainer = Trainer(network, settings, params.training, class_weights(truth, 3.0))
+        trainer.begin(frozen=False)
+
+        def waiting(read: Callable[[Iterable[Batch]], Iterator[Batch]]) -> tuple[float, float]:
+            batches = read(islice(Sampler(slices, SLICES, batch, ranges, 1), STEPS + WARM_UP))
+            waited, started = 0.0, 0.0
+            for step in range(STEPS + WARM_UP):
+                if step == WARM_UP:
+                    waited, started = 0.0, time.perf_counter()
+                asked = time.perf_counter()
+                item = next(batches)
+                waited += time.perf_counter() - asked
+                trainer.step(item, 1e-4)
+            total = time.perf_counter() - started
+            return waited / total, STEPS * batch / total
+
+        print(
+            f"{architecture}, {size} pixels, batches of {batch}, from a memory map of {path.stat().st_size / 1e6:.0f} MB:"
+        )
+        plain, plain_rate = waiting(iter)
+        early, early_rate = waiting(ahead)
+        print(f"  read when wanted     {plain:.2%} of the time waiting, {plain_rate:.0f} slices/s")
+        print(f"  read one batch ahead {early:.2%} of the time waiting, {early_rate:.0f} slices/s")
+        print(f"  waiting {plain / max(early, 1e-9):.1f} times shorter")
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:]
+    main(*chosen[:1], *map(int, chosen[1:]))
