@@ -30,7 +30,7 @@ WARM_UP = 2  # steps that compile
 SLICES = 2000
 
 
-def main(architecture: str = "resnet50", size: int = 96, batch: int = 16) -> None:
+def main(architecture: str, size: int, batch: int) -> None:
     """Train a few steps either way on noise."""
     params = load_params()
     ranges = params.training.augmentation.model_copy(update={"rotation_deg": 15, "shift": 0.1})
@@ -74,5 +74,5 @@ def main(architecture: str = "resnet50", size: int = 96, batch: int = 16) -> Non
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:]
-    main(*chosen[:1], *map(int, chosen[1:]))
+    name, pixels, slices_a_batch = [*sys.argv[1:], *("resnet50", "96", "16")[len(sys.argv) - 1 :]]
+    main(name, int(pixels), int(slices_a_batch))

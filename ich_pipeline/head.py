@@ -67,12 +67,14 @@ def head_mask(hu: NDArray[Any]) -> NDArray[np.bool_]:
     radius = max(max(hu.shape[1:]) // THIN // 2, 1)
     disc = _disc(radius)
     thick = ndimage.binary_opening(tissue, disc)
-    bodies, count = ndimage.label(thick)
+    labelled: Any = ndimage.label(thick)
+    bodies, count = labelled
     if count == 0:
         return np.zeros(hu.shape, bool)
     largest = int(np.argmax(np.bincount(bodies.ravel())[1:])) + 1
-    head = ndimage.binary_dilation(bodies == largest, disc) & tissue
-    return np.stack([ndimage.binary_fill_holes(one) for one in head])
+    grown: Any = ndimage.binary_dilation(bodies == largest, disc)
+    filled: list[Any] = [ndimage.binary_fill_holes(one) for one in grown & tissue]
+    return np.stack(filled)
 
 
 def head_box(head: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 
 from ich_pipeline.head import AIR_HU, focus, head_mask
 
-OFF = SimpleNamespace(remove_bed=False, crop_head=False)
-BOTH = SimpleNamespace(remove_bed=True, crop_head=True)
+
+class Settings(NamedTuple):
+    remove_bed: bool
+    crop_head: bool
+
+
+OFF = Settings(remove_bed=False, crop_head=False)
+BOTH = Settings(remove_bed=True, crop_head=True)
 
 
 def scene(side: int = 256) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
@@ -41,7 +47,7 @@ def test_the_bed_goes_and_the_head_stays(side: int) -> None:
     found = head_mask(hu)
     assert found[head].all(), "the whole head with its sinus"
     assert (found & ~head).sum() / head.sum() < 0.01
-    removed = focus(hu, SimpleNamespace(remove_bed=True, crop_head=False)).hu
+    removed = focus(hu, Settings(remove_bed=True, crop_head=False)).hu
     np.testing.assert_array_equal(removed[head], hu[head])
     assert (removed[~found] == AIR_HU).all() and removed.dtype == np.int16
     assert ((hu > -300) & ~found).sum() > side, "something was there to remove"
@@ -61,7 +67,7 @@ def test_the_crop_is_the_square_around_the_head_once_a_series() -> None:
 def test_a_head_at_the_edge_is_cut_there() -> None:
     hu, _ = scene()
     shifted = np.roll(hu, -60, axis=2)
-    seen = focus(shifted, SimpleNamespace(remove_bed=False, crop_head=True))
+    seen = focus(shifted, Settings(remove_bed=False, crop_head=True))
     assert seen.box[1].start == 0 and np.shares_memory(seen.hu, shifted)
 
 

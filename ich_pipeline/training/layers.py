@@ -30,8 +30,8 @@ class Windows(keras.layers.Layer):
         self.learn = learn
         if learn:
             count = (len(self.windows),)
-            self.shift = self.add_weight(shape=count, initializer="zeros", name="shift")
-            self.log_width = self.add_weight(shape=count, initializer="zeros", name="log_width")
+            self.shift: Any = self.add_weight(shape=count, initializer="zeros", name="shift")
+            self.log_width: Any = self.add_weight(shape=count, initializer="zeros", name="log_width")
 
     def call(self, hu: Any) -> Any:
         if not self.learn:

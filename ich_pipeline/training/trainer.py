@@ -101,11 +101,11 @@ class Trainer:
 
             return strategy.experimental_distribute_values_from_function(share)
 
-        given = tuple(shares(one) for one in inputs)
+        given = [shares(one) for one in inputs]
         self.model.make_train_function()
         self.model.reset_metrics()
         function: Any = self.model.train_function
-        logs = function(iter([(given if len(given) > 1 else given[0], shares(truth))]))
+        logs = function(iter([(given[0] if len(given) == 1 else given, shares(truth))]))
         return float(logs["loss"])
 
     @property
