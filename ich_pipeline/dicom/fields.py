@@ -17,7 +17,11 @@ def text(ds: Dataset, keyword: str) -> str:
     if value is None:
         return ""
     # A PersonName can be walked letter by letter, which nobody means.
-    values = [value] if isinstance(value, (str, bytes, PersonName)) else (list(value) if hasattr(value, "__iter__") else [value])
+    values = (
+        [value]
+        if isinstance(value, (str, bytes, PersonName))
+        else (list(value) if hasattr(value, "__iter__") else [value])
+    )
     return "\\".join(str(v) for v in values).strip(" \x00")
 
 
