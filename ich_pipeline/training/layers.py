@@ -40,7 +40,7 @@ class Windows(keras.layers.Layer):
         for k, window in enumerate(self.windows):
             center, width = self._begin(window)
             center = np.float32(center) + np.float32(width) * self.shift[k]
-            width = np.float32(width) * ops.exp(self.log_width[k])
+            width: Any = ops.multiply(np.float32(width), ops.exp(self.log_width[k]))
             if window.function == "SIGMOID":
                 channels.append(sigmoid(hu, center, width, ops))
             else:
