@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.errors import InputError
 
 
 def body(stage: Stage) -> StageResult:
@@ -11,6 +12,10 @@ def body(stage: Stage) -> StageResult:
     from ich_pipeline.dicom.ingest import ingest
     from ich_pipeline.dicom.tables import reason_counts
 
+    if not layout.DICOM.is_dir():
+        raise InputError(
+            f"{layout.DICOM} is missing: `ich cohort phantom` makes it, `ich cohort folder SOURCE --labels CSV` brings yours."
+        )
     report = ingest(layout.DICOM, layout.INGEST, stage.params.ingest, stage.track)
     return StageResult(
         summary=report.summary,

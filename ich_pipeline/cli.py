@@ -245,6 +245,44 @@ def deidentify_command(
 
 @app.command()
 @sentences
+def ingest(
+    source: Annotated[str, typer.Argument(help="Folder, zip or tar, DICOMDIR, or s3://bucket/prefix; only read.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the account, the tables and the volumes.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the ingest that --out holds.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option("--endpoint-url", help="S3-compatible server; else AWS_ENDPOINT_URL, else Amazon.")
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Keep the objects of S3 here, so that a later run fetches changes only."),
+    ] = None,
+    accept_missing: Annotated[
+        bool, typer.Option("--accept-missing", help="Go on without objects that S3 does not hand over.")
+    ] = False,
+) -> None:
+    """Account for every file of an export and write its usable series as Hounsfield volumes."""
+    from ich_pipeline.commands.ingest import ingest_source
+    from ich_pipeline.progress import terminal
+    from ich_pipeline.sources.remote import Remote
+
+    remote = Remote(endpoint_url=endpoint_url, cache=cache, accept_missing=accept_missing)
+    done = ingest_source(source, out, remote, force=force, workers=workers, track=terminal)
+    table = Table(box=None, pad_edge=False)
+    for column in ("status", "reason", "files", "meaning"):
+        table.add_column(column, overflow="fold", justify="right" if column == "files" else "left")
+    for row in done.counts.to_dict("records"):
+        table.add_row(row["status"], row["reason"], f"{row['files']:,}", escape(row["meaning"]))
+    Console().print(table)
+    for line in done.remarks:
+        typer.echo(line)
+    typer.echo(f"{done.summary}. Settings: {done.settings}.")
+    for path, what in done.written.items():
+        typer.echo(f"{path}: {what}")
+
+
+@app.command()
+@sentences
 def profile(
     name: Annotated[str | None, typer.Argument(help="Profile to copy over params.yaml.")] = None,
     show: Annotated[str | None, typer.Option("--show", help="Print this profile instead.")] = None,

@@ -88,6 +88,15 @@ class PixelParams(Section):
     plausible: PlausibleParams
 
 
+class ArchiveParams(Section):
+    """How far archives in a source may expand; what goes beyond is rejected as ``archive_bomb``."""
+
+    expanded_gib: Annotated[float, Field(gt=0)]  # of all members together
+    ratio: Annotated[float, Field(ge=10)]  # expanded bytes to bytes of one archive, from 256 MiB on
+    members: Annotated[int, Field(ge=1)]  # of all archives together
+    depth: Annotated[int, Field(ge=1, le=16)]  # archives within archives; 1 = none within another
+
+
 class IngestParams(Section):
     """What the ingest accepts and how it chooses one series a study."""
 
@@ -96,6 +105,7 @@ class IngestParams(Section):
     slice_thickness_mm: Range
     spacing_tolerance: Annotated[float, Field(gt=0, lt=1)]  # relative; a step beyond it is a gap
     pixels: PixelParams
+    archives: ArchiveParams
 
 
 class ValidateParams(Section):

@@ -1,7 +1,8 @@
-"""The whole ingest: a folder of DICOM in; account, series and slice tables and HU volumes out."""
+"""The whole ingest: a source of DICOM in; account, series and slice tables and HU volumes out."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.identity import volume_name
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.scan import read_studies, scan
+from ich_pipeline.dicom.scan import read_studies, scan_listing
 from ich_pipeline.dicom.study import StudyReading, Verdicts
 from ich_pipeline.dicom.tables import (
     VolumeFacts,
@@ -27,6 +28,10 @@ from ich_pipeline.dicom.volumes import SUFFIX, write_volume
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, atomic_file, write_table
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.listing import Listing
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import open_source
+from ich_pipeline.sources.unpack import unpack
 
 SERIES_SCHEMA = "series/1"
 SLICES_SCHEMA = "slices/1"
@@ -62,48 +67,62 @@ class _Outcome:
     verdicts: Verdicts
 
 
-def ingest(root: Path, target: Path, params: IngestParams, track: Track = quiet) -> IngestReport:
-    """Ingest ``root`` into ``target`` atomically: account.csv, series.parquet, slices.parquet and volumes/.
+def ingest(
+    source: Path | str, target: Path, params: IngestParams, track: Track = quiet, remote: Remote | None = None
+) -> IngestReport:
+    """Ingest ``source`` into ``target`` atomically: account.csv, series.parquet, slices.parquet and volumes/.
 
-    The bytes depend on the input and the settings alone, not on the number of workers.
+    The bytes depend on the input and the settings alone, not on the number of workers. What a run needs beside them lies in
+    ``.NAME.partial`` beside the target, which the next run removes, and the objects of S3 in ``.NAME.fetched``, which it
+    goes on with; both are gone when it has ended well.
+
+    Args:
+        source: a folder, an archive, a DICOMDIR, a file, or ``s3://bucket/prefix``; archives in it are opened.
+        target: replaced.
+        params: all settings count.
+        track: progress.
+        remote: how S3 is reached.
 
     Raises:
-        InputError: the folder is missing or holds no file, or no series in it is usable; nothing is written then.
+        InputError: the source is missing or cannot be read, or no series in it is usable; nothing is written then.
     """
-    if not root.is_dir():
-        raise InputError(
-            f"{root} is missing: `ich cohort phantom` makes it, `ich cohort folder SOURCE --labels CSV` brings yours."
-        )
-    found = scan(root, params, track)
-    if not found.headers:
-        raise InputError(
-            f"{root} holds no files: `ich cohort phantom` makes some, `ich cohort folder SOURCE --labels CSV` brings yours."
-        )
+    opened = open_source(source, remote, track)
+    fetched = target.with_name(f".{target.name}.fetched")
+    with atomic_dir(target) as partial_target:
+        members = partial_target / ".members"
+        listing = unpack(opened.collect(fetched, track), members, params.archives, track)
+        report = _ingest(opened.label, listing, partial_target, params, track)
+        for scratch in (members, fetched):
+            shutil.rmtree(scratch, ignore_errors=True)
+    return report
+
+
+def _ingest(label: str, listing: Listing, target: Path, params: IngestParams, track: Track) -> IngestReport:
+    found = scan_listing(listing, params, track)
     if not found.studies:
         raise InputError(
-            f"{root} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
+            f"{label} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
         )
     verdicts = dict(found.verdicts)
     rows = [series_row(g, None, g.reason, g.detail) for g in found.groups if g.reason is not None]
     per_slice: list[dict] = []
-    with atomic_dir(target) as partial_target:
-        volumes = partial_target / "volumes"
-        volumes.mkdir()
-        outcomes = read_studies(found.studies, params, partial(_store, volumes=volumes), track)
-        for study, outcome in zip(found.studies, outcomes, strict=True):
-            verdicts |= outcome.verdicts
-            for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
-                rows.append(series_row(group, outcome.facts if i == outcome.chosen else None, reason, detail))
-            if outcome.facts is not None:
-                per_slice.extend(slice_rows(outcome.facts))
-        account = account_table(found.headers, verdicts)
-        if not per_slice:
-            raise InputError(f"{root} holds no usable CT series: {_most_common(account)}.")
-        report = IngestReport(account, series_table(rows), slice_table(per_slice))
-        with atomic_file(partial_target / "account.csv") as path:
-            account.to_csv(path, index=False, lineterminator="\n")
-        write_table(partial_target / "series.parquet", report.series, SERIES_SCHEMA)
-        write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
+    volumes = target / "volumes"
+    volumes.mkdir()
+    outcomes = read_studies(found.studies, params, partial(_store, volumes=volumes), track)
+    for study, outcome in zip(found.studies, outcomes, strict=True):
+        verdicts |= outcome.verdicts
+        for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
+            rows.append(series_row(group, outcome.facts if i == outcome.chosen else None, reason, detail))
+        if outcome.facts is not None:
+            per_slice.extend(slice_rows(outcome.facts))
+    account = account_table(found.headers, verdicts)
+    if not per_slice:
+        raise InputError(f"{label} holds no usable CT series: {_most_common(account)}.")
+    report = IngestReport(account, series_table(rows), slice_table(per_slice))
+    with atomic_file(target / "account.csv") as path:
+        account.to_csv(path, index=False, lineterminator="\n")
+    write_table(target / "series.parquet", report.series, SERIES_SCHEMA)
+    write_table(target / "slices.parquet", report.slices, SLICES_SCHEMA)
     return report
 
 

@@ -21,6 +21,7 @@ class Reason(StrEnum):
 
     USED = "used"
     MEDIA_DIRECTORY = "media_directory"
+    ARCHIVE = "archive"
     NOT_CT = "not_ct"
     SECONDARY = "secondary"
     MULTI_FRAME = "multi_frame"
@@ -40,6 +41,12 @@ class Reason(StrEnum):
     TOO_FEW_SLICES = "too_few_slices"
     NOT_CHOSEN = "not_chosen"
     UNREADABLE = "unreadable"
+    SOURCE_UNREACHABLE = "source_unreachable"
+    ARCHIVE_BROKEN = "archive_broken"
+    ARCHIVE_ENCRYPTED = "archive_encrypted"
+    ARCHIVE_UNSUPPORTED = "archive_unsupported"
+    ARCHIVE_MEMBER_UNSAFE = "archive_member_unsafe"
+    ARCHIVE_BOMB = "archive_bomb"
     EMPTY_FILE = "empty_file"
     NOT_DICOM = "not_dicom"
     BROKEN_HEADER = "broken_header"
@@ -68,6 +75,7 @@ _USED, _ASIDE, _REJECTED = Status.USED, Status.SET_ASIDE, Status.REJECTED
 _TABLE: dict[Reason, tuple[Status, str]] = {
     Reason.USED: (_USED, "a slice of the series that was chosen for its study"),
     Reason.MEDIA_DIRECTORY: (_ASIDE, "a DICOMDIR: lists files, holds no image"),
+    Reason.ARCHIVE: (_ASIDE, "an archive that was opened: its members have rows of their own"),
     Reason.NOT_CT: (_ASIDE, "another modality, or an object that is no image"),
     Reason.SECONDARY: (
         _ASIDE,
@@ -99,6 +107,21 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     Reason.TOO_FEW_SLICES: (_ASIDE, "the series has fewer slices than ingest.minimum_slices"),
     Reason.NOT_CHOSEN: (_ASIDE, "another series of the study was chosen"),
     Reason.UNREADABLE: (_REJECTED, "the file could not be opened or read"),
+    Reason.SOURCE_UNREACHABLE: (_REJECTED, "the object store did not hand the file over"),
+    Reason.ARCHIVE_BROKEN: (
+        _REJECTED,
+        "an archive, or a member of one, that is cut short or damaged; its whole members are read",
+    ),
+    Reason.ARCHIVE_ENCRYPTED: (_REJECTED, "locked with a password: unpack the archive first"),
+    Reason.ARCHIVE_UNSUPPORTED: (
+        _REJECTED,
+        "an archive, or a compression in one, that is not read here (7z, RAR, Zstandard, ...): unpack it first",
+    ),
+    Reason.ARCHIVE_MEMBER_UNSAFE: (
+        _REJECTED,
+        "a member that is a link or a device, or whose name leads out of the archive",
+    ),
+    Reason.ARCHIVE_BOMB: (_REJECTED, "beyond a limit of ingest.archives (bytes, ratio, members, nesting)"),
     Reason.EMPTY_FILE: (_REJECTED, "zero bytes"),
     Reason.NOT_DICOM: (_REJECTED, "not a DICOM file"),
     Reason.BROKEN_HEADER: (_REJECTED, "begins like DICOM, but its header cannot be read"),

@@ -6,7 +6,6 @@ Memory is one volume a worker.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,10 @@ from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group, find_mixed_identity, group_series
 from ich_pipeline.dicom.study import StudyReading, Verdicts, read_study
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.directory import Presence
+from ich_pipeline.sources.folder import list_files as list_files
+from ich_pipeline.sources.folder import list_folder
+from ich_pipeline.sources.listing import Listing
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -59,17 +62,28 @@ class ScanResult:
 
 
 def scan(root: Path, ingest: IngestParams, track: Track = quiet) -> ScanResult:
-    """Read the header of every file below ``root`` (links are followed to files, not to folders).
+    """Read the header of every file below ``root``; archives among them are not opened.
 
     Args:
         root: a folder in any layout.
         ingest: workers, minimum_slices and slice_thickness_mm count.
         track: progress over the files.
     """
-    headers = read_headers(list_files(root), ingest, track)
-    return settle(
-        [h.set(Reason.NO_PATIENT_ID) if h.reason is None and not h.patient_id else h for h in headers], ingest
-    )
+    return scan_listing(list_folder(root), ingest, track)
+
+
+def scan_listing(listing: Listing, ingest: IngestParams, track: Track = quiet) -> ScanResult:
+    """Read the header of every file of a listing and judge the files against each other."""
+    headers = read_headers(listing.files, ingest, track)
+    headers += [Header(judged.name, b"", judged.reason, judged.detail) for judged in listing.judged]
+    presence: Presence | None = None
+    for i, header in enumerate(headers):
+        if header.reason is None and not header.patient_id:
+            headers[i] = header.set(Reason.NO_PATIENT_ID)
+        elif header.reason is Reason.MEDIA_DIRECTORY and isinstance(header.source, Path):
+            presence = presence or Presence(h.name for h in headers)
+            headers[i] = header.set(Reason.MEDIA_DIRECTORY, presence.describe(header.source, header.name))
+    return settle(headers, ingest)
 
 
 def settle(headers: Sequence[Header], ingest: IngestParams) -> ScanResult:
@@ -82,18 +96,6 @@ def settle(headers: Sequence[Header], ingest: IngestParams) -> ScanResult:
             for header in group.headers:
                 verdicts.setdefault(header.name, (group.reason, group.detail))
     return ScanResult(tuple(headers), tuple(groups), verdicts)
-
-
-def list_files(root: Path) -> list[tuple[Path, str]]:
-    """Every file below ``root`` with its name in the account, sorted by that name."""
-    found = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = Path(folder, name)
-            relative = path.relative_to(root).as_posix()
-            # Names that are not UTF-8 stay distinct and can be written to a table.
-            found.append((path, os.fsencode(relative).decode("utf-8", "backslashreplace")))
-    return sorted(found, key=lambda item: item[1])
 
 
 def read_headers(files: Sequence[tuple[Path, str]], ingest: IngestParams, track: Track = quiet) -> list[Header]:

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.cohorts.phantom.study import PatientPlan, write_patient
-from ich_pipeline.config import IngestParams, PixelParams, PlausibleParams
+from ich_pipeline.config import ArchiveParams, IngestParams, PixelParams, PlausibleParams
 
 SIZE = 32
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
@@ -122,6 +122,7 @@ def ingest_params() -> IngestParams:
         slice_thickness_mm=(0.5, 15.0),
         spacing_tolerance=0.2,
         pixels=PixelParams(seconds_per_file=10.0, inflated_mib=64, plausible=plausible),
+        archives=ArchiveParams(expanded_gib=1.0, ratio=200.0, members=1000, depth=3),
     )
 
 

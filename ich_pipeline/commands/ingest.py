@@ -1,0 +1,116 @@
+"""``ich ingest``: any export into an account of every file, series and slice tables, and HU volumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import pandas as pd
+
+from ich_pipeline.config import IngestParams, load_params
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.errors import InputError
+from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import S3_SCHEME
+
+PARAMS = Path("params.yaml")
+DEFAULT_PROFILE = "paper"  # made for real exports, as the phantom's is not
+OURS = ("account.csv", "series.parquet", "slices.parquet")
+_WRITTEN = {
+    "account.csv": "one row a file: status, reason, what was seen",
+    "series.parquet": "every CT series, and which was chosen",
+    "slices.parquet": "every slice of the chosen series",
+    "volumes": "their Hounsfield units",
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is shown of an ingest.
+
+    Attributes:
+        summary: one sentence with the counts.
+        counts: files by status and reason, with its meaning.
+        remarks: what a person should know beside the counts: files that a DICOMDIR names and that are absent.
+        settings: where the settings came from.
+        written: path → what it holds.
+    """
+
+    summary: str
+    counts: pd.DataFrame
+    remarks: tuple[str, ...]
+    settings: str
+    written: dict[Path, str]
+
+
+def ingest_source(
+    source: str, out: Path, remote: Remote, *, force: bool = False, workers: int | None = None, track: Track = quiet
+) -> Done:
+    """Ingest ``source`` into ``out``.
+
+    Args:
+        source: a folder, an archive, a DICOMDIR, a file, or ``s3://bucket/prefix``.
+        out: empty or missing, or, with ``force``, an earlier ingest.
+        remote: how S3 is reached.
+        force: replace the earlier ingest.
+        workers: processes instead of those of the settings.
+        track: progress.
+
+    Raises:
+        InputError: the source cannot be read or holds no usable series, or ``out`` is taken.
+    """
+    _check_out(out, force)
+    _check_apart(source, out, remote)
+    params, settings = ingest_settings()
+    if workers is not None:
+        params = params.model_copy(update={"workers": workers})
+    from ich_pipeline.dicom.ingest import ingest
+    from ich_pipeline.dicom.tables import reason_counts
+
+    report = ingest(source, out, params, track, remote)
+    directories = report.account[
+        (report.account["reason"] == Reason.MEDIA_DIRECTORY) & report.account["detail"].str.contains(" absent: ")
+    ]
+    return Done(
+        report.summary,
+        reason_counts(report.account),
+        tuple(f"{row.path} {row.detail}." for row in directories.itertuples()),
+        settings,
+        {out / name: what for name, what in _WRITTEN.items()},
+    )
+
+
+def ingest_settings() -> tuple[IngestParams, str]:
+    """The ``ingest`` section of params.yaml, or of a packaged profile where there is none; and which it was."""
+    if PARAMS.is_file():
+        return load_params(PARAMS).ingest, str(PARAMS)
+    with as_file(files("ich_pipeline") / "profiles" / f"{DEFAULT_PROFILE}.yaml") as path:
+        return load_params(path).ingest, f"profile {DEFAULT_PROFILE}, as there is no {PARAMS} here"
+
+
+def _check_out(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"--out {out} is a file: name a folder.")
+    if not any(out.iterdir()):
+        return
+    if not all((out / name).is_file() for name in OURS):
+        raise InputError(f"--out {out} is not empty and holds no ingest: name another folder.")
+    if not force:
+        raise InputError(f"--out {out} holds an ingest: add --force to replace it, or name another folder.")
+
+
+def _check_apart(source: str, out: Path, remote: Remote) -> None:
+    if remote.cache is not None and remote.cache.exists() and not remote.cache.is_dir():
+        raise InputError(f"--cache {remote.cache} is a file: name a folder.")
+    places = {"--cache": remote.cache} if remote.cache is not None else {}
+    if not source.lower().startswith(S3_SCHEME):
+        places["SOURCE"] = Path(source)
+    inner = out.resolve()
+    for name, place in places.items():
+        other = place.resolve()
+        if other.is_relative_to(inner) or (inner.is_relative_to(other) and other.is_dir()):
+            raise InputError(f"--out {out} and {name} {place} contain one another: name a folder apart from it.")

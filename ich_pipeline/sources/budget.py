@@ -1,0 +1,75 @@
+"""How much archives may expand: the guard against bombs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from ich_pipeline.config import ArchiveParams
+from ich_pipeline.errors import InputError
+
+GIB = 1 << 30
+RATIO_FROM = 256 << 20  # bytes; below it no ratio is judged: a black image deflates a thousandfold, and honestly
+KEEP_FREE = 256 << 20  # bytes of the disk that are left to others
+_LOOK_EVERY = 32 << 20
+
+
+class OverLimit(Exception):
+    """An archive goes beyond a limit of ``ingest.archives``; the text says which."""
+
+
+class Budget:
+    """What may still be expanded of one source.
+
+    Ratio counts what is decompressed or written, over everything inside one archive of the source, nested ones included.
+    """
+
+    def __init__(self, limits: ArchiveParams, disk: Path):
+        self.limits = limits
+        self._disk = disk
+        self._members_left = limits.members
+        self._bytes_left = int(limits.expanded_gib * GIB)
+        self._ratio_left = 0
+        self._ratio_allows = 0
+        self._until_look = 0
+
+    def begin(self, size: int) -> None:
+        """Another archive of the source begins; ``size`` in bytes as it lies on the disk."""
+        self._ratio_allows = self._ratio_left = max(RATIO_FROM, int(self.limits.ratio * size))
+
+    def member(self, count: int = 1) -> None:
+        """Count members, before their rows are made."""
+        if count > self._members_left:
+            raise OverLimit(f"more than ingest.archives.members ({self.limits.members:,})")
+        self._members_left -= count
+
+    def passed(self, count: int) -> None:
+        """Count bytes that came out of a decompressor."""
+        self._ratio_left -= count
+        if self._ratio_left < 0:
+            raise OverLimit(
+                f"expands to more than {self._ratio_allows:,} bytes (ingest.archives.ratio {self.limits.ratio:g})"
+            )
+
+    def written(self, count: int) -> None:
+        """Count bytes before they are written.
+
+        Raises:
+            InputError: the disk is nearly full, which is no fault of the archive.
+        """
+        self.passed(count)
+        if count > self._bytes_left:
+            raise OverLimit(f"more than ingest.archives.expanded_gib ({self.limits.expanded_gib:g}) in all")
+        self._bytes_left -= count
+        self._until_look -= count
+        if self._until_look <= 0:
+            self._until_look = _LOOK_EVERY
+            if shutil.disk_usage(self._disk).free < KEEP_FREE + _LOOK_EVERY:
+                raise InputError(
+                    f"the disk of {self._disk.parent.parent} is nearly full while archives are unpacked: make room, or "
+                    "choose another --out."
+                )
+
+    def freed(self, count: int) -> None:
+        """Bytes that were written and are deleted again: a nested archive after its members were taken out."""
+        self._bytes_left += count

@@ -1,0 +1,71 @@
+"""Every file below a folder, in any layout."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.errors import InputError
+from ich_pipeline.sources.listing import Judged, Listing, Names
+from ich_pipeline.sources.names import shown
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def list_files(root: Path) -> list[tuple[Path, str]]:
+    """Every regular file below ``root`` with its name in the account, sorted by that name."""
+    return list(list_folder(root).files)
+
+
+def list_folder(root: Path) -> Listing:
+    """Everything below ``root`` that is no folder; links are followed to files, not to folders.
+
+    A link to a folder, a pipe, a socket and a device have rows of their own: nothing is passed over in silence, and
+    nothing is opened that never ends.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    found: list[tuple[str, Path, str]] = []  # name, path, what it is if no file
+    for folder, folders, names in os.walk(root, onerror=_refuse):
+        for name in names:
+            path = Path(folder, name)
+            found.append((_name(path, root), path, _oddity(path)))
+        for name in folders:
+            path = Path(folder, name)
+            if path.is_symlink():
+                found.append((_name(path, root), path, "a link to a folder, which is not followed: name that folder"))
+    unique = Names()
+    files, judged = [], []
+    for name, path, oddity in sorted(found):
+        name = unique.unique(name)
+        if oddity:
+            judged.append(Judged(name, Reason.UNREADABLE, oddity))
+        else:
+            files.append((path, name))
+    return Listing(tuple(sorted(files, key=lambda item: item[1])), tuple(judged))
+
+
+def _name(path: Path, root: Path) -> str:
+    return shown(path.relative_to(root).as_posix())
+
+
+def _oddity(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # a dangling link, for one: its reading will say so
+        return ""
+    return _KINDS.get(stat.S_IFMT(mode), "")
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename} cannot be listed ({error.strerror}): give yourself read permission, or take it out of the source."
+    )

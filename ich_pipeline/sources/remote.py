@@ -1,0 +1,30 @@
+"""How an object store is reached and how patiently."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Options of an S3 source; none of them changes what is read.
+
+    Attributes:
+        endpoint_url: server of an S3-compatible store; None leaves it to boto3 (AWS_ENDPOINT_URL, its configuration files).
+        cache: folder that keeps the objects after the run, so that the next one fetches only what is new or changed.
+        accept_missing: go on without objects that the store does not hand over, as ``source_unreachable``.
+        attempts: tries for each page of the listing and each object.
+        first_delay_s: wait before the second try; it doubles up to ``longest_delay_s``.
+        timeout_s: without a byte for so long, a try has failed.
+        connections: objects fetched at once.
+    """
+
+    endpoint_url: str | None = None
+    cache: Path | None = None
+    accept_missing: bool = False
+    attempts: int = 8
+    first_delay_s: float = 0.5
+    longest_delay_s: float = 20.0
+    timeout_s: float = 60.0
+    connections: int = 8

@@ -1,0 +1,152 @@
+"""``s3://bucket/prefix`` as a source, through boto3."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from botocore import exceptions as aws
+
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.errors import InputError
+from ich_pipeline.progress import Track
+from ich_pipeline.sources.fetch import Failure, Fetcher, StoredObject, bare
+from ich_pipeline.sources.listing import Judged, Listing, Names
+from ich_pipeline.sources.names import shown
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.retry import explained, patiently
+
+_FIRST_ATTEMPTS = 4  # a wrong address should be told in seconds
+
+
+@dataclass(frozen=True)
+class S3Source:
+    """The objects below a prefix, listed."""
+
+    label: str
+    client: Any
+    bucket: str
+    objects: tuple[tuple[StoredObject, str], ...]  # with the name in the account
+    remote: Remote
+
+    def collect(self, resume: Path, track: Track) -> Listing:
+        """Fetch what is not in ``resume`` (or the cache) yet, and check it.
+
+        Raises:
+            InputError: objects could not be had after all tries, and ``accept_missing`` is not set; the disk is too small.
+        """
+        folder = self.remote.cache or resume
+        folder.mkdir(parents=True, exist_ok=True)
+        fetcher = Fetcher(self.client, self.bucket, folder, self.remote)
+        self._check_space(folder, fetcher)
+        results = fetcher.fetch([stored for stored, _ in self.objects], track)
+        files, judged = [], []
+        for (_, name), result in zip(self.objects, results, strict=True):
+            if isinstance(result, Failure):
+                judged.append(Judged(name, Reason.SOURCE_UNREACHABLE, result.detail))
+            else:
+                files.append((result, name))
+        if judged and not self.remote.accept_missing:
+            raise InputError(
+                f"{len(judged):,} of {len(self.objects):,} objects of {self.label} could not be fetched (first: "
+                f"{judged[0].name}: {judged[0].detail}): run it again, the others are kept in {folder}; or add "
+                "--accept-missing to go on without them."
+            )
+        if self.remote.cache is None:
+            keep = {path for path, _ in files}
+            for path in folder.iterdir():  # what a run before has left and this one does not need
+                if path not in keep:
+                    path.unlink()
+        return Listing(tuple(sorted(files, key=lambda item: item[1])), tuple(judged))
+
+    def _check_space(self, folder: Path, fetcher: Fetcher) -> None:
+        needed = sum(stored.size for stored, _ in self.objects if not fetcher.is_here(stored))
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise InputError(
+                f"{self.label} needs {needed / 1e9:.1f} GB more in {folder} and the disk has {free / 1e9:.1f} GB free: "
+                "make room, or name a --cache elsewhere."
+            )
+
+
+def open_s3(url: str, remote: Remote, track: Track) -> S3Source:
+    """List ``s3://bucket/prefix``: all objects whose keys begin with ``prefix/``, or the one whose key is ``prefix``.
+
+    Credentials come from boto3's usual chain.
+
+    Raises:
+        InputError: the URL is malformed, the store cannot be reached or refuses, or nothing lies there.
+    """
+    bucket, _, prefix = url[len("s3://") :].partition("/")
+    prefix = prefix.rstrip("/")
+    if not bucket:
+        raise InputError(f"{url} names no bucket: write s3://bucket/prefix.")
+    try:
+        client = _client(remote)
+        found = _list(client, bucket, prefix, remote, track)
+    except aws.NoCredentialsError:
+        raise InputError(
+            f"{url} cannot be read: no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+        ) from None
+    except (aws.BotoCoreError, aws.ClientError, ValueError, OSError) as error:  # ValueError: a malformed endpoint
+        raise InputError(
+            f"{url} cannot be listed ({explained(error)}): check its name, --endpoint-url and your permissions."
+        ) from None
+    names = Names()
+    named = tuple((stored, names.unique(shown(_relative(stored.key, prefix)))) for stored in found)
+    if not named:
+        raise InputError(f"{url} holds no objects: check bucket and prefix.")
+    return S3Source(url, client, bucket, named, remote)
+
+
+def _relative(key: str, prefix: str) -> str:
+    return key.rsplit("/", 1)[-1] if key == prefix else key[len(prefix) + 1 if prefix else 0 :]
+
+
+def _client(remote: Remote) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    # Stores other than Amazon's seldom answer to bucket.host names.
+    other = remote.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    config = Config(
+        retries={"total_max_attempts": 1},  # tries are counted in one place: ich_pipeline.sources.retry
+        connect_timeout=min(10.0, remote.timeout_s),
+        read_timeout=remote.timeout_s,
+        max_pool_connections=remote.connections,
+        s3={"addressing_style": "path"} if other else None,
+    )
+    return boto3.client("s3", endpoint_url=remote.endpoint_url, config=config)
+
+
+def _list(client: Any, bucket: str, prefix: str, remote: Remote, track: Track) -> list[StoredObject]:
+    folder = prefix + "/" if prefix else ""
+    below = {stored.key: stored for stored in track(_pages(client, bucket, folder, remote), "listing")}
+    if prefix and not below:
+        below = {stored.key: stored for stored in _pages(client, bucket, prefix, remote) if stored.key == prefix}
+    return [below[key] for key in sorted(below)]
+
+
+def _pages(client: Any, bucket: str, prefix: str, remote: Remote) -> Iterator[StoredObject]:
+    """Objects page by page; a marker of a folder (a key that ends in a slash, empty) is no file."""
+    never = threading.Event()
+    token: str | None = None
+    patience = replace(remote, attempts=min(_FIRST_ATTEMPTS, remote.attempts))
+    while True:
+        more = {"ContinuationToken": token} if token else {}
+        page = partial(client.list_objects_v2, Bucket=bucket, Prefix=prefix, **more)
+        answer = patiently(page, patience, never)
+        for item in answer.get("Contents", ()):
+            if not (item["Key"].endswith("/") and item["Size"] == 0):
+                yield StoredObject(item["Key"], item["Size"], bare(item.get("ETag")))
+        if not answer.get("IsTruncated"):
+            return
+        before, token, patience = token, answer.get("NextContinuationToken"), remote
+        if not token or token == before:
+            raise InputError(f"s3://{bucket}/{prefix} cannot be listed: the store gives no next page after {token!r}.")

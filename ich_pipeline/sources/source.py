@@ -1,0 +1,76 @@
+"""What ``ich ingest SOURCE`` may name: a folder, an archive, a DICOMDIR, a file, or ``s3://bucket/prefix``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.directory import is_directory_file, list_directory
+from ich_pipeline.sources.folder import list_folder
+from ich_pipeline.sources.listing import Listing
+from ich_pipeline.sources.names import shown
+from ich_pipeline.sources.remote import Remote
+
+S3_SCHEME = "s3://"
+
+
+class Source(Protocol):
+    """Something that gives files."""
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        ...
+
+    def collect(self, resume: Path, track: Track) -> Listing:
+        """Every file, on this disk.
+
+        Args:
+            resume: folder for what must be brought here; what a run before has left there is used.
+            track: progress over the files.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _Local:
+    label: str
+    listing: Listing
+
+    def collect(self, resume: Path, track: Track) -> Listing:
+        return self.listing
+
+
+def open_source(source: Path | str, remote: Remote | None = None, track: Track = quiet) -> Source:
+    """Look at a source and list it; nothing is written and no file is opened to the end.
+
+    Raises:
+        InputError: it is missing, holds no file, or cannot be reached.
+    """
+    if isinstance(source, str) and source.lower().startswith(S3_SCHEME):
+        from ich_pipeline.sources.s3 import open_s3
+
+        return open_s3(source, remote or Remote(), track)
+    path = Path(source)
+    try:
+        listing = _list(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}): check its name and permissions.") from None
+    if not listing:
+        raise InputError(f"{path} holds no files: name the folder, archive or bucket of a DICOM export.")
+    return _Local(str(path), listing)
+
+
+def _list(path: Path) -> Listing:
+    if path.is_dir():
+        return list_folder(path)
+    if not path.exists():
+        raise InputError(f"{path} is missing: name a folder, an archive, a DICOMDIR or s3://bucket/prefix.")
+    if not path.is_file():
+        raise InputError(f"{path} is neither a file nor a folder: name a folder, an archive or a DICOMDIR.")
+    if is_directory_file(path):
+        return list_directory(path)
+    return Listing(((path, shown(path.name)),))

@@ -1,0 +1,100 @@
+"""Members of a tar file, compressed or not, in their order; and the one file inside a compressed file that is no tar."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.sources.budget import Budget, OverLimit
+from ich_pipeline.sources.formats import START, SUFFIXES, Kind, is_tar
+from ich_pipeline.sources.members import ArchiveError, Member, Readable, broken, said
+from ich_pipeline.sources.streams import Forward, decompressed
+
+_BLOCK = 1 << 16
+
+
+def stream_members(path: Path, name: str, kind: Kind, budget: Budget) -> Iterator[Member]:
+    """Yield every member but folders; the file is read once, front to back.
+
+    Args:
+        path: the archive.
+        name: what the account calls it: ``scan.dcm.gz`` holds ``scan.dcm``.
+        kind: TAR, GZIP, BZIP2 or XZ.
+        budget: members and decompressed bytes are counted.
+
+    Raises:
+        ArchiveError: after the members that could be read, where it is cut short or damaged.
+        OverLimit: it goes beyond a limit.
+    """
+    with path.open("rb") as file:
+        stream = Forward(decompressed(file, kind), budget)
+        try:
+            start = stream.peek()
+        except OverLimit:
+            raise
+        except Exception as error:  # whatever a hostile stream makes a decompressor raise
+            raise broken(said(error)) from None
+        if kind is Kind.TAR or is_tar(start):
+            yield from _tar(stream, budget)
+            return
+        budget.member()
+        yield Member(_inner_name(name, kind), partial(_same, stream))
+        if not stream.ended:
+            raise broken("the compressed stream is cut short or damaged")
+
+
+def _same(stream: Forward) -> Forward:
+    return stream
+
+
+def _inner_name(name: str, kind: Kind) -> str:
+    pure = PurePosixPath(name)
+    return pure.stem if pure.suffix.lower() in SUFFIXES[kind] else "content"
+
+
+def _tar(stream: Forward, budget: Budget) -> Iterator[Member]:
+    count = 0
+    try:
+        archive = tarfile.TarFile(fileobj=stream, mode="r")
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # it keeps every header otherwise
+            if info.isdir():
+                continue
+            budget.member()
+            count += 1
+            problem = _problem(info)
+            yield Member(info.name, None if problem else partial(_extract, archive, info), problem)
+        _check_end(stream, count)
+    except (OverLimit, ArchiveError):
+        raise
+    except Exception as error:  # whatever a hostile header makes tarfile, or a damaged stream its decompressor, raise
+        raise broken(f"after {count:,} members: {said(error)}") from None
+
+
+def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Readable:
+    stream = archive.extractfile(info)
+    assert stream is not None  # a regular file, judged before
+    return stream
+
+
+def _problem(info: tarfile.TarInfo) -> tuple[Reason, str] | None:
+    if info.issym() or info.islnk():
+        kind = "symbolic" if info.issym() else "hard"
+        return Reason.ARCHIVE_MEMBER_UNSAFE, f"a {kind} link"
+    if info.isdev():
+        return Reason.ARCHIVE_MEMBER_UNSAFE, "a device or pipe"
+    if not info.isreg():
+        return Reason.ARCHIVE_MEMBER_UNSAFE, f"a tar member of type {info.type!r}"
+    return None
+
+
+def _check_end(stream: Forward, count: int) -> None:
+    """tarfile takes a damaged header, and the end of the file, for the end of the archive: both lose members."""
+    if stream.last_block != bytes(START):
+        raise broken(f"no end mark after {count:,} members: cut short or damaged")
+    while block := stream.read(_BLOCK):
+        if block.strip(b"\x00"):
+            raise broken(f"more data behind the end mark, after {count:,} members")

@@ -1,0 +1,79 @@
+"""Small sources to open."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from ich_pipeline.config import ArchiveParams
+from ich_pipeline.sources.folder import list_folder
+from ich_pipeline.sources.listing import Listing
+from ich_pipeline.sources.unpack import unpack
+
+LIMITS = ArchiveParams(expanded_gib=0.5, ratio=200.0, members=500, depth=3)
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def tarred(files: Mapping[str, bytes], mode: str = "w") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def make_zip() -> Callable[..., bytes]:
+    return zipped
+
+
+@pytest.fixture(scope="session")
+def make_tar() -> Callable[..., bytes]:
+    return tarred
+
+
+class Opened:
+    """A folder with its archives opened: contents and verdicts by name."""
+
+    def __init__(self, listing: Listing, scratch: Path):
+        self.listing = listing
+        self.scratch = scratch
+        self.files = {name: path.read_bytes() for path, name in listing.files}
+        self.reasons = {judged.name: judged.reason.value for judged in listing.judged}
+        self.details = {judged.name: judged.detail for judged in listing.judged}
+        assert len(self.files) + len(self.reasons) == len(listing)  # no name twice
+        assert not set(self.files) & set(self.reasons)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Callable[..., Opened]:
+    """Write files into a folder, open it, look at everything."""
+
+    def write_and_open(files: Mapping[str, bytes], limits: ArchiveParams = LIMITS) -> Opened:
+        folder, scratch = tmp_path / "source", tmp_path / "out" / ".members"
+        for name, data in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return Opened(unpack(list_folder(folder), scratch, limits), scratch)
+
+    return write_and_open
+
+
+@pytest.fixture(scope="session")
+def limits() -> ArchiveParams:
+    return LIMITS
