@@ -23,6 +23,7 @@ _WRITTEN = {
     "series.parquet": "every CT series, and which was chosen",
     "slices.parquet": "every slice of the chosen series",
     "volumes": "their Hounsfield units",
+    "index.html": "the same as a page",
 }
 
 
@@ -78,7 +79,7 @@ def ingest_source(
         reason_counts(report.account),
         tuple(f"{row.path} {row.detail}." for row in directories.itertuples()),
         settings,
-        {out / name: what for name, what in _WRITTEN.items()},
+        {out / name: what for name, what in _WRITTEN.items() if (out / name).exists()},
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.identity import volume_name
+from ich_pipeline.dicom.orphans import end_with_parent
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
 from ich_pipeline.dicom.study import StudyReading, Verdicts
@@ -28,7 +29,6 @@ from ich_pipeline.dicom.volumes import SUFFIX, write_volume
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, atomic_file, write_table
 from ich_pipeline.progress import Track, quiet
-from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import open_source
 from ich_pipeline.sources.unpack import unpack
@@ -91,43 +91,39 @@ def ingest(
     with atomic_dir(target) as partial_target:
         members = partial_target / ".members"
         listing = unpack(opened.collect(fetched, track), members, params.archives, track)
-        report = _ingest(opened.label, listing, partial_target, params, track)
-        for scratch in (members, fetched):
+        found = scan_listing(listing, params, track)
+        if not found.studies:
+            raise InputError(
+                f"{source} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
+            )
+        verdicts = dict(found.verdicts)
+        rows = [series_row(g, None, g.reason, g.detail) for g in found.groups if g.reason is not None]
+        per_slice: list[dict] = []
+        volumes = partial_target / "volumes"
+        volumes.mkdir()
+        outcomes = read_studies(found.studies, params, partial(_store, volumes=volumes), track)
+        for study, outcome in zip(found.studies, outcomes, strict=True):
+            verdicts |= outcome.verdicts
+            for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
+                rows.append(series_row(group, outcome.facts if i == outcome.chosen else None, reason, detail))
+            if outcome.facts is not None:
+                per_slice.extend(slice_rows(outcome.facts))
+        account = account_table(found.headers, verdicts)
+        if not per_slice:
+            raise InputError(f"{source} holds no usable CT series: {_most_common(account)}.")
+        report = IngestReport(account, series_table(rows), slice_table(per_slice))
+        with atomic_file(partial_target / "account.csv") as path:
+            account.to_csv(path, index=False, lineterminator="\n")
+        write_table(partial_target / "series.parquet", report.series, SERIES_SCHEMA)
+        write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
+        for scratch in (members, fetched):  # before the folder gets its name: a kill from then on leaves nothing behind
             shutil.rmtree(scratch, ignore_errors=True)
-    return report
-
-
-def _ingest(label: str, listing: Listing, target: Path, params: IngestParams, track: Track) -> IngestReport:
-    found = scan_listing(listing, params, track)
-    if not found.studies:
-        raise InputError(
-            f"{label} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
-        )
-    verdicts = dict(found.verdicts)
-    rows = [series_row(g, None, g.reason, g.detail) for g in found.groups if g.reason is not None]
-    per_slice: list[dict] = []
-    volumes = target / "volumes"
-    volumes.mkdir()
-    outcomes = read_studies(found.studies, params, partial(_store, volumes=volumes), track)
-    for study, outcome in zip(found.studies, outcomes, strict=True):
-        verdicts |= outcome.verdicts
-        for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
-            rows.append(series_row(group, outcome.facts if i == outcome.chosen else None, reason, detail))
-        if outcome.facts is not None:
-            per_slice.extend(slice_rows(outcome.facts))
-    account = account_table(found.headers, verdicts)
-    if not per_slice:
-        raise InputError(f"{label} holds no usable CT series: {_most_common(account)}.")
-    report = IngestReport(account, series_table(rows), slice_table(per_slice))
-    with atomic_file(target / "account.csv") as path:
-        account.to_csv(path, index=False, lineterminator="\n")
-    write_table(target / "series.parquet", report.series, SERIES_SCHEMA)
-    write_table(target / "slices.parquet", report.slices, SLICES_SCHEMA)
     return report
 
 
 def _store(reading: StudyReading, volumes: Path) -> _Outcome:
     """Runs in the worker: voxels to disk, facts back."""
+    end_with_parent()
     facts = None
     if reading.volume is not None:
         name = volume_name(reading.volume.headers[0].series_uid)

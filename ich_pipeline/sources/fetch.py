@@ -169,7 +169,7 @@ class Fetcher:
                 while block := body.read(BLOCK):
                     out.write(block)
                 out.flush()
-                os.fsync(out.fileno())
+                os.fsync(out.fileno())  # the name that it gets promises all bytes, after a power failure too
         except aws.FlexibleChecksumError:
             part.unlink()
             raise

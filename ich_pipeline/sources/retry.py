@@ -64,7 +64,7 @@ def explained(error: BaseException) -> str:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "?")
         message = " ".join(str(told.get("Message", "")).split())[:160]
         return f"{status} {told.get('Code', '')}{': ' + message if message else ''}"
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def patiently(action: Callable[[], T], remote: Remote, stop: threading.Event) -> T:

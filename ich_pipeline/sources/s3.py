@@ -110,7 +110,7 @@ def _relative(key: str, prefix: str) -> str:
 
 
 def _client(remote: Remote) -> Any:
-    import boto3
+    from boto3.session import Session
     from botocore.config import Config
 
     # Stores other than Amazon's seldom answer to bucket.host names.
@@ -122,7 +122,7 @@ def _client(remote: Remote) -> Any:
         max_pool_connections=remote.connections,
         s3={"addressing_style": "path"} if other else None,
     )
-    return boto3.client("s3", endpoint_url=remote.endpoint_url, config=config)
+    return Session().client("s3", endpoint_url=remote.endpoint_url, config=config)
 
 
 def _list(client: Any, bucket: str, prefix: str, remote: Remote, track: Track) -> list[StoredObject]:

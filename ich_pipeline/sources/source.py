@@ -20,11 +20,6 @@ S3_SCHEME = "s3://"
 class Source(Protocol):
     """Something that gives files."""
 
-    @property
-    def label(self) -> str:
-        """What messages call it."""
-        ...
-
     def collect(self, resume: Path, track: Track) -> Listing:
         """Every file, on this disk.
 
@@ -37,7 +32,6 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class _Local:
-    label: str
     listing: Listing
 
     def collect(self, resume: Path, track: Track) -> Listing:
@@ -61,7 +55,7 @@ def open_source(source: Path | str, remote: Remote | None = None, track: Track =
         raise InputError(f"{path} cannot be opened ({error.strerror}): check its name and permissions.") from None
     if not listing:
         raise InputError(f"{path} holds no files: name the folder, archive or bucket of a DICOM export.")
-    return _Local(str(path), listing)
+    return _Local(listing)
 
 
 def _list(path: Path) -> Listing:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ich_pipeline.config import ArchiveParams
+from ich_pipeline.cohorts.phantom import create_phantom
+from ich_pipeline.config import ArchiveParams, IngestParams, load_params
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.unpack import unpack
 
+PROFILE = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 LIMITS = ArchiveParams(expanded_gib=0.5, ratio=200.0, members=500, depth=3)
 
 
@@ -77,3 +79,26 @@ def open_folder(tmp_path: Path) -> Callable[..., Opened]:
 @pytest.fixture(scope="session")
 def limits() -> ArchiveParams:
     return LIMITS
+
+
+@pytest.fixture(scope="session")
+def phantom_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DICOM files of a few synthetic patients."""
+    params = load_params(PROFILE)
+    few = params.phantom.model_copy(update={"patients": 5, "slices": 6, "size": 64, "second_series_fraction": 0.4})
+    target = tmp_path_factory.mktemp("phantom") / "data"
+    create_phantom(params.model_copy(update={"phantom": few}), target, workers=1)
+    return target / "dicom"
+
+
+@pytest.fixture(scope="session")
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """Every file below a folder."""
+    return lambda folder: {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def ingest_params() -> IngestParams:
+    return load_params(PROFILE).ingest.model_copy(update={"workers": 1})

@@ -9,13 +9,17 @@ import lzma
 import random
 import struct
 import tarfile
+import types
 import zipfile
 import zlib
 
 import pytest
 
+from ich_pipeline.errors import InputError
 from ich_pipeline.sources import budget
+from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.formats import Kind, archive_kind
+from ich_pipeline.sources.unpack import unpack
 
 FILES = {"a/IM1": b"one" * 500, "a/IM2": b"", "b/IM1": random.Random(1).randbytes(70_000)}
 
@@ -317,3 +321,41 @@ def test_a_directory_that_is_too_large_to_read(open_folder, limits):
     few = limits.model_copy(update={"members": 5})
     opened = open_folder({"x.zip": b"PK\x03\x04" + bytes(size) + end}, few)
     assert opened.reasons == {"x.zip": "archive_bomb"} and "directory" in opened.details["x.zip"]
+
+
+@pytest.mark.parametrize("kind", ["stored", "deflated", "streamed", "tar", "tar.gz", "tar.bz2", "tar.xz", "nested"])
+def test_mutated_archives_are_accounted_for(tmp_path, make_zip, make_tar, limits, kind):
+    few = {name: data[:400] for name, data in MANY.items()}
+    whole = {
+        "stored": lambda: make_zip(few, zipfile.ZIP_STORED),
+        "deflated": lambda: make_zip(few),
+        "streamed": lambda: streamed_zip(few),
+        "tar": lambda: make_tar(few),
+        "tar.gz": lambda: make_tar(few, "w:gz"),
+        "tar.bz2": lambda: make_tar(few, "w:bz2"),
+        "tar.xz": lambda: make_tar(few, "w:xz"),
+        "nested": lambda: make_zip({"a.tgz": make_tar(few, "w:gz"), "b.zip": make_zip(few)}),
+    }[kind]()
+    rng = random.Random(kind)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for n in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 3, 30))):
+            at = rng.choice((rng.randrange(len(data)), rng.randrange(min(600, len(data))), -rng.randrange(1, 300)))
+            data[at] = rng.choice((0, 0xFF, rng.randrange(256)))
+        if rng.random() < 0.3:
+            del data[rng.randrange(len(data)) :]
+        (folder / f"x{n}").write_bytes(data)
+    listing = unpack(list_folder(folder), tmp_path / "scratch", limits)
+    names = [name for _, name in listing.files] + [judged.name for judged in listing.judged]
+    assert len(set(names)) == len(names)
+    assert {f"x{n}" for n in range(60)} <= set(names)
+    on_disk = {path for path in (tmp_path / "scratch").rglob("*") if path.is_file()}
+    assert on_disk == {path for path, _ in listing.files if path.parent != folder}
+
+
+def test_a_disk_that_fills_up_is_no_bomb(open_folder, make_tar, monkeypatch):
+    monkeypatch.setattr(budget.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1 << 20))
+    with pytest.raises(InputError, match="nearly full"):
+        open_folder({"x.tar": make_tar(MANY)})

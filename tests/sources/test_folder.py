@@ -1,0 +1,50 @@
+"""What lies in a folder beside plain files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.sources.folder import list_files, list_folder
+from ich_pipeline.sources.source import open_source
+
+
+def test_pipes_and_linked_folders_have_rows_and_are_not_opened(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "IM1").write_bytes(b"x")
+    os.mkfifo(root / "pipe")
+    (root / "loop").symlink_to(root)
+    (root / "link").symlink_to(root / "a" / "IM1")
+    (root / "dangling").symlink_to(root / "nowhere")
+    listing = list_folder(root)
+    assert [name for _, name in listing.files] == ["a/IM1", "dangling", "link"]
+    assert {judged.name: judged.reason.value for judged in listing.judged} == {
+        "pipe": "unreadable",
+        "loop": "unreadable",
+    }
+    assert list_files(root) == list(listing.files)
+
+
+def test_names_that_no_table_can_hold_stay_apart(tmp_path: Path) -> None:
+    for name in (b"x\xff", b"x\\xff", b"line\nbreak", "ü".encode()):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
+    found = list_files(tmp_path)
+    assert sorted(name for _, name in found) == ["line\\x0abreak", "x\\xff", "x\\xff#2", "ü"]
+    assert {path.read_bytes() for path, _ in found} == {b"x\xff", b"x\\xff", b"line\nbreak", "ü".encode()}
+
+
+def test_a_single_file_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "one.dcm").write_bytes(b"x")
+    assert len(open_source(tmp_path / "one.dcm").collect(tmp_path, lambda items, *_: iter(items))) == 1
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no files"):
+        open_source(tmp_path / "empty")
+    with pytest.raises(InputError, match="is missing"):
+        open_source("s3:/one/slash")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        open_source(tmp_path / "pipe")
