@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
-import re
 import threading
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,27 +16,13 @@ from botocore import exceptions as aws
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track
+from ich_pipeline.sources.objects import Changed, StoredObject, bare, check, keyed
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.retry import Unsound, explained, passes, patiently
 
 BLOCK = 1 << 20
 PART_SUFFIX = ".part"
 _GIVE_UP_AFTER = 3  # objects that fail one after the other with all their tries: the store is gone
-_PLAIN_ETAG = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """One object; ``size`` in bytes, ``etag`` without the quotes that some stores put around it and some not."""
-
-    key: str
-    size: int
-    etag: str
-
-    @property
-    def md5(self) -> str | None:
-        """The ETag where it has the form of an MD5 (objects that were sent in parts have another)."""
-        return self.etag.lower() if _PLAIN_ETAG.fullmatch(self.etag.lower()) else None
 
 
 @dataclass(frozen=True)
@@ -47,10 +30,6 @@ class Failure:
     """An object that could not be had, and why."""
 
     detail: str
-
-
-class _Changed(Exception):
-    """The object is another one than was listed."""
 
 
 class Fetcher:
@@ -103,13 +82,13 @@ class Fetcher:
     def _current(self, stored: StoredObject) -> Path:
         try:
             return self._whole(stored)
-        except _Changed:
+        except Changed:
             pass
         ask = partial(self._client.head_object, Bucket=self._bucket, Key=stored.key)
         head = patiently(ask, self._remote, self._stop)
         try:
             return self._whole(StoredObject(stored.key, head["ContentLength"], bare(head.get("ETag"))))
-        except _Changed:
+        except Changed:
             raise Unsound("it changes while it is read") from None
 
     def _whole(self, stored: StoredObject) -> Path:
@@ -137,12 +116,12 @@ class Fetcher:
             have = 0
         if have < stored.size or not part.exists():
             answer = self._ask(stored, have)
-            opaque = opaque or _keyed(answer)
+            opaque = opaque or keyed(answer)
             self._receive(answer, stored, part, have)
         if part.stat().st_size != stored.size:
             raise Unsound(f"{part.stat().st_size:,} bytes came where {stored.size:,} are listed")
         try:
-            self._check(stored, part, opaque)
+            check(self._client, self._bucket, stored, part, opaque)
         except Unsound:
             part.unlink()  # nobody knows which of its bytes are wrong
             raise
@@ -155,7 +134,7 @@ class Fetcher:
             return self._client.get_object(Bucket=self._bucket, Key=stored.key, ChecksumMode="ENABLED", **options)
         except aws.ClientError as error:
             if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") in (412, 416):
-                raise _Changed from None
+                raise Changed from None
             raise
 
     def _receive(self, answer: dict[str, Any], stored: StoredObject, part: Path, have: int) -> None:
@@ -164,7 +143,7 @@ class Fetcher:
         try:
             # If-Match is not known to every store.
             if bare(answer.get("ETag")) != stored.etag or answer["ContentLength"] != stored.size - have * ranged:
-                raise _Changed
+                raise Changed
             with part.open("ab" if ranged else "wb") as out:
                 while block := body.read(BLOCK):
                     out.write(block)
@@ -180,50 +159,6 @@ class Fetcher:
         finally:
             body.close()
 
-    def _check(self, stored: StoredObject, part: Path, opaque: bool) -> None:
-        """Compare the whole file with its MD5, or with what checksum the store keeps of it."""
-        if not opaque and stored.md5 is not None and _hash(part, "md5") == stored.md5:
-            return
-        # A store that encrypts under a key of its own gives any 32 digits as ETag, and says so in this answer.
-        head = self._client.head_object(Bucket=self._bucket, Key=stored.key, ChecksumMode="ENABLED")
-        if bare(head.get("ETag")) != stored.etag:
-            raise _Changed
-        if stored.md5 is not None and not _keyed(head):
-            raise Unsound("its bytes do not agree with its ETag")
-        if head.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT":
-            return
-        for name in ("SHA256", "SHA1", "CRC32"):
-            expected = head.get(f"Checksum{name}")
-            if expected and "-" not in expected:
-                if base64.b64decode(expected) != _checksum(part, name):
-                    raise Unsound(f"its bytes do not agree with its {name}")
-                return
-
-
-def bare(etag: str | None) -> str:
-    """An ETag without its quotes."""
-    return (etag or "").strip('"')
-
-
-def _keyed(answer: dict[str, Any]) -> bool:
-    """Is it encrypted so that the ETag is no MD5 (SSE-KMS, SSE-C)?"""
-    return str(answer.get("ServerSideEncryption", "")).startswith("aws:kms") or bool(answer.get("SSECustomerAlgorithm"))
-
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _hash(path: Path, name: str) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, name).hexdigest()
-
-
-def _checksum(path: Path, name: str) -> bytes:
-    if name != "CRC32":
-        return bytes.fromhex(_hash(path, name.lower()))
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            crc = zlib.crc32(block, crc)
-    return crc.to_bytes(4, "big")

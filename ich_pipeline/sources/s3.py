@@ -16,9 +16,10 @@ from botocore import exceptions as aws
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track
-from ich_pipeline.sources.fetch import Failure, Fetcher, StoredObject, bare
+from ich_pipeline.sources.fetch import Failure, Fetcher
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.names import shown
+from ich_pipeline.sources.objects import StoredObject, bare
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.retry import explained, patiently
 

@@ -63,7 +63,8 @@ class Proxy:
     Attributes:
         share: of the requests that meet a fault.
         faults: which; drawn from a seeded generator.
-        opaque: give ETags as of objects that were sent in parts (no MD5), and their SHA-256 to HEAD requests.
+        opaque: give ETags that are no MD5, and the objects' SHA-256 to HEAD requests: "parts" as of objects that were sent
+            in parts, "kms" as of objects that are encrypted under a key of their own.
         gone: close every connection unanswered.
         met: faults so far by name.
         fetched: keys of object reads so far, without those that met a fault.
@@ -72,7 +73,7 @@ class Proxy:
     def __init__(self, upstream: int, root: Path, seed: int = 0):
         self.share = 0.0
         self.faults: Sequence[str] = FAULTS
-        self.opaque = False
+        self.opaque = ""
         self.gone = False
         self.met: Counter[str] = Counter()
         self.fetched: list[str] = []
@@ -128,7 +129,7 @@ class Proxy:
             return _send(handler, 503, {"Content-Length": str(len(_SLOW_DOWN))}, b"" if head else _SLOW_DOWN)
         status, headers, body = _forward(handler, upstream)
         if self.opaque:
-            headers, body = _without_md5(handler, headers, body, root)
+            headers, body = _without_md5(self.opaque, handler, headers, body, root)
         with self._lock:
             self.pages += listing
             self.ranges += "Range" in handler.headers
@@ -176,13 +177,19 @@ def _forward(handler: BaseHTTPRequestHandler, upstream: int) -> tuple[int, dict[
 
 
 def _without_md5(
-    handler: BaseHTTPRequestHandler, headers: dict[str, str], body: bytes, root: Path
+    kind: str, handler: BaseHTTPRequestHandler, headers: dict[str, str], body: bytes, root: Path
 ) -> tuple[dict[str, str], bytes]:
-    headers = {n: f'{v.rstrip(chr(34))}-2"' if n.lower() == "etag" else v for n, v in headers.items()}
+    def other(md5: str) -> str:
+        return f"{md5}-2" if kind == "parts" else hashlib.md5(md5.encode()).hexdigest()
+
+    headers = {n: f'"{other(v.strip(chr(34)))}"' if n.lower() == "etag" else v for n, v in headers.items()}
     if "list-type=2" in handler.path:
-        body = re.sub(rb"<ETag>([^<]*?)([0-9a-f]{32})", rb"<ETag>\g<1>\g<2>-2", body)
+        body = re.sub(rb"[0-9a-f]{32}(?=[^<>]*</ETag>)", lambda m: other(m.group().decode()).encode(), body)
         headers["Content-Length"] = str(len(body))
-    elif handler.command == "HEAD":
+        return headers, body
+    if kind == "kms":
+        headers["x-amz-server-side-encryption"] = "aws:kms"
+    if handler.command == "HEAD":
         data = (root / urllib.parse.unquote(handler.path.split("?")[0]).lstrip("/")).read_bytes()
         headers["x-amz-checksum-sha256"] = base64.b64encode(hashlib.sha256(data).digest()).decode()
     return headers, body

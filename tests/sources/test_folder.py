@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.progress import quiet
 from ich_pipeline.sources.folder import list_files, list_folder
 from ich_pipeline.sources.source import open_source
 
@@ -39,7 +40,7 @@ def test_names_that_no_table_can_hold_stay_apart(tmp_path: Path) -> None:
 
 def test_a_single_file_and_nothing(tmp_path: Path) -> None:
     (tmp_path / "one.dcm").write_bytes(b"x")
-    assert len(open_source(tmp_path / "one.dcm").collect(tmp_path, lambda items, *_: iter(items))) == 1
+    assert len(open_source(tmp_path / "one.dcm").collect(tmp_path, quiet)) == 1
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="holds no files"):
         open_source(tmp_path / "empty")

@@ -61,7 +61,7 @@ def test_an_archive_becomes_tables_volumes_and_a_table_of_reasons(here, archive,
     assert by_path.loc["export.zip", ["status", "reason"]].tolist() == ["set_aside", "archive"]
     assert by_path.loc["export.zip/../evil", "reason"] == "archive_member_unsafe"
     assert by_path.loc["export.zip/note.txt", "reason"] == "not_dicom"
-    assert by_path.index.str.startswith("export.zip/rest.tar.gz/").sum() > 0
+    assert any(path.startswith("export.zip/rest.tar.gz/") for path in account["path"])
     for reason, count in account["reason"].value_counts().items():
         assert [line.split()[2] for line in out.splitlines() if line.split()[1:2] == [reason]] == [f"{count:,}"]
     assert f"{len(account)} files: " in out and "Settings: params.yaml." in out
