@@ -62,7 +62,7 @@ class Proxy:
 
     Attributes:
         share: of the requests that meet a fault.
-        faults: which; drawn from a seeded generator.
+        faults: which, each in its turn.
         opaque: give ETags that are no MD5, and the objects' SHA-256 to HEAD requests: "parts" as of objects that were sent
             in parts, "kms" as of objects that are encrypted under a key of their own.
         gone: close every connection unanswered.
@@ -113,10 +113,10 @@ class Proxy:
                 return "reset"
             if self._random.random() >= self.share:
                 return ""
-            allowed = [
-                f for f in self.faults if not (listing and f == "flip") and not (head and f not in ("reset", "busy"))
-            ]
-            fault = self._random.choice(allowed) if allowed else ""
+            fitting = [f for f in self.faults if not (listing and f == "flip") and (not head or f in ("reset", "busy"))]
+            if not fitting:
+                return ""
+            fault = min(fitting, key=lambda f: self.met[f])  # each has its turn, however few requests there are
             self.met[fault] += 1
             return fault
 
