@@ -81,8 +81,8 @@ def scan_listing(listing: Listing, ingest: IngestParams, track: Track = quiet) -
         if header.reason is None and not header.patient_id:
             headers[i] = header.set(Reason.NO_PATIENT_ID)
         elif header.reason is Reason.MEDIA_DIRECTORY and isinstance(header.source, Path):
-            names = [name for _, name in listing.files] + [judged.name for judged in listing.judged]
-            presence = presence or Presence(names)
+            if presence is None:  # of files, while one of several frames has a header for each
+                presence = Presence([*(name for _, name in listing.files), *(judged.name for judged in listing.judged)])
             headers[i] = header.set(Reason.MEDIA_DIRECTORY, presence.describe(header.source, header.name))
     return settle(headers, ingest)
 
