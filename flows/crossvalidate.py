@@ -77,8 +77,8 @@ def _splits(params: Params, folds: int) -> list[Any]:
     from ich_pipeline.label_tables import read_labels
     from ich_pipeline.splits import case_table
 
-    series = read_table(layout.INGEST / "series.parquet", "series/1")
-    slices = read_table(layout.INGEST / "slices.parquet", "slices/1")
+    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     labels = params.label_set
     cases = case_table(series, slices, read_labels(layout.LABELS, labels), labels)
     return draw_folds(cases, labels, folds, params.split.validation, params.seed)
@@ -111,7 +111,7 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
     from ich_pipeline.splits import SCHEMA, label_file
 
     labels = params.label_set
-    slices = read_table(layout.INGEST / "slices.parquet", "slices/1")
+    slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     table = read_labels(layout.LABELS, labels)
     with atomic_dir(folder) as top:
         settings: dict[str, Any] = params.model_dump(mode="json", by_alias=True)

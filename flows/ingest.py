@@ -20,7 +20,10 @@ def body(stage: Stage) -> StageResult:
     return StageResult(
         summary=report.summary,
         tables={"files by reason": reason_counts(report.account)},
-        links={"account of every file": str(layout.INGEST / "account.csv")},
+        links={
+            "what became of the files": str(layout.INGEST / "index.html"),
+            "account of every file": str(layout.INGEST / "account.csv"),
+        },
     )
 
 

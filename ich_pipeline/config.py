@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ich_pipeline.cohort_names import TESTS
 from ich_pipeline.errors import InputError
@@ -106,6 +106,21 @@ class IngestParams(Section):
     spacing_tolerance: Annotated[float, Field(gt=0, lt=1)]  # relative; a step beyond it is a gap
     pixels: PixelParams
     archives: ArchiveParams
+    minimum_coverage_mm: Annotated[float, Field(ge=0)]  # a series that covers less of the head is set aside
+    # In order of preference: the classes `soft` and `unknown`, or ConvolutionKernel with * and ? (`H31*`). What no entry
+    # matches comes last; sharp kernels are set aside before.
+    kernel_preference: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    preferred_thickness_mm: Annotated[float, Field(gt=0)]  # of copies that cover the same, the nearest is chosen
+    correct_tilt: bool  # shear the volume of a tilted gantry back, by shifts within each slice
+    # Share of the brain that is brighter than blood from which contrast agent is suspected.
+    contrast_share: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("kernel_preference")
+    @classmethod
+    def _no_bone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "bone" in value:
+            raise ValueError("kernel_preference names bone: sharp kernels are always set aside; take it out")
+        return value
 
 
 class ValidateParams(Section):
@@ -114,6 +129,8 @@ class ValidateParams(Section):
     pixel_spacing_mm: Range
     minimum_hu_range: float  # a slice whose HU span is smaller shows no head
     air_hu: float  # a series whose lowest voxel is above it shows no air: its rescale is in doubt
+    air_share: Range  # of a series' voxels that are air (up to −900 HU)
+    soft_share: Range  # of a series' voxels between 0 and 100 HU: brain, blood, muscle
     tolerated_share: Annotated[
         float, Field(ge=0, lt=1)
     ]  # of rows that may breach a soft rule: a warning, beyond it an error

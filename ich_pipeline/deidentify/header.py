@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag
 from ich_pipeline.deidentify import dates, retained, table, values, words
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
-from ich_pipeline.dicom.verdict import NO_AGENT
+from ich_pipeline.dicom.contrast_header import NO_AGENT
 
 Tally = Counter[tuple[str, str, str]]  # (tag, keyword, what was done) → elements
 DATE_VRS = ("DA", "DT", "TM")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ich_pipeline.dicom.verdict import LOCALIZER_VALUES, NO_AGENT, REFORMATTED_VALUES
+from ich_pipeline.dicom.contrast_header import NO_AGENT
+from ich_pipeline.dicom.verdict import LOCALIZER_VALUES, REFORMATTED_VALUES
 
 _LISTS = (
     # anatomy

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.header import Source
 from ich_pipeline.dicom.identity import case_id, patient_key
+from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.scan import ScanResult, limits_of, list_files, settle
 from ich_pipeline.dicom.study import StudyReading, read_study
@@ -29,9 +30,13 @@ class Case:
         case_id: see :mod:`ich_pipeline.dicom.identity`.
         patient_key: likewise.
         SOPInstanceUIDs: one a slice, towards the head.
-        hu: int16 of shape (slices, Rows, Columns), Hounsfield units.
+        hu: int16 of shape (slices, rows, columns), Hounsfield units, in the standard view: rows towards the back, columns
+            towards the patient's left.
         neighbours: int32 of shape (slices, 2): index of the slice before and after, −1 at an end and across a gap.
         positions_mm: float64 of shape (slices,), along the normal, rising.
+        turn: from the picture of a file to its slice in ``hu``; ``turn.undo`` leads back.
+        shifts_px: float64 of shape (slices, 2): how far a file's picture was moved, along its rows' and its columns' index,
+            before the turn; zeros where no tilt was corrected.
         series: the row of the series table without PatientID.
         account: one row a file, as the ingest writes.
     """
@@ -42,6 +47,8 @@ class Case:
     hu: NDArray[np.int16]
     neighbours: NDArray[np.int32]
     positions_mm: NDArray[np.float64]
+    turn: Turn
+    shifts_px: NDArray[np.float64]
     series: dict[str, Any]
     account: pd.DataFrame
 
@@ -53,7 +60,7 @@ def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
 
     Args:
         sources: files, folders (all files below them), or the bytes of files, in any order and mix.
-        ingest: minimum_slices, slice_thickness_mm and spacing_tolerance count.
+        ingest: all but workers count.
 
     Raises:
         InputError: no file, several studies, or no usable series (with the reasons).
@@ -76,7 +83,7 @@ def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
         raise InputError(f"no usable CT series in the {len(named)} files: {_reasons(found, reading)}.")
     volume = reading.volume
     chosen = studies[0][reading.chosen]
-    row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen])
+    row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen], ingest, place=1)
     del row["PatientID"]
     return Case(
         case_id=case_id(chosen.first.study_uid),
@@ -85,6 +92,8 @@ def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
         hu=volume.hu,
         neighbours=volume.neighbours,
         positions_mm=volume.positions_mm,
+        turn=volume.turn,
+        shifts_px=volume.shifts_px,
         series=row,
         account=account_table(found.headers, found.verdicts | reading.verdicts),
     )

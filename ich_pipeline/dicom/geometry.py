@@ -85,6 +85,53 @@ def neighbours(
     return links, int(gap.sum())
 
 
+def gap_ends(positions: NDArray[np.float64], links: NDArray[np.int32]) -> tuple[tuple[float, float], ...]:
+    """The positions (mm) on both sides of every gap, towards the head.
+
+    Args:
+        positions: shape (n,), rising.
+        links: of :func:`neighbours`.
+    """
+    open_after = np.flatnonzero(links[:-1, 1] < 0)
+    return tuple((float(positions[i]), float(positions[i + 1])) for i in open_after)
+
+
+def median_step(positions: NDArray[np.float64]) -> float:
+    """Median step between positions in mm; NaN for fewer than two."""
+    return float(np.median(np.diff(positions))) if len(positions) > 1 else float("nan")
+
+
+def coverage_mm(positions: NDArray[np.float64], links: NDArray[np.int32], thickness_mm: float | None) -> float:
+    """How much of the patient the slices cover along the normal: what lies in a gap is not covered.
+
+    Args:
+        positions: shape (n,), rising.
+        links: of :func:`neighbours`.
+        thickness_mm: what a single slice covers; 0 where it is None.
+    """
+    if len(positions) < 2:
+        return thickness_mm or 0.0
+    gaps = gap_ends(positions, links)
+    inside = float(positions[-1] - positions[0]) - sum(after - before for before, after in gaps)
+    return inside + (1 + len(gaps)) * median_step(positions)
+
+
+def step_runs(positions: NDArray[np.float64], tolerance_mm: float = SAME_POSITION_MM) -> list[tuple[int, float]]:
+    """Steps between slices as runs of equal ones: (how many, their mean in mm), towards the head.
+
+    Args:
+        positions: shape (n,), rising.
+        tolerance_mm: a step belongs to a run when it differs from the run's first by no more.
+    """
+    runs: list[list[float]] = []
+    for step in np.diff(positions).tolist():
+        if runs and abs(step - runs[-1][0]) <= tolerance_mm:
+            runs[-1].append(step)
+        else:
+            runs.append([step])
+    return [(len(run), sum(run) / len(run)) for run in runs]
+
+
 def tilt_deg(points: NDArray[np.float64], orientation: Sequence[float]) -> float:
     """Lean of the stack: angle in degrees between the normal and the way from slice to slice; 0 for an upright stack.
 

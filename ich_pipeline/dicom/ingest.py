@@ -15,6 +15,7 @@ from ich_pipeline.dicom.orphans import end_with_parent
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
 from ich_pipeline.dicom.study import StudyReading, Verdicts
+from ich_pipeline.dicom.summary import write_summary
 from ich_pipeline.dicom.tables import (
     VolumeFacts,
     account_table,
@@ -33,8 +34,8 @@ from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import open_source
 from ich_pipeline.sources.unpack import unpack
 
-SERIES_SCHEMA = "series/1"
-SLICES_SCHEMA = "slices/1"
+SERIES_SCHEMA = "series/2"
+SLICES_SCHEMA = "slices/2"
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,15 @@ class _Outcome:
     facts: VolumeFacts | None
     chosen: int
     group_reasons: tuple[tuple[Reason, str], ...]
+    places: tuple[int, ...]
     verdicts: Verdicts
 
 
 def ingest(
     source: Path | str, target: Path, params: IngestParams, track: Track = quiet, remote: Remote | None = None
 ) -> IngestReport:
-    """Ingest ``source`` into ``target`` atomically: account.csv, series.parquet, slices.parquet and volumes/.
+    """Ingest ``source`` into ``target`` atomically: account.csv, series.parquet, slices.parquet, volumes/ and a
+    page about them, index.html.
 
     The bytes depend on the input and the settings alone, not on the number of workers. What a run needs beside them lies in
     ``.NAME.partial`` beside the target, which the next run removes, and the objects of S3 in ``.NAME.fetched``, which it
@@ -97,7 +100,7 @@ def ingest(
                 f"{source} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
             )
         verdicts = dict(found.verdicts)
-        rows = [series_row(g, None, g.reason, g.detail) for g in found.groups if g.reason is not None]
+        rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
         per_slice: list[dict] = []
         volumes = partial_target / "volumes"
         volumes.mkdir()
@@ -105,7 +108,8 @@ def ingest(
         for study, outcome in zip(found.studies, outcomes, strict=True):
             verdicts |= outcome.verdicts
             for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
-                rows.append(series_row(group, outcome.facts if i == outcome.chosen else None, reason, detail))
+                facts = outcome.facts if i == outcome.chosen else None
+                rows.append(series_row(group, facts, reason, detail, params, outcome.places[i]))
             if outcome.facts is not None:
                 per_slice.extend(slice_rows(outcome.facts))
         account = account_table(found.headers, verdicts)
@@ -116,6 +120,7 @@ def ingest(
             account.to_csv(path, index=False, lineterminator="\n")
         write_table(partial_target / "series.parquet", report.series, SERIES_SCHEMA)
         write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
+        write_summary(partial_target, report.account, report.series, params, track)
         for scratch in (members, fetched):  # before the folder gets its name: a kill from then on leaves nothing behind
             shutil.rmtree(scratch, ignore_errors=True)
     return report
@@ -129,7 +134,7 @@ def _store(reading: StudyReading, volumes: Path) -> _Outcome:
         name = volume_name(reading.volume.headers[0].series_uid)
         write_volume(volumes / f"{name}{SUFFIX}", reading.volume.hu)
         facts = volume_facts(reading.volume)
-    return _Outcome(facts, reading.chosen, reading.group_reasons, reading.verdicts)
+    return _Outcome(facts, reading.chosen, reading.group_reasons, reading.places, reading.verdicts)
 
 
 def _most_common(account: pd.DataFrame) -> str:

@@ -37,6 +37,7 @@ _KEYWORDS = (
     "PatientSex",
     "PatientAge",
     "ContrastBolusAgent",
+    "ContrastBolusVolume",
     "SliceThickness",
     "ConvolutionKernel",
     "StudyInstanceUID",

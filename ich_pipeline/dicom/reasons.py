@@ -38,7 +38,9 @@ class Reason(StrEnum):
     MIXED_IDENTITY = "mixed_identity"
     DUPLICATE_INSTANCE = "duplicate_instance"
     DUPLICATE_POSITION = "duplicate_position"
+    DYNAMIC = "dynamic"
     TOO_FEW_SLICES = "too_few_slices"
+    COVERAGE_TOO_SMALL = "coverage_too_small"
     NOT_CHOSEN = "not_chosen"
     UNREADABLE = "unreadable"
     SOURCE_UNREACHABLE = "source_unreachable"
@@ -104,7 +106,9 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     ),
     Reason.DUPLICATE_INSTANCE: (_ASIDE, "another copy of a slice that is used (same SOPInstanceUID)"),
     Reason.DUPLICATE_POSITION: (_ASIDE, "another slice of the series at this position is used"),
+    Reason.DYNAMIC: (_ASIDE, "the same stretch taken three times or more (perfusion, angiography over time)"),
     Reason.TOO_FEW_SLICES: (_ASIDE, "the series has fewer slices than ingest.minimum_slices"),
+    Reason.COVERAGE_TOO_SMALL: (_ASIDE, "the series covers less of the head than ingest.minimum_coverage_mm"),
     Reason.NOT_CHOSEN: (_ASIDE, "another series of the study was chosen"),
     Reason.UNREADABLE: (_REJECTED, "the file could not be opened or read"),
     Reason.SOURCE_UNREACHABLE: (_REJECTED, "the object store did not hand the file over"),

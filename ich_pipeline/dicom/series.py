@@ -1,30 +1,24 @@
-"""Series and their choice: group candidates by series and geometry, order each, choose one a study by plain rules.
-
-The rules, in this order, for the series of a study that are left after every file was judged by itself:
-
-1. a kernel known as soft before an unknown one (sharp ones are set aside before);
-2. more of the head covered, in whole centimetres;
-3. more slices;
-4. the lower SeriesNumber, then the lower SeriesInstanceUID, so that the choice never depends on file names.
-"""
+"""Series: files grouped by series and geometry, each group ordered along its normal and judged as a whole."""
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.geometry import axial_normal, group_positions
+from ich_pipeline.dicom.geometry import axial_normal, coverage_mm, gap_ends, group_positions, median_step, neighbours
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.reasons import Reason
 
 ORIENTATION_TOLERANCE = 2e-3  # per direction cosine; scanners write them with rounding noise
 SPACING_TOLERANCE_MM = 1e-3
+SAME_THICKNESS = 1.1  # times the thinnest of a class; scanners write 4.998 beside 5
+DYNAMIC_FROM = 3  # pictures at one position; two are a repeated slice
 
 
 @dataclass(frozen=True)
@@ -33,14 +27,18 @@ class Group:
 
     Attributes:
         slots: the headers at each position, towards the head; within a slot in order of preference.
-        positions_mm: float64, one for each slot, along the normal.
+        positions_mm: float64, one for each slot, along the normal; NaN where the files have none.
         reason: None for a candidate, else why its files are set aside.
+        gaps: positions on both sides of every step that is too large.
+        coverage_mm: what the slices cover along the normal.
     """
 
     slots: tuple[tuple[Header, ...], ...]
     positions_mm: NDArray[np.float64]
     reason: Reason | None = None
     detail: str = ""
+    gaps: tuple[tuple[float, float], ...] = ()
+    coverage_mm: float = float("nan")
 
     @property
     def first(self) -> Header:
@@ -55,27 +53,7 @@ class Group:
     @property
     def spacing_mm(self) -> float:
         """Median step between positions; NaN for a single one."""
-        return float(np.median(np.diff(self.positions_mm))) if len(self.positions_mm) > 1 else float("nan")
-
-    @property
-    def coverage_mm(self) -> float:
-        """From the first position to the last, and one slice more."""
-        if len(self.positions_mm) < 2:
-            return self.first.thickness_mm or 0.0
-        return float(self.positions_mm[-1] - self.positions_mm[0]) + self.spacing_mm
-
-    @property
-    def rank(self) -> tuple:
-        """Sort key of the choice: the smallest is chosen."""
-        first = self.first
-        return (
-            sharpness(first.kernel, first.series_description) != "soft",
-            -round(self.coverage_mm / 10),
-            -len(self.slots),
-            first.series_number if first.series_number is not None else 2**31,
-            first.series_uid,
-            first.orientation,
-        )
+        return median_step(self.positions_mm)
 
 
 def find_mixed_identity(headers: Iterable[Header]) -> list[Header]:
@@ -108,34 +86,28 @@ def group_series(headers: Iterable[Header], ingest: IngestParams) -> list[Group]
 
     Args:
         headers: of any files; those that are no CT images of a known series are passed over.
-        ingest: minimum_slices and slice_thickness_mm count.
+        ingest: minimum_slices, minimum_coverage_mm, slice_thickness_mm and spacing_tolerance count.
 
     Returns:
         Groups in an order that does not depend on file names.
     """
     by_series: dict[tuple, list[list[Header]]] = defaultdict(list)
     for header in sorted((h for h in headers if h.is_ct_image), key=_file_order):
-        members = by_series[header.study_uid, header.series_uid, header.reason or "", header.rows, header.columns]
+        key = (header.study_uid, header.series_uid, header.reason or "", header.rows, header.columns, header.kernel)
+        members = by_series[key]
         for member in members:
             if _same_geometry(member[0], header):
                 member.append(header)
                 break
         else:
             members.append([header])
-    groups = [_judge(_stack(member), ingest) for key in sorted(by_series) for member in by_series[key]]
+    groups = [
+        _judge(_stack(part, ingest), ingest)
+        for key in sorted(by_series)
+        for member in by_series[key]
+        for part in _reconstructions(member, ingest)
+    ]
     return sorted(groups, key=lambda g: (g.first.study_uid, g.first.series_uid))
-
-
-def not_chosen_because(group: Group, chosen: Group) -> str:
-    """Why ``chosen`` went before ``group``: the first rule that tells them apart."""
-    mine, other = group.rank, chosen.rank
-    if mine[0] != other[0]:
-        return "another series has a kernel known as soft"
-    if mine[1] != other[1]:
-        return f"covers {group.coverage_mm:.0f} mm, the chosen series {chosen.coverage_mm:.0f} mm"
-    if mine[2] != other[2]:
-        return f"has {len(group.slots)} positions, the chosen series {len(chosen.slots)}"
-    return "equal to the chosen series; the lower SeriesNumber, then SeriesInstanceUID, goes first"
 
 
 def _file_order(header: Header) -> tuple:
@@ -156,7 +128,34 @@ def _same_geometry(one: Header, other: Header) -> bool:
     )
 
 
-def _stack(headers: list[Header]) -> Group:
+def _reconstructions(headers: list[Header], ingest: IngestParams) -> list[list[Header]]:
+    """Split thin and thick copies of one stretch that share a series; two thicknesses one above the other stay together."""
+    first = headers[0]
+    normal = axial_normal(first.orientation) if first.orientation else None
+    if normal is None:
+        return [headers]
+    parts: list[tuple[float, list[Header]]] = []
+    for header in sorted(headers, key=lambda h: h.thickness_mm or 0.0):
+        if header.thickness_mm is None or header.position is None:
+            return [headers]
+        if parts and header.thickness_mm <= SAME_THICKNESS * parts[-1][0]:
+            parts[-1][1].append(header)
+        else:
+            parts.append((header.thickness_mm, [header]))
+    if len(parts) == 1 or any(len(part) < ingest.minimum_slices for _, part in parts):
+        return [headers]
+    along = [(np.array([h.position for h in part]) @ normal, thickness) for thickness, part in parts]
+    extents = sorted((float(a.min()), float(a.max()), thickness) for a, thickness in along)
+    copies = any(low < last - thickness for (_, last, thickness), (low, _, _) in itertools.pairwise(extents))
+    return [sorted(part, key=_file_order) for _, part in parts] if copies else [headers]
+
+
+def thicknesses_mm(headers: Iterable[Header]) -> NDArray[np.float64]:
+    """SliceThickness of each slice, NaN where unknown."""
+    return np.array([np.nan if h.thickness_mm is None else h.thickness_mm for h in headers], dtype=np.float64)
+
+
+def _stack(headers: list[Header], ingest: IngestParams) -> Group:
     """Order towards the head; one normal for all, so that rounding noise in the orientation moves no slice."""
     first = headers[0]
     points = [h.position for h in headers if h.position]
@@ -165,19 +164,34 @@ def _stack(headers: list[Header]) -> Group:
         # Set aside already (localizers and the like): the order does not matter, each file stands for itself.
         return Group(tuple((h,) for h in headers), np.full(len(headers), np.nan), first.reason, first.detail)
     positions = np.array(points) @ normal
-    slots = group_positions(positions)
-    at = np.array([positions[slot[0]] for slot in slots])
-    return Group(tuple(tuple(headers[i] for i in slot) for slot in slots), at, first.reason, first.detail)
+    order = group_positions(positions)
+    slots = tuple(tuple(headers[i] for i in slot) for slot in order)
+    at = np.array([positions[slot[0]] for slot in order])
+    links, _ = neighbours(at, thicknesses_mm(slot[0] for slot in slots), ingest.spacing_tolerance)
+    covered = coverage_mm(at, links, first.thickness_mm)
+    return Group(slots, at, first.reason, first.detail, gap_ends(at, links), covered)
+
+
+def too_small(positions: int, covered_mm: float, ingest: IngestParams) -> tuple[Reason, str] | None:
+    """Why so few positions, or so little of the head, are set aside; None where they are enough."""
+    if positions < ingest.minimum_slices:
+        return Reason.TOO_FEW_SLICES, f"{positions} positions, at least {ingest.minimum_slices} are needed"
+    if covered_mm < ingest.minimum_coverage_mm:
+        detail = f"covers {covered_mm:.0f} mm, at least {ingest.minimum_coverage_mm:g} mm are needed"
+        return Reason.COVERAGE_TOO_SMALL, detail
+    return None
 
 
 def _judge(group: Group, ingest: IngestParams) -> Group:
     if group.reason is not None:
         return group
     low, high = ingest.slice_thickness_mm
-    if len(group.slots) < ingest.minimum_slices:
-        detail = f"{len(group.slots)} positions, at least {ingest.minimum_slices} are needed"
-        return Group(group.slots, group.positions_mm, Reason.TOO_FEW_SLICES, detail)
-    if group.first.thickness_mm is None and not low <= group.spacing_mm <= high:
+    verdict = None
+    pictures = float(np.median([len({h.sop_instance_uid for h in slot}) for slot in group.slots]))
+    if pictures >= DYNAMIC_FROM:
+        verdict = Reason.DYNAMIC, f"{pictures:.0f} pictures at one position"
+    elif group.first.thickness_mm is None and not low <= group.spacing_mm <= high and len(group.slots) > 1:
         detail = f"SliceThickness missing, spacing {group.spacing_mm:.2f} mm, allowed {low:g} to {high:g}"
-        return Group(group.slots, group.positions_mm, Reason.THICKNESS_OUT_OF_RANGE, detail)
-    return group
+        verdict = Reason.THICKNESS_OUT_OF_RANGE, detail
+    verdict = verdict or too_small(len(group.slots), group.coverage_mm, ingest)
+    return group if verdict is None else replace(group, reason=verdict[0], detail=verdict[1])

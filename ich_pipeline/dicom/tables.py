@@ -2,56 +2,70 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.contrast_pixels import bright_share
+from ich_pipeline.dicom.geometry import median_step, step_runs
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
+from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group
 from ich_pipeline.dicom.study import Verdicts, Volume
 
 ACCOUNT_COLUMNS = ("path", "status", "reason", "detail", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+STEP_RUNS = 8  # named in the series table
 AIR_BELOW_HU = -900  # air_fraction counts pixels at or below it
+SOFT_HU = (0, 100)  # soft_fraction counts pixels from the first up to, not including, the second
+HISTOGRAM_FROM_HU, HISTOGRAM_STEP_HU, HISTOGRAM_BINS = (
+    -1100,
+    20,
+    160,
+)  # up to 2,100 HU; what is beyond is in the end bins
 
 
 @dataclass(frozen=True)
 class VolumeFacts:
-    """What the tables say of a chosen series beside its headers; small enough to travel between processes."""
+    """What the tables say of a chosen series beside its headers; small enough to travel between processes.
 
-    headers: tuple[Header, ...]
-    positions_mm: NDArray[np.float64]
-    neighbours: NDArray[np.int32]
-    spacing_mm: float
-    gaps: int
-    duplicates: int
-    tilt_deg: float
+    Attributes:
+        volume: the volume; its voxels are gone (``hu`` is empty).
+        statistics: of each slice, see :func:`hu_statistics`.
+        histogram: voxels of the whole volume in bins of 20 HU from −1100.
+        bright_share: see :func:`ich_pipeline.dicom.contrast_pixels.bright_share`.
+        content: the first half of the SHA-256 of the voxels, in hexadecimal digits.
+    """
+
+    volume: Volume
     statistics: list[dict[str, float]]
+    histogram: NDArray[np.int64]
+    bright_share: float
+    content: str
 
 
 def volume_facts(volume: Volume) -> VolumeFacts:
     """Facts and HU statistics of a volume."""
     return VolumeFacts(
-        volume.headers,
-        volume.positions_mm,
-        volume.neighbours,
-        volume.spacing_mm,
-        volume.gaps,
-        volume.duplicates,
-        volume.tilt_deg,
+        replace(volume, hu=np.empty((0, *volume.hu.shape[1:]), dtype=np.int16)),
         [hu_statistics(hu) for hu in volume.hu],
+        np.sum([hu_histogram(hu) for hu in volume.hu], axis=0),
+        bright_share(volume.hu, volume.spacing_mm),
+        hashlib.sha256(np.ascontiguousarray(volume.hu, dtype="<i2").data).hexdigest()[:32],
     )
 
 
 def hu_statistics(hu: NDArray[np.int16]) -> dict[str, float]:
-    """Minimum, 1st percentile, median, 99th percentile and maximum (nearest rank, HU), and the fraction of air."""
+    """Minimum, 1st percentile, median, 99th percentile and maximum (nearest rank, HU), the fractions of air and soft tissue."""
     last = hu.size - 1
     ranks = {
         "hu_min": 0,
@@ -62,7 +76,17 @@ def hu_statistics(hu: NDArray[np.int16]) -> dict[str, float]:
     }
     ordered = np.partition(hu.ravel(), sorted(set(ranks.values())))
     values: dict[str, float] = {name: int(ordered[rank]) for name, rank in ranks.items()}
-    return values | {"air_fraction": float(np.count_nonzero(hu <= AIR_BELOW_HU) / hu.size)}
+    soft = (hu >= SOFT_HU[0]) & (hu < SOFT_HU[1])
+    return values | {
+        "air_fraction": float(np.count_nonzero(hu <= AIR_BELOW_HU) / hu.size),
+        "soft_fraction": float(np.count_nonzero(soft) / hu.size),
+    }
+
+
+def hu_histogram(hu: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Voxels in bins of 20 HU from −1100 HU; int64 of shape (160,)."""
+    bins = (hu.ravel().astype(np.int32) - HISTOGRAM_FROM_HU) // HISTOGRAM_STEP_HU
+    return np.bincount(np.clip(bins, 0, HISTOGRAM_BINS - 1), minlength=HISTOGRAM_BINS)
 
 
 def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame:
@@ -96,10 +120,27 @@ def reason_counts(account: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["status", "reason", "files", "meaning"])
 
 
-def series_row(group: Group, facts: VolumeFacts | None, reason: Reason, detail: str) -> dict[str, Any]:
-    """One row of the series table; ``facts`` for the chosen series only."""
+def series_row(
+    group: Group, facts: VolumeFacts | None, reason: Reason, detail: str, ingest: IngestParams, place: int = 0
+) -> dict[str, Any]:
+    """One row of the series table.
+
+    Args:
+        group: the series.
+        facts: for the chosen series only.
+        reason: why it is, or is not, used.
+        detail: what was seen.
+        ingest: contrast_share and spacing_tolerance count.
+        place: in the choice among the study's usable series: 1 chosen, 2 the runner-up, 0 for one that was no candidate.
+    """
     first = group.first
-    spacing = first.spacing_mm or (np.nan, np.nan)
+    volume = facts.volume if facts else None
+    spacing = volume.spacing_mm if volume else first.spacing_mm or (np.nan, np.nan)
+    turned = bool(volume and volume.turn.transpose)
+    share = facts.bright_share if facts else np.nan
+    gaps = volume.gaps if volume else group.gaps
+    duplicates = volume.duplicates if volume else _further(group)
+    positions = volume.positions_mm if volume else group.positions_mm
     return {
         "PatientID": first.patient_id,
         "patient_key": patient_key(first.patient_id),
@@ -111,31 +152,71 @@ def series_row(group: Group, facts: VolumeFacts | None, reason: Reason, detail: 
         "PatientSex": first.patient_sex,
         "Manufacturer": first.manufacturer,
         "ConvolutionKernel": first.kernel,
+        "kernel_class": sharpness(first.kernel, first.series_description),
         "SeriesDescription": first.series_description,
         "SliceThickness": np.nan if first.thickness_mm is None else first.thickness_mm,
-        "Rows": first.rows,
-        "Columns": first.columns,
+        "Rows": first.columns if turned else first.rows,
+        "Columns": first.rows if turned else first.columns,
         "row_spacing_mm": spacing[0],
         "column_spacing_mm": spacing[1],
-        "slices": len(facts.headers) if facts else len(group.slots),
-        "spacing_mm": facts.spacing_mm if facts else group.spacing_mm,
-        "gaps": facts.gaps if facts else 0,
-        "duplicates": facts.duplicates if facts else len(group.headers) - len(group.slots),
-        "tilt_deg": facts.tilt_deg if facts else 0.0,
+        "slices": len(volume.headers) if volume else len(group.slots),
+        "spacing_mm": median_step(positions),
+        "steps": steps_text(positions),
+        "uneven_steps": bool(volume and volume.uneven(ingest.spacing_tolerance)),
+        "coverage_mm": volume.coverage_mm if volume else group.coverage_mm,
+        "gaps": len(gaps),
+        "gaps_at": "; ".join(f"{before:.2f} to {after:.2f} mm" for before, after in gaps),
+        "duplicates": len(duplicates),
+        "duplicates_at": "; ".join(f"{position:.2f} mm" for position in duplicates),
+        "tilt_deg": volume.tilt_deg if volume else 0.0,
+        "tilt_corrected": bool(volume and volume.shifts_px.any()),
+        "tilt_lost_voxels": volume.lost if volume else 0,
+        "reorientation": volume.turn.code if volume else "",
+        "bright_share": share,
+        "contrast_suspected": bool(share >= ingest.contrast_share),
+        "air_share": _mean(facts, "air_fraction"),
+        "soft_share": _mean(facts, "soft_fraction"),
+        "hu_histogram": facts.histogram.tolist() if facts else [],
+        "content": facts.content if facts else "",
         "chosen": facts is not None,
+        "place": place,
         "reason": f"{'chosen' if facts else reason}: {detail}" if detail else str(reason),
         "volume": volume_name(first.series_uid) if facts else "",
     }
 
 
+def steps_text(positions: NDArray[np.float64]) -> str:
+    """The steps between slices in words: ``13 × 4.00, 1 × 1.08, 13 × 7.00 mm``; at most eight runs, towards the head."""
+    if len(positions) < 2 or not np.isfinite(positions).all():
+        return ""
+    runs = step_runs(positions)
+    text = ", ".join(f"{count} × {step:.2f}" for count, step in runs[:STEP_RUNS])
+    return f"{text} mm" if len(runs) <= STEP_RUNS else f"{text} mm, and {len(runs) - STEP_RUNS} more runs"
+
+
+def _further(group: Group) -> tuple[float, ...]:
+    """Positions of further slices where one is there already."""
+    pairs = zip(group.slots, group.positions_mm.tolist(), strict=True)
+    return tuple(position for slot, position in pairs for _ in slot[1:])
+
+
+def _mean(facts: VolumeFacts | None, name: str) -> float:
+    return float(np.mean([s[name] for s in facts.statistics])) if facts else float("nan")
+
+
 def series_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The table "series/1"."""
+    """The table "series/2"."""
     table = pd.DataFrame(rows)
     return table.sort_values(["case_id", "SeriesInstanceUID"], kind="stable", ignore_index=True)
 
 
 def slice_rows(facts: VolumeFacts) -> list[dict[str, Any]]:
-    """Rows of the slice table for one chosen series."""
+    """Rows of the slice table for one chosen series.
+
+    ``reorientation`` and ``shift_…_px`` lead from the stored slice back to the file's own picture, and so from an attention
+    map to the pixels of its SOPInstanceUID: undo the turn, then move by the shifts' opposite.
+    """
+    volume = facts.volume
     return [
         {
             "case_id": case_id(h.study_uid),
@@ -145,19 +226,23 @@ def slice_rows(facts: VolumeFacts) -> list[dict[str, Any]]:
             "SOPInstanceUID": h.sop_instance_uid,
             "volume": volume_name(h.series_uid),
             "index": i,
-            "position_mm": float(facts.positions_mm[i]),
-            "neighbour_before": int(facts.neighbours[i, 0]),
-            "neighbour_after": int(facts.neighbours[i, 1]),
+            "position_mm": float(volume.positions_mm[i]),
+            "neighbour_before": int(volume.neighbours[i, 0]),
+            "neighbour_after": int(volume.neighbours[i, 1]),
+            "SliceThickness": np.nan if h.thickness_mm is None else h.thickness_mm,
+            "reorientation": volume.turn.code,
+            "shift_rows_px": float(volume.shifts_px[i, 0]),
+            "shift_columns_px": float(volume.shifts_px[i, 1]),
             "InstanceNumber": -1 if h.instance_number is None else h.instance_number,
             "frame": 0 if h.frame is None else h.frame,
             "path": h.path,
             "TransferSyntaxUID": h.transfer_syntax,
             **facts.statistics[i],
         }
-        for i, h in enumerate(facts.headers)
+        for i, h in enumerate(volume.headers)
     ]
 
 
 def slice_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The table "slices/1", ordered by case and position."""
+    """The table "slices/2", ordered by case and position."""
     return pd.DataFrame(rows).sort_values(["case_id", "index"], kind="stable", ignore_index=True)

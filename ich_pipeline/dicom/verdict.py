@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     UID,
@@ -12,6 +14,7 @@ from pydicom.uid import (
 )
 
 from ich_pipeline.dicom import fields
+from ich_pipeline.dicom.contrast_header import named_by_header
 from ich_pipeline.dicom.geometry import axial_normal, is_orthonormal
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.kernels import sharpness
@@ -21,10 +24,9 @@ MATRIX_RANGE = (16, 4096)
 SECONDARY_CAPTURE_ROOT = "1.2.840.10008.5.1.4.1.1.7"
 LOCALIZER_VALUES = frozenset({"LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"})
 REFORMATTED_VALUES = frozenset(
-    {"MPR", "MIP", "MINIP", "MAXIP", "PROJECTION", "PROJECTION IMAGE", "VRT", "SSD", "RESAMPLED", "VOLUME"}
+    {"MPR", "MPVR", "MIP", "MINIP", "MAXIP", "PROJECTION", "VRT", "SSD", "RESAMPLED", "REFORMATTED", "CPR", "AVERAGE"}
     | {"PERFUSION", "CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "TTD", "MASK", "SUBTRACTION"}
 )
-NO_AGENT = frozenset({"", "NO", "N", "NONE", "NO CONTRAST", "WITHOUT", "UNENHANCED", "0", "OHNE", "SANS", "SIN"})
 
 Verdict = tuple[Reason, str] | None
 
@@ -64,9 +66,21 @@ def _object_verdict(header: Header, ds: Dataset) -> Verdict:
         return Reason.MULTI_FRAME, f"NumberOfFrames {fields.integer(ds, 'NumberOfFrames')}"
     if "SECONDARY" in image_type[1:2]:
         return Reason.SECONDARY, f"ImageType {'/'.join(image_type)}"
-    # VOLUME, in an enhanced object, says that its frames are evenly spaced.
-    if REFORMATTED_VALUES.difference(["VOLUME"] if header.frame else []) & set(image_type[2:]):
-        return Reason.REFORMATTED, f"ImageType {'/'.join(image_type)}"
+    return _computed(image_type, header)
+
+
+def _computed(image_type: list[str], header: Header) -> Verdict:
+    """Is it computed from other slices? ImageType says so; where it does not say ORIGINAL, the description may."""
+    said = f"ImageType {'/'.join(image_type)}"
+    if REFORMATTED_VALUES & {word for value in image_type[2:] for word in re.split(r"[^A-Z0-9]+", value)}:
+        return Reason.REFORMATTED, said
+    # VOLUME, in an enhanced object or an original slice, says that slices are evenly spaced; else that one was rendered.
+    if image_type[0] == "DERIVED" and "VOLUME" in image_type[2:] and not header.frame:
+        return Reason.REFORMATTED, said
+    if image_type[0] != "ORIGINAL" and REFORMATTED_VALUES & set(
+        re.split(r"[^A-Z0-9]+", header.series_description.upper())
+    ):
+        return Reason.REFORMATTED, f"{said}, and SeriesDescription names what was computed"
     return None
 
 
@@ -117,6 +131,7 @@ def _series_verdict(header: Header, ds: Dataset, thickness_range_mm: tuple[float
         return Reason.THICKNESS_OUT_OF_RANGE, f"SliceThickness {header.thickness_mm:g} mm, allowed {low:g} to {high:g}"
     if sharpness(header.kernel, header.series_description) == "bone":
         return Reason.BONE_KERNEL, f"ConvolutionKernel {header.kernel or 'missing'}"
-    if agent.upper() not in NO_AGENT:
-        return Reason.CONTRAST, "ContrastBolusAgent is filled"
+    volume = fields.numbers(ds, "ContrastBolusVolume", 1)
+    if contrast := named_by_header(agent, volume[0] if volume else None, header.series_description):
+        return Reason.CONTRAST, contrast
     return None

@@ -39,19 +39,32 @@ def write_volume(path: Path, hu: NDArray[np.int16]) -> None:
         partial.write_bytes(array.to_cframe())
 
 
+def read_slice(path: Path, index: int) -> NDArray[np.int16]:
+    """One slice of a volume, int16 HU of shape (Rows, Columns); the others are not unpacked.
+
+    Raises:
+        InputError: the file is missing or no volume.
+    """
+    return _unpack(path, index)
+
+
 def read_volume(path: Path) -> NDArray[np.int16]:
     """Read a volume: int16 Hounsfield units of shape (slices, Rows, Columns).
 
     Raises:
         InputError: the file is missing or no volume.
     """
+    return _unpack(path, slice(None))
+
+
+def _unpack(path: Path, part: int | slice) -> NDArray[np.int16]:
     try:
         array = blosc2.ndarray_from_cframe(Path(path).read_bytes(), copy=False)
-        hu = np.asarray(array[:])
+        shape, hu = array.shape, np.asarray(array[part])
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run `python -m flows.ingest`.") from None
     except RuntimeError as error:
         raise InputError(f"{path} is not a volume ({error}): run `python -m flows.ingest`.") from None
-    if hu.dtype != np.int16 or hu.ndim != 3:
-        raise InputError(f"{path} holds {hu.dtype} of shape {hu.shape} where a volume is int16 of three axes.")
+    if hu.dtype != np.int16 or len(shape) != 3:
+        raise InputError(f"{path} holds {hu.dtype} of shape {shape} where a volume is int16 of three axes.")
     return hu

@@ -86,16 +86,26 @@ def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame) -> Suite:
 def prevalence_suite(
     cohorts: pd.DataFrame, cases: pd.DataFrame, files: dict[str, pd.DataFrame], params: Params
 ) -> Suite:
-    """One row: prevalence of the prospective cohort against train, and the balance of the retrospective one."""
+    """One row: prevalence of the other cohorts against train, and the balance of the retrospective one."""
     name = params.label_set.any
-    train, prospective = (float(files[cohort][name].mean()) for cohort in (TRAIN, PROSPECTIVE))
+    train, validation, prospective = (float(files[cohort][name].mean()) for cohort in (TRAIN, VALIDATION, PROSPECTIVE))
     truth = cohorts.merge(cases.loc[:, ["case_id", name]], on="case_id")
     retrospective = truth.loc[truth["cohort"] == RETROSPECTIVE, name]
-    # A prevalence that cannot be compared is a breach, not a null that would pass.
-    ratio = prospective / train if train > 0 and np.isfinite(prospective) else 1e9
-    row = {"cohort": "tests", "prevalence_ratio": ratio, "positive_fraction": float(retrospective.mean())}
+    row = {
+        "cohort": "all",
+        "validation_ratio": _ratio(validation, train),
+        "prevalence_ratio": _ratio(prospective, train),
+        "positive_fraction": float(retrospective.mean()),
+    }
     limit = params.validate_.prevalence_ratio
     checks = [
+        Check(
+            "validation_ratio", f"“{name}” is about as common in the validation slices as in train",
+            "ExpectColumnValuesToBeBetween", {"column": "validation_ratio", "min_value": 1 / limit, "max_value": limit},
+            f"within a factor of {limit:g}",
+            "the two differ: thresholds and calibration are fitted to another prevalence than the networks saw.",
+            severity="warning",
+        ),
         Check(
             "prevalence_ratio", f"“{name}” is about as common in the prospective slices as in train",
             "ExpectColumnValuesToBeBetween", {"column": "prevalence_ratio", "min_value": 1 / limit, "max_value": limit},
@@ -119,7 +129,14 @@ def prevalence_suite(
                 sealed=True,
             )
         )
-    return Suite("prevalence", "Prevalence in the tests", "comparison", pd.DataFrame([row]), ("cohort",), tuple(checks))
+    return Suite(
+        "prevalence", "Prevalence against train", "comparison", pd.DataFrame([row]), ("cohort",), tuple(checks)
+    )
+
+
+def _ratio(prevalence: float, train: float) -> float:
+    """A prevalence that cannot be compared is a breach, not a null that would pass."""
+    return prevalence / train if train > 0 and np.isfinite(prevalence) else 1e9
 
 
 def learning_suite(cohorts: pd.DataFrame, cases: pd.DataFrame, labels: Labels) -> Suite:

@@ -23,8 +23,8 @@ def validate_suites(
     """All suites of the validate stage.
 
     Args:
-        series: the series table of ingest (schema ``series/1``), chosen or not.
-        slices: the slice table of ingest (``slices/1``).
+        series: the series table of ingest (schema ``series/2``), chosen or not.
+        slices: the slice table of ingest (``slices/2``).
         table: the label table.
         coverage: what :func:`ich_pipeline.label_tables.check_against` returned.
         params: thresholds (``validate``, ``ingest``) and label names.
@@ -55,14 +55,20 @@ def soft(limit: float, check: Mapping[str, Any]) -> tuple[Check, Check]:
 
 
 def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> Suite:
-    """One row a chosen series; ``lowest_hu`` and ``rows_in_slice_table`` come from the slice table."""
+    """One row a chosen series; ``lowest_hu`` and ``rows_in_slice_table`` come from the slice table.
+
+    ``patients_of_content`` counts the patients under whose name the very same voxels are: an archive that was pseudonymised
+    twice would put one head into two cohorts, and no table of identifiers could tell.
+    """
     by_volume = slices.groupby("volume", sort=False)
-    chosen = series.loc[series["chosen"]].copy()
+    chosen = series.loc[series["chosen"]].drop(columns="hu_histogram").copy()
     chosen["lowest_hu"] = chosen["volume"].map(by_volume["hu_min"].min()).astype(float)
+    chosen["patients_of_content"] = chosen.groupby("content")["patient_key"].transform("nunique").astype(int)
     chosen["rows_in_slice_table"] = chosen["volume"].map(by_volume.size()).fillna(0).astype(int)
     limits = params.validate_
     spacing_low, spacing_high = limits.pixel_spacing_mm
     thin, thick = params.ingest.slice_thickness_mm
+    (air_low, air_high), (soft_low, soft_high) = limits.air_share, limits.soft_share
     spacing = f"{spacing_low:g} to {spacing_high:g} mm"
     look = "look at these cases in work/ingest/series.parquet; a wrong header makes every length wrong."
     again = "run `dvc repro -f ingest`; if it comes back, report it: ingest promises this."
@@ -120,6 +126,28 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
             {"column_A": "slices", "column_B": "rows_in_slice_table"}, "equal counts", again,
         ),
         Check(
+            "one_patient_a_scan", "No scan is there under the names of two patients", "ExpectColumnValuesToBeInSet",
+            {"column": "patients_of_content", "value_set": [1]}, "equal voxels, one patient",
+            "remove one of each two, or give both one PatientID: else a head that was trained on would be tested on.",
+        ),
+        Check(
+            "slice_step", "Slices lie as far apart as ingest lets them be thick", "ExpectColumnValuesToBeBetween",
+            {"column": "spacing_mm", "min_value": thin / 2, "max_value": 2 * thick}, f"{thin / 2:g} to {2 * thick:g} mm",
+            look, severity="warning", unit="mm",
+        ),
+        Check(
+            "even_steps", "Slices lie evenly, but for gaps", "ExpectColumnValuesToBeInSet",
+            {"column": "uneven_steps", "value_set": [False]}, f"within {params.ingest.spacing_tolerance:.0%} of the usual step",
+            "true positions are kept; the interpolation between slices spans unlike distances in these cases.",
+            severity="warning",
+        ),
+        Check(
+            "no_contrast", "The pixels show no contrast agent", "ExpectColumnValuesToBeInSet",
+            {"column": "contrast_suspected", "value_set": [False]},
+            f"less than {params.ingest.contrast_share:.2%} of the brain brighter than blood",
+            "look at these cases in the page of the ingest; take enhanced scans out of data/dicom.", severity="warning",
+        ),
+        Check(
             "no_gaps", "No slice is missing inside a series", "ExpectColumnValuesToBeInSet", {"column": "gaps", "value_set": [0]},
             "no gap", "nothing is interpolated across a gap; add the missing slices if you have them.", severity="warning",
         ),
@@ -132,6 +160,25 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
             "tilt", "The gantry is tilted no further than scanners can", "ExpectColumnValuesToBeBetween",
             {"column": "tilt_deg", "min_value": -STEEPEST_TILT_DEG, "max_value": STEEPEST_TILT_DEG},
             f"at most {STEEPEST_TILT_DEG:g}°", "check ImageOrientationPatient of these cases.", severity="warning", unit="°",
+        ),
+        *soft(
+            limits.tolerated_share,
+            {
+                "name": "air_share", "words": "A series has a head's share of air", "expectation": "ExpectColumnValuesToBeBetween",
+                "arguments": {"column": "air_share", "min_value": air_low, "max_value": air_high},
+                "threshold": f"{air_low:.0%} to {air_high:.0%} of the voxels up to -900 HU",
+                "remedy": "look at these cases in the page of the ingest: the rescale, the padding or the body part is in doubt.",
+            },
+        ),
+        *soft(
+            limits.tolerated_share,
+            {
+                "name": "soft_share", "words": "A series has a head's share of soft tissue",
+                "expectation": "ExpectColumnValuesToBeBetween",
+                "arguments": {"column": "soft_share", "min_value": soft_low, "max_value": soft_high},
+                "threshold": f"{soft_low:.0%} to {soft_high:.0%} of the voxels from 0 to 100 HU",
+                "remedy": "look at these cases in the page of the ingest: the rescale is in doubt, or it is no head.",
+            },
         ),
         *soft(
             limits.tolerated_share,

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind
 from ich_pipeline.config import Params
+from ich_pipeline.dicom.orientation import AS_STORED
+from ich_pipeline.dicom.placement import Placement
 from ich_pipeline.dicom.volumes import SUFFIX, read_volume
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
@@ -136,12 +138,23 @@ class Inputs:
     @cached_property
     def slices(self) -> pd.DataFrame:
         """The slice table of ingest."""
-        return read_table(self.folders.ingest / "slices.parquet", "slices/1")
+        return read_table(self.folders.ingest / "slices.parquet", "slices/2")
+
+    @cached_property
+    def placements(self) -> dict[str, Placement]:
+        """SOPInstanceUID → where the slice's own pixels lie in its volume; those that lie as stored are left out."""
+        moved = self.slices[
+            (self.slices["reorientation"] != AS_STORED)
+            | (self.slices[["shift_rows_px", "shift_columns_px"]] != 0).any(axis=1)
+        ]
+        columns = ["reorientation", "shift_rows_px", "shift_columns_px"]
+        places = moved[columns].itertuples(index=False, name=None)
+        return dict(zip(moved["SOPInstanceUID"], (Placement(*place) for place in places), strict=True))
 
     @cached_property
     def series(self) -> pd.DataFrame:
         """The series table of ingest."""
-        return read_table(self.folders.ingest / "series.parquet", "series/1")
+        return read_table(self.folders.ingest / "series.parquet", "series/2")
 
     @cached_property
     def account(self) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.dicom.placement import Placement
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.localisation import (
     Draws,
@@ -99,8 +100,9 @@ def localise_test(
 
 
 def _lesions(inputs: Inputs, uid: str) -> dict[str, NDArray[np.bool_]]:
-    """Masks of a slice by label, the union of all as "any"; labels that the project does not know are left out."""
-    found = {k: m for k, m in inputs.masks[uid].items() if k in inputs.labels.subtypes and m.any()}
+    """Masks of a slice by label, in the view of its volume, the union of all as "any"; unknown labels are left out."""
+    place = inputs.placements.get(uid, Placement())
+    found = {k: place.to_volume(m) for k, m in inputs.masks[uid].items() if k in inputs.labels.subtypes and m.any()}
     if found:
         found[inputs.labels.any] = np.any(list(found.values()), axis=0)
     return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
@@ -17,6 +19,9 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRL
 
 from ich_pipeline.cohorts.phantom.study import PatientPlan, write_patient
 from ich_pipeline.config import ArchiveParams, IngestParams, PixelParams, PlausibleParams
+from ich_pipeline.dicom.scan import scan
+from ich_pipeline.dicom.study import read_study
+from ich_pipeline.dicom.tables import account_table, series_row, series_table, slice_rows, slice_table, volume_facts
 
 SIZE = 32
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
@@ -123,6 +128,11 @@ def ingest_params() -> IngestParams:
         spacing_tolerance=0.2,
         pixels=PixelParams(seconds_per_file=10.0, inflated_mib=64, plausible=plausible),
         archives=ArchiveParams(expanded_gib=1.0, ratio=200.0, members=1000, depth=3),
+        minimum_coverage_mm=0,
+        kernel_preference=("soft", "unknown"),
+        preferred_thickness_mm=5.0,
+        correct_tilt=False,
+        contrast_share=0.002,
     )
 
 
@@ -197,3 +207,40 @@ def _picked(ds: Dataset, *keywords: str) -> Dataset:
 @pytest.fixture(scope="session")
 def make_enhanced() -> Callable[..., Dataset]:
     return enhanced
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """What an ingest would give, without files and worker processes."""
+
+    account: pd.DataFrame
+    series: pd.DataFrame
+    slices: pd.DataFrame
+    volumes: dict[str, NDArray[np.int16]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {str(reason): int(n) for reason, n in self.account["reason"].value_counts().items()}
+
+
+def read(root: Path, params: IngestParams) -> InProcess:
+    found = scan(root, params)
+    verdicts = dict(found.verdicts)
+    rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
+    slices: list[dict] = []
+    volumes: dict[str, NDArray[np.int16]] = {}
+    for study in found.studies:
+        reading = read_study(study, params)
+        verdicts |= reading.verdicts
+        facts = volume_facts(reading.volume) if reading.volume else None
+        for i, (group, why) in enumerate(zip(study, reading.group_reasons, strict=True)):
+            rows.append(series_row(group, facts if i == reading.chosen else None, *why, params, reading.places[i]))
+        if reading.volume and facts:
+            slices.extend(slice_rows(facts))
+            volumes[slices[-1]["volume"]] = reading.volume.hu
+    return InProcess(account_table(found.headers, verdicts), series_table(rows), slice_table(slices), volumes)
+
+
+@pytest.fixture
+def read_in_process() -> Callable[[Path, IngestParams], InProcess]:
+    return read

@@ -26,6 +26,7 @@ def test_a_good_folder(project, save_series, capsys):
     assert "6 files: 5 used, 0 set aside, 1 rejected; 1 series of 1 patients" in capsys.readouterr().out
     assert sorted(p.name for p in (project / "work" / "ingest").iterdir()) == [
         "account.csv",
+        "index.html",
         "series.parquet",
         "slices.parquet",
         "volumes",

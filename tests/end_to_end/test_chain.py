@@ -93,7 +93,7 @@ def test_no_patient_in_two_cohorts(chain: Project) -> None:
     cohorts = read_table(chain.root / "work" / "split" / "cohorts.parquet", "cohorts/1")
     assert (cohorts.groupby("patient_key")["cohort"].nunique() == 1).all()
     assert set(cohorts["cohort"]) == {"train", "validation", *TESTS}
-    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/1")
+    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/2")
     dates = cohorts.merge(series[["SeriesInstanceUID", "StudyDate"]], on="SeriesInstanceUID", suffixes=("", "_series"))
     latest = dates[dates["cohort"] == "test_prospective"]["StudyDate"].min()
     assert (dates[dates["cohort"] != "test_prospective"]["StudyDate"] <= latest).all()
@@ -101,8 +101,8 @@ def test_no_patient_in_two_cohorts(chain: Project) -> None:
 
 def test_no_patient_is_named_in_the_record_or_the_reports(chain: Project) -> None:
     """Neither PatientID, nor its hash, nor a UID, in the MLflow store, the registered model or the pages."""
-    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/1")
-    slices = read_table(chain.root / "work" / "ingest" / "slices.parquet", "slices/1")
+    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/2")
+    slices = read_table(chain.root / "work" / "ingest" / "slices.parquet", "slices/2")
     names = [
         *series["PatientID"],
         *series["patient_key"],
@@ -166,7 +166,7 @@ print("RESULT" + json.dumps(out if isinstance(out, (dict, list)) else out.to_dic
     import sys
 
     predicted = read_table(chain.root / "work" / "evaluate" / TESTS[0] / "slices.parquet", "predictions/1")
-    slices = read_table(chain.root / "work" / "ingest" / "slices.parquet", "slices/1")
+    slices = read_table(chain.root / "work" / "ingest" / "slices.parquet", "slices/2")
     labels = load_params(chain.root / "params.yaml").label_set
     cases = sorted(predicted["case_id"].unique())[:3]
     files = [str(chain.root / "data" / "dicom" / p) for p in slices[slices["case_id"].isin(cases)]["path"]]

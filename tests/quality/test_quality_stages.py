@@ -33,8 +33,8 @@ def project(
 ) -> Path:
     """A project folder in which ingest has run; the working directory."""
     shutil.copy(Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml", tmp_path / "params.yaml")
-    write_table(tmp_path / "work/ingest/series.parquet", series, "series/1")
-    write_table(tmp_path / "work/ingest/slices.parquet", slices, "slices/1")
+    write_table(tmp_path / "work/ingest/series.parquet", series, "series/2")
+    write_table(tmp_path / "work/ingest/slices.parquet", slices, "slices/2")
     account = pd.DataFrame({"path": slices[UID], "status": "used", UID: slices[UID]})
     account.to_csv(tmp_path / "work/ingest/account.csv", index=False)
     write_labels(tmp_path / "data/labels.csv", table, params.label_set)
@@ -58,7 +58,7 @@ def test_validate_writes_its_outs_the_same_each_time(project: Path) -> None:
         outs.append(every_byte(project / "work/validate"))
     assert set(outs[0]) == {"results.json", "index.html"}
     assert outs[0] == outs[1]
-    assert result(project)["summary"] == "all 36 expectations hold; 240 of 240 slices are labelled."
+    assert result(project)["summary"] == "all 44 expectations hold; 240 of 240 slices are labelled."
     assert [row["suite"] for row in result(project)["tables"]["Data quality"]] == [
         "Series", "Slices", "Labels", "Findings",
     ]  # fmt: skip

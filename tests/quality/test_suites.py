@@ -41,6 +41,14 @@ def four_without_air(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataF
     slices.loc[: 4 * 6 - 1, "hu_min"] = 0
 
 
+def few_air(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame) -> None:
+    series.loc[:3, "air_share"] = 0.01
+
+
+def no_soft_tissue(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame) -> None:
+    series.loc[:3, "soft_share"] = 0.0
+
+
 def many_blank(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame) -> None:
     slices.loc[::10, "hu_max"] = -1024
 
@@ -72,6 +80,14 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "series.slice_thickness": ("failed", put(0, 3, "SliceThickness", 50.0)),
     "series.enough_slices": ("failed", put(0, 3, "slices", 3)),
     "series.slices_counted": ("failed", put(0, 3, "slices", 7)),
+    "series.one_patient_a_scan": ("failed", put(0, 3, "content", f"{4:032x}")),
+    "series.slice_step": ("warning", put(0, 3, "spacing_mm", 50.0)),
+    "series.even_steps": ("warning", put(0, 3, "uneven_steps", True)),
+    "series.no_contrast": ("warning", put(0, 3, "contrast_suspected", True)),
+    "series.air_share_mostly": ("failed", few_air),
+    "series.air_share": ("warning", put(0, 3, "air_share", 0.99)),
+    "series.soft_share_mostly": ("failed", no_soft_tissue),
+    "series.soft_share": ("warning", put(0, 3, "soft_share", 0.001)),
     "series.no_gaps": ("warning", put(0, 3, "gaps", 1)),
     "series.no_duplicates": ("warning", put(0, 3, "duplicates", 1)),
     "series.tilt": ("warning", put(0, 3, "tilt_deg", -45.0)),
@@ -228,9 +244,23 @@ def test_prevalence_and_balance_warn_without_telling_the_value(tables: Tables, p
     files = files_of(split, slices, table)
     files["test_prospective"] = files["test_prospective"].assign(any=1)
     (result,) = run_suites([prevalence_suite(split.cohorts, cases.assign(any=1), files, params)])
-    assert statuses((result,)) == {"prevalence.prevalence_ratio": "warning", "prevalence.balance": "warning"}
-    assert {o.observed for o in result.outcomes} == {"beyond the limit (value sealed)"}
-    assert all(o.examined is None and o.histogram is None and not o.examples for o in result.outcomes)
+    sealed = [o for o in result.outcomes if o.check.sealed]
+    assert statuses((replace(result, outcomes=tuple(sealed)),)) == {
+        "prevalence.prevalence_ratio": "warning",
+        "prevalence.balance": "warning",
+    }
+    assert {o.observed for o in sealed} == {"beyond the limit (value sealed)"}
+    assert all(o.examined is None and o.histogram is None and not o.examples for o in sealed)
+
+
+@pytest.mark.parametrize("value", [0, 1])
+def test_validation_of_another_prevalence_warns(tables: Tables, params: Params, split: Split, value: int) -> None:
+    _, slices, table = tables
+    cases = case_table(*tables, params.label_set)
+    files = files_of(split, slices, table)
+    files["validation"] = files["validation"].assign(any=value)
+    (result,) = run_suites([prevalence_suite(split.cohorts, cases, files, params)])
+    assert statuses((result,))["prevalence.validation_ratio"] == "warning"
 
 
 def test_a_finding_that_misses_from_a_cohort_warns(tables: Tables, params: Params, split: Split) -> None:

@@ -109,6 +109,7 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         {
             "case_id": f"C{c}", "patient_key": f"P{c}", "PatientID": PLANTED, "StudyInstanceUID": f"1.{c}", "SeriesInstanceUID": f"1.{c}.1",
             "SOPInstanceUID": f"1.2.{c}.{i}", "volume": f"V{c}", "index": i, "position_mm": -500.0 + 5 * i,
+            "reorientation": "as_stored", "shift_rows_px": 0.0, "shift_columns_px": 0.0,
         }
         for c in range(CASES) for i in range(SLICES)
     ]  # fmt: skip
@@ -118,12 +119,12 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         folder.mkdir(parents=True)
     for case, hu in enumerate(volumes):
         write_volume(ingest / "volumes" / f"V{case}.b2nd", hu)
-    write_table(ingest / "slices.parquet", slices, "slices/1")
+    write_table(ingest / "slices.parquet", slices, "slices/2")
     series = slices.drop_duplicates("case_id").assign(
         chosen=True, reason="", Manufacturer="ACME", PatientSex="", PatientAge="050Y", SliceThickness=5.0,
         row_spacing_mm=2.0, column_spacing_mm=2.0, spacing_mm=5.0,
     )  # fmt: skip
-    write_table(ingest / "series.parquet", series, "series/1")
+    write_table(ingest / "series.parquet", series, "series/2")
     write_text(ingest / "account.csv", "path,status,reason,detail\na,used,,\nb,set_aside,localizer,\n")
     write_text(split / "summary.csv", "cohort,patients,cases,slices,any\ntrain,6,6,30,3\ntest_retrospective,6,6,30,\n")
     write_masks(root / "masks.csv", lesions)

@@ -1,0 +1,103 @@
+"""The ingest's page: complete, self-contained, the same bytes each time, and without anyone's name."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ich_pipeline.dicom import summary
+from ich_pipeline.dicom.ingest import ingest
+from ich_pipeline.dicom.summary_pictures import histogram_svg, thumbnail
+
+SECRETS = ("Secret", "P1", "NAMED HEAD", "19991231", "DOE_JOHN")
+
+
+class Loads(html.parser.HTMLParser):
+    """Collects whatever a browser would fetch, and checks that tags close."""
+
+    VOID = frozenset({"meta", "br", "img", "rect", "path", "link", "input", "hr"})
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loads = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.loads += [v for k, v in attrs if k in ("src", "href", "srcset") and v]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def mixed(tmp_path, save_series):
+    root = tmp_path / "dicom"
+    common = {"SeriesDescription": "NAMED HEAD", "StudyDate": "19991231"}
+    save_series(root / "DOE_JOHN" / "thick", 8, **common)
+    save_series(root / "DOE_JOHN" / "thin", 8, series="thin", SliceThickness="1", SeriesNumber=1, **common)
+    save_series(root / "bone", 5, patient="P3", study="three", ConvolutionKernel="H60s", **common)
+    gap = save_series(root / "gap", 7, patient="P2", study="two", ConvolutionKernel="<b>&", **common)
+    gap[3].unlink()
+    (root / "empty").write_bytes(b"")
+    return root
+
+
+def test_the_page_says_what_became_of_all(mixed, tmp_path, ingest_params):
+    report = ingest(mixed, tmp_path / "out", ingest_params)
+    page = (tmp_path / "out" / "index.html").read_text()
+    parser = Loads()
+    parser.feed(page)
+    assert parser.open == []
+    assert len(parser.loads) == 2 and all(v.startswith("data:image/png;base64,") for v in parser.loads)
+    assert not re.search(r"https?://|<script|@import|url\(", page)
+    assert not [secret for secret in SECRETS if secret in page]
+    for reason, count in report.account["reason"].value_counts().items():
+        assert re.search(rf"<code>{reason}</code></td><td class=\"n\">{count}</td>", page)
+    table = page[page.index('id="studies"') : page.index('id="without"')]
+    assert table.count("<tr>") == 3
+    assert table.index("1 gap: 15.00 to 25.00 mm") < table.index("the runner-up is 1 mm thick")  # remarks first
+    assert "&lt;b&gt;&amp;" in table
+    assert "bone_kernel (1 series)" in page[page.index('id="without"') :]
+    chosen = report.series[report.series["chosen"]]
+    assert all(case in table for case in chosen["case_id"])
+
+
+def test_pictures_are_capped_and_half_are_left_to_plain_studies():
+    def study(n, remarked):
+        return summary.Study({"case_id": f"C{n:03d}"}, None, ("a gap",) if remarked else ())
+
+    plain, remarked = [study(n, False) for n in range(80)], [study(n, True) for n in range(80)]
+
+    def counts(studies):
+        found = summary._pictured(studies)
+        return sum(bool(s.remarks) for s in found), len(found)
+
+    assert counts(remarked + plain) == (30, 60)
+    assert counts(remarked + plain[:5]) == (55, 60)
+    assert counts(remarked[:3] + plain) == (3, 60)
+    assert counts(plain[:7]) == (0, 7)
+
+
+def test_a_thumbnail_is_the_brain_window_in_true_proportions():
+    hu = np.zeros((40, 80), np.int16)
+    hu[:, 40:] = 40
+    uri = thumbnail(hu, (2.0, 1.0))
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))))
+    assert picture.shape == (150, 150)
+    assert (picture[:, :70] == 0).all() and (picture[:, 80:] == 128).all()
+
+
+def test_the_histogram_draws_every_bin_that_holds_something():
+    counts = np.zeros(160, np.int64)
+    counts[[5, 55]] = 100, 25
+    svg = str(histogram_svg(counts))
+    heights = re.findall(r'<rect[^>]*height="([\d.]+)"', svg)
+    assert [float(h) for h in heights] == [180.0, 90.0]  # square roots
