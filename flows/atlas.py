@@ -8,7 +8,8 @@ import pandas as pd
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.errors import InputError
-from ich_pipeline.explain.atlas import Atlas, build_atlas
+from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.explain.atlas_build import build_atlas, map_labels
 from ich_pipeline.files import atomic_dir, read_json, read_table
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.windowing import prepare
@@ -31,7 +32,10 @@ def body(stage: Stage) -> StageResult:
     at = rows["row"].to_numpy()
     truth = rows[list(labels.subtypes)].to_numpy(np.uint8)
     explainer = Explainer(network, params.explain)
-    wanted = np.concatenate([np.zeros((len(truth), 1), bool), truth.astype(bool)], axis=1)
+    # A subtype's map is wanted where it is there; the one of "any" of every slice.
+    of_any = np.ones((len(truth), 1), bool)
+    wanted = np.concatenate([of_any, truth.astype(bool)], axis=1)
+    wanted &= np.isin(labels.columns, map_labels(labels, params.explain))
     attention = explainer.explain(hu[at], wanted, stage.track)
     atlas = build_atlas(
         labels,
@@ -75,7 +79,8 @@ def _table(atlas: Atlas) -> pd.DataFrame:
             {
                 "subtype": e.label,
                 "training positives": len(e.positives),
-                "classic features": len(e.classic),
+                "classic features": len(e.classic.features),
+                "AUC among positives": round(e.discrimination, 3),
                 "examples": len(e.ranked),
                 "note": e.reason or "",
             }

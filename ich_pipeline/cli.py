@@ -1,7 +1,7 @@
 """The command line: ``ich …``. Parses, calls :mod:`ich_pipeline.commands`, prints.
 
 Exit status 0, or 2 with one sentence on stderr for what the user can mend, or 1 with one sentence for a fault of the
-program (its traceback is in ``.state/faults/ich.txt``).
+program (its traceback is in ``.state/faults/ich.txt``) and for studies that could not be read beside others that were.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.table import Table
 from ich_pipeline.errors import InputError, refusal
 
 FAULTS = Path(".state/faults/ich.txt")
+WIDE = 120  # columns from which every score fits beside its case
 
 
 P = ParamSpec("P")
@@ -339,26 +340,38 @@ def predict(
         bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
     ] = False,
 ) -> None:
-    """Read every study: a page each, predictions.json and predictions.csv."""
+    """Read every study: a page each, predictions.json and predictions.csv. Exit status 1 when some could not be read."""
     from ich_pipeline.commands.predict import predict as read_studies
+    from ich_pipeline.commands.predict import prediction_rows
     from ich_pipeline.config import load_params
     from ich_pipeline.progress import terminal
 
     outcome = read_studies(source, out, load_params(), model, identifiers, terminal)
-    table = Table(box=None, pad_edge=False)
-    for column in ("case", "haemorrhage", *outcome.labels, "slices", "page"):
-        table.add_column(column, overflow="fold")
-    for one in outcome.answers:
-        scores = ["–" if (p := one["probabilities"][label]) is None else f"{p:.3f}" for label in outcome.labels]
-        decision = "suspected" if one["decision"] else "not suspected"
-        page = str(out / f"{one['case_id']}.html")
-        table.add_row(one["case_id"], decision, *scores, str(len(one["slices"])), page)
-    Console().print(table)
+    rows = prediction_rows(outcome, out)
+    console = Console()
+    if console.is_terminal and console.width >= WIDE:
+        table = Table(box=None, pad_edge=False)
+        for column in rows[0]:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row.values()))
+        console.print(table)
+    else:  # a line a case, never wrapped: for narrow windows, `grep` and `cut`
+        for row in rows:
+            typer.echo(
+                "  ".join(
+                    (row["case"], row["haemorrhage"], f"{outcome.labels[0]} {row[outcome.labels[0]]}", row["page"])
+                )
+            )
     if outcome.skipped:
         typer.echo(f"Left aside, no DICOM image: {outcome.skipped} of the files.")
     for case, reason in sorted(outcome.failures.items()):
         typer.echo(f"ich: {case} could not be read: {reason}", err=True)
     typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
+    if outcome.failures:
+        total = len(outcome.failures) + len(outcome.answers)
+        typer.echo(f"ich: {len(outcome.failures)} of {total} studies could not be read.", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -324,7 +324,15 @@ class ExplainParams(Section):
     architecture: str  # the network whose features and maps are shown
     method: Literal["auto", "cam", "layercam"]  # auto: CAM where its map is at least minimum_map wide, else LayerCAM
     minimum_map: Annotated[int, Field(ge=2)]
+    maps: Literal[
+        "any", "subtypes"
+    ]  # whose maps are drawn; "subtypes" only where the control of the report shows them specific
     region_fraction: Fraction  # of the map's maximum
+    hit_tolerance_mm: Annotated[float, Field(ge=0)]  # a maximum this near to a lesion hits it
+    findings_shown: Annotated[int, Field(ge=1)]  # with reasons, a slice
+    single_finding_minimum: Annotated[
+        int, Field(ge=1)
+    ]  # so many slices of one finding alone, and only they stand for it
     atlas_per_label: Annotated[int, Field(ge=1)]
     atlas_per_patient: Annotated[int, Field(ge=1)]
     classic_features: Annotated[int, Field(ge=1)]  # features a subtype

@@ -84,6 +84,18 @@ def predict(
     return outcome
 
 
+def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
+    """One row a case for the terminal: case, haemorrhage, a score a label, slices, page."""
+    rows = []
+    for one in outcome.answers:
+        scores = {n: "–" if (p := one["probabilities"][n]) is None else f"{p:.3f}" for n in outcome.labels}
+        decision = "suspected" if one["decision"] else "not suspected"
+        page = str(out / f"{one['case_id']}.html")
+        slices = str(len(one["slices"]))
+        rows.append({"case": one["case_id"], "haemorrhage": decision, **scores, "slices": slices, "page": page})
+    return rows
+
+
 def find_studies(sources: Sequence[Path]) -> tuple[dict[str, list[Path]], int]:
     """Files by StudyInstanceUID, in order of path, and the number of files that are no DICOM image of a study.
 

@@ -66,17 +66,19 @@ def draw_roc(
                 linewidth=2.2,
                 label=_legend(cohort, level, any_name, "auc", "AUC"),
             )
+        drawn: list[tuple[float, float]] = []
         for point, marker in style.POINT_MARKERS.items():
             found = cohort.estimates[level][any_name]
             x, y = found[f"specificity@{point}"].value, found[f"sensitivity@{point}"].value
             if x is not None and y is not None:
                 text = f"{point.replace('_', ' ')}: sens. {y:.2f}, spec. {x:.2f}"
-                style.mark(ax, 1 - x, y, marker, text)
+                shift = _beside(drawn, 1 - x, y)
+                style.mark(ax, 1 - x + shift, y, marker, text + (" (drawn beside)" if shift else ""))
         if level == "case":
             draw_readers(ax, readers)
         style.unit_square(ax)
         style.axis_labels(ax, "1 − specificity", "sensitivity")
-        style.title(ax, f"ROC, {level} level", _note(cohort, level, name))
+        style.title(ax, f"{_title(name)}: ROC, {level} level", _note(cohort, level, name))
         _explain_gate(ax, level)
         style.show_legend(ax, "lower right")
     style.save(figure, target)
@@ -112,14 +114,17 @@ def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, 
             ax.plot(
                 *_from_zero(curves[level][any_name]), color=style.INK, linewidth=2.2, drawstyle="steps-pre", label=label
             )
+        drawn: list[tuple[float, float]] = []
         for point, marker in style.POINT_MARKERS.items():
             found = cohort.estimates[level][any_name]
             x, y = found[f"sensitivity@{point}"].value, found[f"ppv@{point}"].value
             if x is not None and y is not None:
-                style.mark(ax, x, y, marker, f"{point.replace('_', ' ')}: recall {x:.2f}, precision {y:.2f}")
+                text = f"{point.replace('_', ' ')}: recall {x:.2f}, precision {y:.2f}"
+                shift = -_beside(drawn, x, y)
+                style.mark(ax, x + shift, y, marker, text + (" (drawn beside)" if shift else ""))
         style.unit_square(ax)
         style.axis_labels(ax, "recall (sensitivity)", "precision (PPV)")
-        style.title(ax, f"Precision and recall, {level} level", _note(cohort, level, name))
+        style.title(ax, f"{_title(name)}: precision and recall, {level} level", _note(cohort, level, name))
         _explain_gate(ax, level)
         _legend_below(ax)
     style.save(figure, target)
@@ -216,6 +221,20 @@ def _legend(cohort: TestCohort, level: str, label: str, metric: str, word: str) 
     entry = estimate.to_json(cohort.params.confidence)
     bounds = "" if entry["low"] is None else f" ({entry['low']:.2f}–{entry['high']:.2f})"
     return f"{label}: {word} {estimate.value:.3f}{bounds}"
+
+
+_MARKER = 0.03  # width of a marker in a unit square
+
+
+def _beside(drawn: list[tuple[float, float]], x: float, y: float) -> float:
+    """How far to the side a marker goes that would hide under one drawn already; notes it as drawn."""
+    hidden = sum(abs(x - a) < _MARKER / 2 and abs(y - b) < _MARKER / 2 for a, b in drawn)
+    drawn.append((x, y))
+    return hidden * _MARKER
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _note(cohort: TestCohort, level: str, name: str) -> str:

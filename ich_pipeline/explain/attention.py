@@ -4,7 +4,8 @@ CAM (Zhou et al. 2016, doi 10.1109/CVPR.2016.319) takes the head's own weights o
 global average pooling: the mean of the map over space plus the head's bias is the logit. Where those maps are too small
 to locate anything, LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943) weights an earlier layer's activations by
 their positive gradients. Only the positive part is kept, and a map is divided by its own maximum: it says where, not how
-much. A map that is constant locates nothing and is marked so.
+much. A map that is constant locates nothing and is marked so. Its cells lie where the layers put them
+(:mod:`ich_pipeline.explain.geometry`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
 from ich_pipeline.explain.features import head_weights
+from ich_pipeline.explain.geometry import CellGrid, cell_grid
 from ich_pipeline.explain.gradient import logit_gradients
+from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.progress import Track, quiet
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ class Attention:
         features: float32 (n, F), global average of the last feature maps.
         logits: float32 (n, L).
         method: ``"CAM of mixed10, 7 x 7"``: what made the maps, for a caption.
+        grid: where the cells of the maps lie.
     """
 
     maps: NDArray[np.float32]
@@ -45,10 +49,13 @@ class Attention:
     features: NDArray[np.float32]
     logits: NDArray[np.float32]
     method: str
+    grid: CellGrid
 
-    def map(self, slice_index: int, label_index: int) -> NDArray[np.float32] | None:
-        """One map (h, w), or None where it locates nothing."""
-        return self.maps[slice_index, label_index] if self.localises[slice_index, label_index] else None
+    def map(self, slice_index: int, label_index: int) -> PlacedMap | None:
+        """One map, or None where it locates nothing."""
+        if not self.localises[slice_index, label_index]:
+            return None
+        return PlacedMap(self.maps[slice_index, label_index], self.grid)
 
 
 def attention_maps(network: Network, hu: NDArray[Any], explain: ExplainParams, track: Track = quiet) -> Attention:
@@ -72,10 +79,11 @@ class Explainer:
         if self._exact:
             layer, shown, self.tail, self._gradients = backbone.layers[-1].name, backbone.output, gap, None
         else:
-            layer, tail = _layer_to_show(backbone, explain.minimum_map)
+            layer, tail = layer_to_show(backbone, explain.minimum_map)
             shown = backbone.get_layer(layer).output
             self.tail = lambda activation: gap(tail(activation, training=False))  # shown activation → pooled features
             self._gradients = logit_gradients(self.tail)
+        self.grid = cell_grid(backbone, shown)
         hu = keras.Input(model.input_shape[1:], name="hu")
         inner = keras.Model(backbone.inputs, [shown, backbone.output])
         shown, last = inner(model.get_layer("preprocess")(model.get_layer("windows")(hu)))
@@ -103,7 +111,8 @@ class Explainer:
         if wanted is not None:
             localises &= wanted
             maps[~wanted] = 0
-        return Attention(maps, localises, features, features @ self._kernel + self._bias, self.method)
+        logits = features @ self._kernel + self._bias
+        return Attention(maps, localises, features, logits, self.method, self.grid)
 
     def raw_maps(
         self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet
@@ -172,12 +181,7 @@ def normalise(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
     return scaled, localises[..., 0, 0]
 
 
-def region(attention: NDArray[np.floating], fraction: float) -> NDArray[np.bool_]:
-    """Cells of a map at or above ``fraction`` of its maximum."""
-    return attention >= fraction * attention.max()
-
-
-def _layer_to_show(backbone: Any, minimum_map: int) -> tuple[str, Any]:
+def layer_to_show(backbone: Any, minimum_map: int) -> tuple[str, Any]:
     """The deepest layer whose map is at least ``minimum_map`` wide and through which everything passes, and its tail."""
     import keras
 

@@ -11,23 +11,27 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
 from ich_pipeline.explain.atlas import Atlas, BasisExample
+from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.labels import Labels
 from ich_pipeline.windowing import WindowLike
 
 if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
+    from ich_pipeline.ensemble.operating_points import OperatingPoint
     from ich_pipeline.ensemble.reading import Reading
     from ich_pipeline.training.network import Network
 
 SLICES_PER_LABEL = 2  # suspicious slices shown large for each subtype: what a reader takes in at one glance
+NO_THRESHOLD = np.inf  # a label without one is never reached
 
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """Where one label of one slice comes from; ``map`` (h, w) in 0..1, or None where the map locates nothing."""
+    """Where one label of one slice comes from; ``map`` is None where it locates nothing."""
 
-    map: NDArray[np.float32] | None
+    map: PlacedMap | None
     method: str
 
 
@@ -54,7 +58,10 @@ class ExplainedCase:
         threshold: case score of ``any`` at or above which the decision is positive.
         gate: first-reading score of ``any`` at or above which a slice is read again.
         slice_thresholds: (L,) thresholds of the same operating point for slices; NaN where not estimable.
-        attention: slice index → label → map.
+        case_thresholds: (L,) the same for case scores: a slice that reaches one alone decides its case for that label,
+            where the case score is the largest slice.
+        shown: slice index → findings that are named for it, the leading one first.
+        attention: slice index → label → map: of "any" alone, or of the findings that are named (``explain.maps``).
         basis: slice index → subtype → nearest training examples.
         reasons: subtype → why it has no prediction basis.
         uncalibrated: label → why validation could not calibrate it.
@@ -77,6 +84,8 @@ class ExplainedCase:
     threshold: float
     gate: float
     slice_thresholds: NDArray[np.floating]
+    case_thresholds: NDArray[np.floating]
+    shown: Mapping[int, Sequence[str]]
     attention: Mapping[int, Mapping[str, AttentionMap]]
     basis: Mapping[int, Mapping[str, Sequence[BasisExample]]]
     reasons: Mapping[str, str]
@@ -118,22 +127,23 @@ def explain_case(
     """
     thresholds = slice_thresholds(ensemble)
     uncalibrated = uncalibrated_labels(ensemble)
-    shown = shown_slices(reading.final, reading.reread, thresholds, labels, uncalibrated)
+    shown = shown_slices(reading.final, reading.reread, thresholds, labels, uncalibrated, most=explain.findings_shown)
+    drawn = map_labels(labels, explain)
     attention: dict[int, dict[str, AttentionMap]] = {}
     basis: dict[int, dict[str, Sequence[BasisExample]]] = {}
     if shown:
         explainer = explainer or Explainer(networks[explain.architecture], explain)
         rows = list(shown)
         wanted = np.zeros((len(rows), len(labels)), bool)
+        # Where no finding can be named, the map of "any" stands alone, whatever the setting.
+        maps_of = {row: [n for n in shown[row] if n in drawn] or [labels.any] for row in rows}
         for i, row in enumerate(rows):
-            wanted[i, [labels.index(name) for name in shown[row]]] = True
+            wanted[i, [labels.index(name) for name in maps_of[row]]] = True
         size = networks[explain.architecture].spec.image_size
         found = explainer.explain(np.asarray(images[size][rows]), wanted)
         for i, row in enumerate(rows):
-            attention[row] = {n: AttentionMap(found.map(i, labels.index(n)), found.method) for n in shown[row]}
-            basis[row] = {
-                n: atlas.basis(found.features[i], n, explain.basis_neighbours) for n in shown[row] if n != labels.any
-            }
+            attention[row] = {n: AttentionMap(found.map(i, labels.index(n)), found.method) for n in maps_of[row]}
+            basis[row] = {n: atlas.basis(found.features[i], n, explain.basis_neighbours) for n in shown[row]}
     return ExplainedCase(
         case_id=case_id,
         labels=labels,
@@ -152,6 +162,8 @@ def explain_case(
         threshold=ensemble.decision_threshold,
         gate=ensemble.gate_threshold,
         slice_thresholds=thresholds,
+        case_thresholds=case_thresholds(ensemble),
+        shown=shown,
         attention=attention,
         basis=basis,
         reasons={e.label: e.reason for e in atlas.entries if e.reason is not None},
@@ -161,8 +173,17 @@ def explain_case(
 
 def slice_thresholds(ensemble: Ensemble) -> NDArray[np.float64]:
     """Slice threshold of each label at the operating point of the decision; NaN where validation could not give one."""
-    points = [ensemble.slice_points[name][ensemble.decision].threshold for name in ensemble.labels.columns]
-    return np.array([np.nan if t is None else t for t in points], np.float64)
+    return _thresholds(ensemble, ensemble.slice_points)
+
+
+def case_thresholds(ensemble: Ensemble) -> NDArray[np.float64]:
+    """As :func:`slice_thresholds`, of case scores."""
+    return _thresholds(ensemble, ensemble.case_points)
+
+
+def _thresholds(ensemble: Ensemble, points: Mapping[str, Mapping[str, OperatingPoint]]) -> NDArray[np.float64]:
+    found = [points[name][ensemble.decision].threshold for name in ensemble.labels.columns]
+    return np.array([np.nan if t is None else t for t in found], np.float64)
 
 
 def uncalibrated_labels(ensemble: Ensemble) -> dict[str, str]:
@@ -181,13 +202,15 @@ def shown_slices(
     thresholds: NDArray[np.floating],
     labels: Labels,
     uncalibrated: Collection[str] = (),
+    most: int = 3,
 ) -> dict[int, tuple[str, ...]]:
-    """Which slices are explained, and for which labels.
+    """Which slices are explained, and for which findings.
 
     For each subtype, the slices read again that score highest among those at or above the subtype's threshold; and always
     the slice that scores highest for "any", since the case's score comes from it. A slice is explained for the subtypes
-    that reach their threshold; where none does, for the most probable one. Where no slice was read again (none reached
-    the gate), nothing is explained.
+    that reach their threshold, the one farthest above it (score ÷ threshold) first, ``most`` at most; where none does,
+    for the most probable one. Where no slice was read again (none reached the gate), nothing is
+    explained.
 
     Args:
         final: (n, L).
@@ -195,25 +218,35 @@ def shown_slices(
         thresholds: (L,), NaN where validation could not give one.
         labels: the labels.
         uncalibrated: labels whose scores are on a scale of their own, so that "most probable" does not hold for them.
+        most: findings a slice.
 
     Returns:
-        slice index → labels ("any" first); the most suspicious slice first.
+        slice index → findings, the leading one first; the most suspicious slice first.
     """
     if not reread.any():
         return {}
     any_scores = final[:, labels.index(labels.any)]
     columns = [labels.index(name) for name in labels.subtypes]
-    reached = final[:, columns] >= np.nan_to_num(thresholds[columns], nan=np.inf)
-    rows = {int(any_scores.argmax())}
-    for k, column in enumerate(columns):
-        candidates = np.flatnonzero(reached[:, k] & reread)
+    limits = np.nan_to_num(thresholds[columns], nan=NO_THRESHOLD)
+    reached = final[:, columns] >= limits
+    above = final[:, columns] / np.maximum(limits, np.finfo(np.float64).tiny)
+    named = {row: _named(labels, reached[row], above[row], most) for row in range(len(final))}
+    top = int(any_scores.argmax())
+    rows = {top}
+    for k, (name, column) in enumerate(zip(labels.subtypes, columns, strict=True)):
+        candidates = np.array([i for i in np.flatnonzero(reached[:, k] & reread) if name in named[int(i)]], int)
         best = np.argsort(-final[candidates, column], kind="stable")[:SLICES_PER_LABEL]
         rows.update(candidates[best].tolist())
     comparable = [name for name in labels.subtypes if name not in uncalibrated]
     shown = {}
     for row in sorted(rows, key=lambda r: (-any_scores[r], r)):
-        names = [name for k, name in enumerate(labels.subtypes) if reached[row, k]]
+        names = named[row]
         if not names and comparable:
-            names = [max(comparable, key=lambda name: final[row, labels.index(name)])]
-        shown[row] = (labels.any, *names)
+            names = (max(comparable, key=lambda name: final[row, labels.index(name)]),)
+        shown[row] = names
     return shown
+
+
+def _named(labels: Labels, reached: NDArray[np.bool_], above: NDArray[np.floating], most: int) -> tuple[str, ...]:
+    order = [k for k in np.argsort(-above, kind="stable") if reached[k]]
+    return tuple(labels.subtypes[k] for k in order[:most])

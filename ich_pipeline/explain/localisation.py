@@ -1,31 +1,38 @@
 """How well attention maps find lesions, against the lesions' own masks and beside chance.
 
-Two scores: the *hit* (pointing game, Zhang et al. 2018, doi 10.1007/s11263-017-1059-x), whether the map's maximum lies in
-the lesion dilated by one cell of the map, and the *mass*, the share of the map that lies inside the lesion. Chance is what
-a map without knowledge would score: the same regions' share of the head.
+Three scores. The *hit* (pointing game, Zhang et al. 2018, doi 10.1007/s11263-017-1059-x): whether the map's maximum inside
+the head lies within a tolerance in mm of the lesion. The *mass*: the share of the map inside the head that lies inside the
+lesion. The *control*, in slices that show another finding too: whether the maximum lies as near to that one's lesion. A map
+that hits both as often says where blood is, not which. Chance is what a map without knowledge would score on the same
+support: the regions' share of the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ich_pipeline.evaluation.bootstrap import draw_counts, has_width, interval
+from ich_pipeline.explain.placed import PlacedMap, peak
 
 
 @dataclass(frozen=True)
 class Localisation:
-    """One map against one mask; ``hit`` and ``mass`` beside what chance gives."""
+    """One map against one mask; ``hit`` and ``mass`` beside what chance gives.
+
+    ``hit_other`` and its chance: against the lesions of the other findings in the slice; None where there are none.
+    """
 
     hit: bool
     hit_chance: float
     mass: float
     mass_chance: float
+    hit_other: bool | None = None
+    other_chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,81 +44,75 @@ class Draws:
     confidence: float
 
 
+Interval = tuple[float, float] | None
+
+
 @dataclass(frozen=True)
 class LocalisationSummary:
     """Means over ``maps`` maps of one label; None where there was no map. ``constant`` maps located nothing.
 
-    ``hit_interval`` and ``mass_interval`` are (low, high), or None with the ``reason``.
+    ``hit_interval`` and ``mass_interval`` are (low, high), or None with the ``reason``. ``shared`` maps are of slices with
+    another finding; ``own_rate`` is their hit rate on the own lesion, ``other_rate`` on the others' lesions.
     """
 
     label: str
     maps: int
     constant: int
     hit_rate: float | None
-    hit_interval: tuple[float, float] | None
+    hit_interval: Interval
     hit_chance: float | None
     mass: float | None
-    mass_interval: tuple[float, float] | None
+    mass_interval: Interval
     mass_chance: float | None
     reason: str | None
+    shared: int
+    own_rate: float | None
+    own_interval: Interval
+    other_rate: float | None
+    other_interval: Interval
+    other_chance: float | None
 
 
-def head_mask(hu: NDArray[np.integer], air: float) -> NDArray[np.bool_]:
-    """The head in one slice: the largest connected part brighter than ``air`` HU, its holes filled."""
-    parts: NDArray[np.int32] = ndimage.label(hu > air)[0]  # pyright: ignore[reportIndexIssue, reportAssignmentType]
-    if not parts.any():
-        return np.zeros(hu.shape, bool)
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return ndimage.binary_fill_holes(parts == sizes.argmax())  # type: ignore[return-value]
-
-
-def square(picture: NDArray[Any], fill: float) -> NDArray[Any]:
-    """A picture (Rows, Columns) centred on a square of ``fill``, as :func:`ich_pipeline.windowing.prepare` centres it."""
-    rows, columns = picture.shape
-    side = max(rows, columns)
-    top, left = (side - rows) // 2, (side - columns) // 2
-    padded = np.full((side, side), fill, picture.dtype)
-    padded[top : top + rows, left : left + columns] = picture
-    return padded
-
-
-def cell_coverage(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Share of each map cell that a full-resolution mask covers; (h, w) in 0..1."""
-    rows, columns = mask.shape
-    down, across = _area_shares(rows, shape[0]), _area_shares(columns, shape[1])
-    return down @ mask.astype(np.float64) @ across.T
-
-
-def _area_shares(pixels: int, cells: int) -> NDArray[np.float64]:
-    """Share of each cell that each pixel makes up: (cells, pixels), rows sum to 1."""
-    cell = np.arange(cells)[:, None] * pixels
-    pixel = np.arange(pixels)[None, :] * cells
-    overlap = np.minimum(cell + pixels, pixel + cells) - np.maximum(cell, pixel)
-    return np.maximum(overlap, 0) / pixels
-
-
-def localise(attention: NDArray[np.floating], lesion: NDArray[np.bool_], head: NDArray[np.bool_]) -> Localisation:
-    """Score one map.
+def localise(
+    placed: PlacedMap,
+    lesion: NDArray[np.bool_],
+    head: NDArray[np.bool_],
+    spacing_mm: tuple[float, float],
+    tolerance_mm: float,
+    others: NDArray[np.bool_] | None = None,
+) -> Localisation | None:
+    """Score one map; None where it is zero all over the head, so that it locates nothing.
 
     Args:
-        attention: (h, w), not negative, not constant.
+        placed: not constant.
         lesion: (Rows, Columns), at least one pixel.
         head: (Rows, Columns).
+        spacing_mm: (between rows, between columns).
+        tolerance_mm: how far from a lesion a maximum still counts as its own.
+        others: lesions of the other findings in the slice, if any.
     """
     if not lesion.any():
         raise ValueError("a lesion mask without a pixel cannot be located")
-    weights = np.asarray(attention, np.float64)
-    inside = cell_coverage(lesion, weights.shape)  # type: ignore[arg-type]
-    head_cells = np.maximum(cell_coverage(head, weights.shape), inside)  # type: ignore[arg-type]
-    near = ndimage.binary_dilation(inside > 0, structure=np.ones((3, 3)))
-    hit = bool(near.ravel()[int(weights.argmax())])
+    support = head | lesion
+    values = placed.inside(support)
+    total = values.sum()
+    if total <= 0:
+        return None
+    at = peak(values)
+    near = _near(lesion, spacing_mm, tolerance_mm)
+    besides = None if others is None or not others.any() else _near(others, spacing_mm, tolerance_mm)
     return Localisation(
-        hit,
-        float((head_cells * near).sum() / head_cells.sum()),
-        float((weights * inside).sum() / weights.sum()),
-        float(inside.sum() / head_cells.sum()),
+        bool(near[at]),
+        float((near & support).sum() / support.sum()),
+        float(values[lesion].sum() / total),
+        float(lesion.sum() / support.sum()),
+        None if besides is None else bool(besides[at]),
+        None if besides is None else float((besides & support).sum() / support.sum()),
     )
+
+
+def _near(lesion: NDArray[np.bool_], spacing_mm: tuple[float, float], tolerance_mm: float) -> NDArray[np.bool_]:
+    return np.asarray(ndimage.distance_transform_edt(~lesion, sampling=spacing_mm)) <= tolerance_mm
 
 
 def summarise(
@@ -121,38 +122,54 @@ def summarise(
 
     Args:
         label: name of the label.
-        found: one a map; None stands for a constant map.
+        found: one a map; None stands for a map that locates nothing.
         patients: the patient of each map.
         draws: the bootstrap.
     """
     scored = [(f, patient) for f, patient in zip(found, patients, strict=True) if f is not None]
-    people, of = np.unique([patient for _, patient in scored], return_inverse=True)
-    counts = draw_counts(len(people), draws.replicates, draws.seed)[:, of] if len(people) > 1 else None
-
-    def mean(values: list[float]) -> tuple[float | None, tuple[float, float] | None]:
-        if not values:
-            return None, None
-        if counts is None:
-            return float(np.mean(values)), None
-        bounds = interval(counts @ np.array(values) / counts.sum(axis=1), draws.confidence)
-        return float(np.mean(values)), bounds if bounds and has_width(bounds) else None
-
-    hit, hit_interval = mean([float(f.hit) for f, _ in scored])
-    mass, mass_interval = mean([f.mass for f, _ in scored])
+    shared = [(f, patient) for f, patient in scored if f.hit_other is not None]
+    all_maps, two_lesions = _Means(scored, draws), _Means(shared, draws)
+    hit, hit_interval = all_maps.of([float(f.hit) for f, _ in scored])
+    mass, mass_interval = all_maps.of([f.mass for f, _ in scored])
+    own, own_interval = two_lesions.of([float(f.hit) for f, _ in shared])
+    other, other_interval = two_lesions.of([float(bool(f.hit_other)) for f, _ in shared])
     reason = None
     if hit_interval is None or mass_interval is None:
-        reason = (
-            "no map" if not scored else "maps of one patient only" if counts is None else "the same in every patient"
-        )
+        one = all_maps.counts is None
+        reason = "no map" if not scored else "maps of one patient only" if one else "the same in every patient"
     return LocalisationSummary(
         label=label,
         maps=len(scored),
         constant=len(found) - len(scored),
         hit_rate=hit,
         hit_interval=hit_interval,
-        hit_chance=mean([f.hit_chance for f, _ in scored])[0],
+        hit_chance=all_maps.of([f.hit_chance for f, _ in scored])[0],
         mass=mass,
         mass_interval=mass_interval,
-        mass_chance=mean([f.mass_chance for f, _ in scored])[0],
+        mass_chance=all_maps.of([f.mass_chance for f, _ in scored])[0],
         reason=reason,
+        shared=len(shared),
+        own_rate=own,
+        own_interval=own_interval,
+        other_rate=other,
+        other_interval=other_interval,
+        other_chance=two_lesions.of([f.other_chance or 0.0 for f, _ in shared])[0],
     )
+
+
+class _Means:
+    """Means over maps, with intervals where two patients at least have a map and differ."""
+
+    def __init__(self, maps: Sequence[tuple[Localisation, str]], draws: Draws) -> None:
+        people, of = np.unique([patient for _, patient in maps], return_inverse=True)
+        many = len(people) > 1
+        self.counts = draw_counts(len(people), draws.replicates, draws.seed)[:, of] if many else None
+        self._confidence = draws.confidence
+
+    def of(self, values: Sequence[float]) -> tuple[float | None, Interval]:
+        if not values:
+            return None, None
+        if self.counts is None:
+            return float(np.mean(values)), None
+        bounds = interval(self.counts @ np.array(values) / self.counts.sum(axis=1), self._confidence)
+        return float(np.mean(values)), bounds if bounds and has_width(bounds) else None

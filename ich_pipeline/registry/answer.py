@@ -7,7 +7,8 @@
      "probabilities": {label: s},                         case scores, see below
      "slices": [{"index": 0, "SOPInstanceUID": "…", "position_mm": -12.5, "reread": true,
                  "first": {label: p}, "second": {label: p} | null, "final": {label: p},
-                 "attention": {label: {"method": "…", "map": [[0..1]] | null}},
+                 "attention": {label: {"method": "…", "map": [[0..1]] | null,
+                                       "cells": {"first": [row, column], "step": [row, column]} | null}},
                  "basis": {subtype: [{"example": "S…", "case_id": "C…", "distance": d, "percentile": q | null,
                                       "truth": [subtype], "thumbnail": {"rows", "columns", "hu": base64}}]}}],
      "reasons": {subtype: why it has no prediction basis}}
@@ -15,6 +16,7 @@
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
 compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
 The slices' ``first``, ``second`` and ``final`` are calibrated wherever validation could calibrate the label.
+``cells`` says where the map's cells are centred, in shares of the square picture: the first, and the step to the next.
 ``attention`` and ``basis`` are there for the slices that the case page shows large, empty for the others.
 ``thumbnail.hu`` is little-endian int16, row by row.
 """
@@ -74,7 +76,13 @@ def _named(case: ExplainedCase, values: Iterable[float]) -> dict[str, float | No
 
 
 def _map(attention: AttentionMap) -> dict[str, Any]:
-    return {"method": attention.method, "map": None if attention.map is None else attention.map.tolist()}
+    if attention.map is None:
+        return {"method": attention.method, "map": None, "cells": None}
+    return {
+        "method": attention.method,
+        "map": attention.map.values.tolist(),
+        "cells": attention.map.grid.to_json(),
+    }
 
 
 def _example(example: BasisExample, thumbnails: bool) -> dict[str, Any]:

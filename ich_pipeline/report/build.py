@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
@@ -13,11 +14,13 @@ from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
 from ich_pipeline.report.case_page import RULES, Truth, case_page
 from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
-from ich_pipeline.report.inputs import Inputs
+from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion
+from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation, localise_test
 from ich_pipeline.report.method import overview_steps, settings
-from ich_pipeline.report.metrics import markdown, merged
+from ich_pipeline.report.metrics import markdown, markdown_table, merged
 from ich_pipeline.report.pages import atlas_page, index_page
+from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
 from ich_pipeline.training.network import Network, NetworkSpec
 
@@ -122,8 +125,22 @@ def _model_card(
         settings=described,
         weights={name: sources.get(spec.weights, spec.weights) for name, spec in specs.items()},
         results=results.replace("\n## ", "\n### ").replace("# Results", "## Results", 1),
-        tests=inputs.tests,
+        tests=[_spoken(inputs, test) for test in inputs.tests],
+        tolerance=params.explain.hit_tolerance_mm,
+        one_map=params.explain.maps == "any",
         rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
         uncalibrated=uncalibrated_labels(inputs.ensemble),
         localised=[(found.test, s) for found in localisations for s in found.summaries],
     )
+
+
+def _spoken(inputs: Inputs, test: TestResult) -> dict[str, Any]:
+    """One test for the model card."""
+    params = inputs.params
+    return {
+        "name": test.name,
+        "reading": test.reading,
+        "points": markdown_table(point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any)),
+        "reading_words": reading_conclusion(test.reading),
+        "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
+    }

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import AttentionMap, ExplainedCase
-from ich_pipeline.report.pictures import ct_uri, heat_uri, outline_path, window_filters
+from ich_pipeline.report.pictures import MapDrawing, ct_uri, draw_map, window_filters
 from ich_pipeline.report.render import render
 
 REGION = 0.5  # outline at this share of a map's maximum, where the caller names no other
@@ -59,6 +58,7 @@ def case_page(
         columns=case.labels.columns,
         home=home,
         filters=window_filters(case.windows),
+        verdict=_verdict(case, truth),
         scores=_scores(case),
         rule=RULES[case.case_score_rule],
         strip=[
@@ -67,13 +67,15 @@ def case_page(
                 "number": i + 1,
                 "position": float(case.positions_mm[i] - case.positions_mm[0]),
                 "final": [float(v) for v in case.final[i]],
-                "suspicious": bool(case.first[i, 0] >= case.gate),
+                "gate": bool(case.first[i, 0] >= case.gate),
+                "decides": bool(case.decision and case.final[i, 0] >= case.threshold),
                 "reread": bool(case.reread[i]),
                 "truth": _names(case, truth.slices[i]) if truth else None,
             }
             for i in range(slices)
         ],
         start=_first_shown(case),
+        one_map=all(set(maps) == {case.labels.any} for maps in case.attention.values()),
         suspicious=[_suspicious(case, i, truth, region_fraction) for i in case.attention],
         truth=truth,
         reasons=case.reasons,
@@ -90,6 +92,25 @@ def _names(case: ExplainedCase, row: NDArray[np.integer]) -> tuple[str, ...]:
     return tuple(name for k, name in enumerate(case.labels.subtypes, start=1) if row[k])
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """The headline of a page; ``tone`` colours it. ``note`` stands below, where the reference says otherwise."""
+
+    tone: Literal["alarm", "neutral"]
+    headline: str
+    note: str = ""
+
+
+def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
+    """A negative decision is never green: it says that nothing reached a threshold, not that nothing is there."""
+    called = "Haemorrhage suspected" if case.decision else "No haemorrhage suspected"
+    if truth is not None and truth.case and not case.decision:
+        return Verdict("alarm", "Missed: the reference is positive", f"The system’s decision: {called.lower()}.")
+    if truth is not None and not truth.case and case.decision:
+        return Verdict("alarm", called, "False alarm: the reference is negative.")
+    return Verdict("alarm" if case.decision else "neutral", called)
+
+
 def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
     rows = []
     for k, label in enumerate(case.labels.columns):
@@ -99,28 +120,29 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
 
 
 def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float) -> dict[str, Any]:
-    maps: Mapping[str, AttentionMap] = case.attention[i]
-    # "any" is shown only where no subtype can be named: a subtype's map says more.
-    found = {label: m for label, m in maps.items() if label != case.labels.any} or maps
+    thresholds = case.slice_thresholds
+    reached = [name for name in case.shown[i] if _reaches(case, i, name, thresholds)]
     return {
         "number": i + 1,
         "index": i,
         "uri": ct_uri(case.hu[i], LARGE, case.windows),
-        "maps": [_map(label, m, fraction) for label, m in found.items()],
+        "maps": [_map(label, m, draw_map(m.map, case.hu[i], fraction)) for label, m in case.attention[i].items()],
         "readings": [
             {
                 "label": label,
                 "first": float(case.first[i, k]),
                 "second": float(case.second[i, k]),
-                "final": float(case.final[i, k]),
-                "threshold": float(case.slice_thresholds[k]),
-                "named": label in found or k == 0,
+                "slice_threshold": float(thresholds[k]),
+                "case_threshold": float(case.case_thresholds[k]),
+                "reached": _reaches(case, i, label, thresholds),
+                "decides": _reaches(case, i, label, case.case_thresholds),
             }
             for k, label in enumerate(case.labels.columns)
         ],
         "basis": [
             {
                 "label": label,
+                "below": label not in reached,
                 "reason": case.reasons.get(label),
                 "examples": [_example(case, e, fraction) for e in case.basis[i][label]],
             }
@@ -130,21 +152,19 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
     }
 
 
-def _map(label: str, attention: AttentionMap, fraction: float) -> dict[str, Any]:
-    if attention.map is None:
-        return {"label": label, "uri": None, "path": "", "method": attention.method}
-    return {
-        "label": label,
-        "uri": heat_uri(attention.map),
-        "path": outline_path(attention.map, fraction),
-        "method": attention.method,
-    }
+def _reaches(case: ExplainedCase, i: int, label: str, thresholds: NDArray[np.floating]) -> bool:
+    k = case.labels.index(label)
+    return bool(case.final[i, k] >= thresholds[k])  # never, where the threshold is NaN
+
+
+def _map(label: str, attention: AttentionMap, drawing: MapDrawing | None) -> dict[str, Any]:
+    return {"label": label, "method": attention.method, "drawing": drawing}
 
 
 def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dict[str, Any]:
     return {
         "uri": ct_uri(example.thumbnail, LARGE, case.windows),
-        "path": "" if example.attention is None else outline_path(example.attention, fraction),
+        "drawing": draw_map(example.attention, example.thumbnail, fraction),
         "truth": example.truth,
         "case_id": example.case_id,
         "distance": example.distance,

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from ich_pipeline.evaluation.style import ACCENT, INK, MUTED, PALETTE, axis_labels, new_figure, save, title
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.case import ExplainedCase
-from ich_pipeline.report.pictures import smooth
-from ich_pipeline.report.render import display_name, score
+from ich_pipeline.explain.placed import PlacedMap, peak, square
+from ich_pipeline.labels import Labels
+from ich_pipeline.report.pictures import map_in_head
+from ich_pipeline.report.render import display_name, distance, score
 from ich_pipeline.windowing import WindowLike, window_channels
 
 if TYPE_CHECKING:
@@ -29,15 +31,16 @@ COLUMNS = 6  # atlas examples a subtype in the figure; the page shows all
 
 @dataclass(frozen=True)
 class AttentionExample:
-    """A test slice with its map and its lesion's mask, for one subtype."""
+    """A test slice that shows ``label``, with the map of ``map_label`` and that one's lesions."""
 
     label: str
+    map_label: str
     test: str
     case_id: str
     slice_number: int
     probability: float
     hu: NDArray[np.int16]
-    attention: NDArray[np.float32] | None
+    attention: PlacedMap | None
     mask: NDArray[np.bool_]
     hit: bool | None
 
@@ -56,10 +59,15 @@ def bare(ax: Axes) -> None:
     ax.spines[:].set_visible(False)
 
 
-def outline(ax: Axes, attention: NDArray[np.floating] | None, fraction: float, shape: tuple[int, ...]) -> None:
-    """The attention outline over a picture of ``shape``; nothing where the map locates nothing."""
-    if attention is not None:
-        _contour(ax, smooth(attention), fraction, shape, OUTLINE, "-")
+def outline(ax: Axes, attention: PlacedMap | None, fraction: float, hu: NDArray[np.integer]) -> bool:
+    """The attention outline and peak over a square picture; False where the map locates nothing in the head."""
+    values = map_in_head(attention, hu)
+    if values is None:
+        return False
+    _contour(ax, values, fraction * values.max(), hu.shape, OUTLINE, "-")
+    row, column = ((at + 0.5) * side / len(values) - 0.5 for at, side in zip(peak(values), hu.shape, strict=True))
+    ax.plot([column], [row], marker="+", color=OUTLINE, markersize=7, markeredgewidth=1.4)
+    return True
 
 
 def _contour(ax: Axes, values: NDArray, level: float, shape: tuple[int, ...], colour: str, dash: str) -> None:
@@ -91,12 +99,21 @@ def draw_atlas(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, tar
                 continue
             example = int(entry.ranked[column])
             show_ct(ax, atlas.thumbnails[example], windows[0])
-            outline(ax, atlas.attention(example, entry.label), fraction, atlas.thumbnails.shape[1:])
+            outline(ax, atlas.attention(example, entry.label), fraction, atlas.thumbnails[example])
             ax.set_title(f"{atlas.case_ids[example]}", fontsize=7, color=MUTED, pad=2)
     figure.suptitle(
-        f"Atlas: the most classic training slices. Outline: {atlas.method}", x=0.01, ha="left", fontsize=11, color=INK
+        f"Atlas: the most classic training slices. Outline, + maximum: {atlas.method}{one_map(atlas.map_labels, atlas.labels)}",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+        color=INK,
     )
     save(figure, target)
+
+
+def one_map(drawn: Sequence[str], labels: Labels) -> str:
+    """What a caption adds where one map stands for all findings."""
+    return ", one map for all findings" if tuple(drawn) == (labels.any,) else ""
 
 
 def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, float | None], target: Path) -> None:
@@ -156,21 +173,19 @@ def draw_outputs(case: ExplainedCase, fraction: float, target: Path) -> None:
     from matplotlib.gridspec import GridSpec
 
     row = next(iter(case.attention), int(np.argmax(case.final[:, 0])))
+    hu = square(case.hu[row], int(case.hu[row].min()))
     figure, axes = new_figure(1, 11, 5.2)
     figure.delaxes(axes[0])
     grid = GridSpec(2, 4, figure=figure, height_ratios=[1.15, 1])
     for k, window in enumerate(case.windows[:3]):
         ax = figure.add_subplot(grid[0, k])
-        show_ct(ax, case.hu[row], window)
+        show_ct(ax, hu, window)
         ax.set_title(f"{display_name(window.name)} {window.center:.0f}/{window.width:.0f} HU", fontsize=9, color=INK)
     ax = figure.add_subplot(grid[0, 3])
-    show_ct(ax, case.hu[row], case.windows[0])
-    maps = {label: m for label, m in case.attention.get(row, {}).items() if label != case.labels.any}
-    label, found = next(iter(maps.items()), (None, None))
-    outline(ax, found.map if found else None, fraction, case.hu.shape[1:])
-    what = (
-        f"attention: {display_name(label).lower()}" if label and found and found.map is not None else "no localisation"
-    )
+    show_ct(ax, hu, case.windows[0])
+    label, found = next(iter(case.attention.get(row, {}).items()), (None, None))
+    drawn = outline(ax, found.map if found else None, fraction, hu)
+    what = f"attention: {display_name(label).lower()}" if label and drawn else "no localisation"
     ax.set_title(what, fontsize=9, color=INK)
     ax = figure.add_subplot(grid[1, :])
     _by_slice(ax, case)
@@ -216,19 +231,22 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
         bare(ax)
     for row, (i, label, examples) in enumerate(pairs):
         ax = axes[row * columns]
-        show_ct(ax, case.hu[i], case.windows[0])
-        outline(ax, case.attention[i][label].map, fraction, case.hu.shape[1:])
+        hu = square(case.hu[i], int(case.hu[i].min()))
+        show_ct(ax, hu, case.windows[0])
+        maps = case.attention[i]
+        outline(ax, maps[label if label in maps else case.labels.any].map, fraction, hu)
         probability = score(float(case.final[i, case.labels.index(label)]))
         ax.set_title(f"case {case.case_id}, slice {i + 1}\n{display_name(label)} {probability}", fontsize=9, color=INK)
         for k, example in enumerate(examples, start=1):
             ax = axes[row * columns + k]
             show_ct(ax, example.thumbnail, case.windows[0])
-            outline(ax, example.attention, fraction, example.thumbnail.shape)
+            outline(ax, example.attention, fraction, example.thumbnail)
             place = "" if example.percentile is None else f", percentile {example.percentile:.0f}"
             names = ", ".join(map(display_name, example.truth))
-            ax.set_title(f"{names}\ndistance {example.distance:.2f}{place}", fontsize=9, color=INK)
+            ax.set_title(f"{names}\ndistance {distance(example.distance)}{place}", fontsize=9, color=INK)
     figure.suptitle(
-        "Prediction basis: the nearest training slices of the predicted subtype",
+        "Prediction basis: the nearest training slices of each finding"
+        + one_map([name for maps in case.attention.values() for name in maps][:1], case.labels).replace(",", ";"),
         x=0.01,
         ha="left",
         fontsize=12,
@@ -249,15 +267,16 @@ def draw_attention(examples: Sequence[AttentionExample], window: WindowLike, fra
         for row, example in enumerate(e for e in examples if e.label == label):
             ax = axes[row * len(labels) + column]
             show_ct(ax, example.hu, window)
-            outline(ax, example.attention, fraction, example.hu.shape)
+            outline(ax, example.attention, fraction, example.hu)
             _contour(ax, example.mask.astype(float), 0.5, example.hu.shape, MASK, "--")
             words = "no localisation" if example.hit is None else "hit" if example.hit else "miss"
             ax.set_title(
-                f"{display_name(label)}, {score(example.probability)}: {words}\n{example.case_id}, slice {example.slice_number}",
+                f"{display_name(label)}; {example.map_label} {score(example.probability)}: {words}\n{example.case_id}, slice {example.slice_number}",
                 fontsize=8.5, color=INK,
             )  # fmt: skip
     figure.suptitle(
-        "Attention (orange), lesion mask (blue)\nslices drawn at random, their scores",  # two lines: one column is narrow
+        # Short lines: one column is narrow.
+        f"{display_name(examples[0].test)}: attention (orange, + maximum),\nlesions (blue); slices drawn at random",
         x=0.01,
         ha="left",
         fontsize=10,

@@ -183,6 +183,11 @@ class Inputs:
         seen = focus(hu[rows["index"].to_numpy()], self.params.windowing)
         return Volume(tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), seen.hu, seen.box)
 
+    def spacing_mm(self, case_id: str) -> tuple[float, float]:
+        """Distance of the rows and of the columns of a case's pictures."""
+        series = self.series[self.series["chosen"] & (self.series["case_id"] == case_id)].iloc[0]
+        return float(series["row_spacing_mm"]), float(series["column_spacing_mm"])
+
     def reading(self, test: TestResult, case_id: str, uids: tuple[str, ...]) -> Reading:
         """A case's reading as evaluate saw it, for :func:`ich_pipeline.explain.case.explain_case`."""
         labels, ensemble = self.labels.columns, self.ensemble

@@ -11,14 +11,17 @@ import numpy as np
 
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.report.cases import ChosenCase
+from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, reading_rows
 from ich_pipeline.report.inputs import Inputs, TestResult
-from ich_pipeline.report.localisation import TestLocalisation
+from ich_pipeline.report.localisation import TestLocalisation, control_words
 from ich_pipeline.report.metrics import result_rows
-from ich_pipeline.report.pictures import ct_uri, outline_path, window_filters
+from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
+from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
 from ich_pipeline.windowing import WindowLike
 
 SHOWN_FAILURES = 10  # a test and kind; failures.csv has all
+HARDLY = 0.6  # area under the ROC curve below which a subtype's examples are not called typical of it
 
 
 def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, home: str | None = None) -> str:
@@ -33,7 +36,7 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
                 {
                     "rank": rank,
                     "uri": ct_uri(atlas.thumbnails[row], size, windows),
-                    "path": "" if found is None else outline_path(found, fraction),
+                    "drawing": draw_map(found, atlas.thumbnails[row], fraction),
                     "truth": atlas.truth_of(row),
                     "case_id": atlas.case_ids[row],
                     "shown": shown,
@@ -44,7 +47,11 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
                 "label": entry.label,
                 "positives": len(entry.positives),
                 "patients": len({atlas.patient_keys[i] for i in entry.positives.tolist()}),
-                "classic": len(entry.classic),
+                "classic": len(entry.classic.features),
+                "single": entry.single,
+                "eligible": len(entry.eligible),
+                "hardly": entry.discrimination < HARDLY,
+                "discrimination": None if np.isnan(entry.discrimination) else entry.discrimination,
                 "reason": entry.reason,
                 "examples": examples,
             }
@@ -54,6 +61,7 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
         filters=window_filters(windows),
         sections=sections,
         atlas=atlas,
+        one_map=atlas.map_labels == (atlas.labels.any,),
         home=home,
         empty="no localisation",
     )
@@ -91,6 +99,10 @@ def index_page(
                 "name": test.name,
                 "levels": {level: result_rows(test.metrics, level, point) for level in ("slice", "case")},
                 "reading": test.reading,
+                "readings": reading_rows(test.reading),
+                "reading_words": reading_conclusion(test.reading),
+                "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
+                "points": point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any),
                 "headline": _headline(test.metrics, params.labels.any, point),
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
                 "failures": _failures(test, cases),
@@ -101,7 +113,9 @@ def index_page(
         figures={path.stem: embedded(path) for path in sorted(figures.glob("*.png"))},
         ablated=[name for name in dict.fromkeys(inputs.tests[0].ablation["architecture"]) if name != "ensemble"],
         cases=cases,
-        localisations=localisations,
+        localisations=[(found, control_words(found.summaries, params.labels.any)) for found in localisations],
+        tolerance=params.explain.hit_tolerance_mm,
+        one_map=params.explain.maps == "any",
         attention_method=attention_method,
         flow=_flow(inputs),
         cohorts=inputs.cohorts.astype(object).replace({np.nan: ""}).to_dict("records"),

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ich_pipeline.explain.placed import PlacedMap, head_of, peak
 from ich_pipeline.windowing import WindowLike, clip_range, prepare
 
 HEAT = (255, 138, 0)  # overlay colour: no tissue is orange
 HEAT_ALPHA = 150  # of 255, at the map's maximum
+DRAWN = 128  # pixels that a map is drawn at
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,40 @@ def ct_uri(hu: NDArray[np.integer], size: int, windows: Sequence[WindowLike]) ->
     return png_uri(np.rint((pixels - low) * (255 / (high - low))).astype(np.uint8))
 
 
-def heat_uri(attention: NDArray[np.floating]) -> str:
-    """Data URI of a map (h, w) in 0..1 as a transparent overlay, one pixel a cell: the browser smooths it."""
-    alpha = np.rint(np.clip(attention, 0, 1) * HEAT_ALPHA).astype(np.uint8)
+@dataclass(frozen=True)
+class MapDrawing:
+    """An attention map over a picture, in a viewBox of 0..100; nothing of it lies outside the head.
+
+    Attributes:
+        heat: data URI of a transparent overlay.
+        path: SVG path round where the map is at or above a share of its maximum in the head.
+        peak: (x, y) of that maximum.
+    """
+
+    heat: str
+    path: str
+    peak: tuple[float, float]
+
+
+def draw_map(placed: PlacedMap | None, hu: NDArray[np.integer], fraction: float) -> MapDrawing | None:
+    """A map over its slice (Rows, Columns); None where it locates nothing in the head."""
+    values = map_in_head(placed, hu)
+    if values is None:
+        return None
+    row, column = peak(values)
+    alpha = np.rint(values / values.max() * HEAT_ALPHA).astype(np.uint8)
     colour = np.broadcast_to(np.array(HEAT, np.uint8), (*alpha.shape, 3))
-    return png_uri(np.concatenate([colour, alpha[..., None]], axis=-1))
+    x, y = (round(100 * (at + 0.5) / DRAWN, 1) for at in (column, row))
+    overlay = np.concatenate([colour, alpha[..., None]], axis=-1)
+    return MapDrawing(png_uri(overlay), outline_path(values, fraction), (x, y))
+
+
+def map_in_head(placed: PlacedMap | None, hu: NDArray[np.integer]) -> NDArray[np.float64] | None:
+    """A map at :data:`DRAWN` pixels of its square picture, zero outside the head; None where nothing is left."""
+    if placed is None:
+        return None
+    values = placed.inside(head_of(hu, DRAWN))
+    return values if values.any() else None
 
 
 def png_uri(pixels: NDArray[np.uint8]) -> str:
@@ -74,30 +105,8 @@ def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def outline_path(attention: NDArray[np.floating], fraction: float) -> str:
-    """SVG path, in a viewBox of 0..100, round where the smoothed map is at or above ``fraction`` of its maximum."""
-    return _path(smooth(attention), fraction)
-
-
-def mask_path(mask: NDArray[np.bool_]) -> str:
-    """SVG path, in a viewBox of 0..100, round a mask."""
-    return _path(mask.astype(np.float64), 0.5)
-
-
-def smooth(attention: NDArray[np.floating], size: int = 64) -> NDArray[np.float64]:
-    """A map (h, w) drawn at ``size`` pixels: bilinear between the centres of its cells, flat beyond the outer ones."""
-    rows, columns = attention.shape
-    values = np.asarray(attention, np.float64)
-    for axis, cells in ((0, rows), (1, columns)):
-        at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-        below = np.floor(at).astype(int)
-        above = np.minimum(below + 1, cells - 1)
-        weight = (at - below).reshape((-1, 1) if axis == 0 else (1, -1))
-        values = np.take(values, below, axis) * (1 - weight) + np.take(values, above, axis) * weight
-    return values
-
-
-def _path(values: NDArray[np.float64], fraction: float) -> str:
+def outline_path(values: NDArray[np.floating], fraction: float) -> str:
+    """SVG path, in a viewBox of 0..100, round where a map is at or above ``fraction`` of its maximum."""
     from contourpy import contour_generator
 
     padded = np.pad(values, 1)  # so that a region at the edge closes

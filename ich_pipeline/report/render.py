@@ -20,6 +20,7 @@ def _environment() -> Environment:
     environment.filters["name"] = display_name
     environment.filters["score"] = score
     environment.filters["interval"] = interval
+    environment.filters["distance"] = distance
     return environment
 
 
@@ -34,6 +35,11 @@ def score(value: float | None, digits: int = 2) -> str:
         return "–"
     least = 10.0**-digits
     return f"< {least:.{digits}f}" if 0 < value < least / 2 else f"{value:.{digits}f}"
+
+
+def distance(value: float) -> str:
+    """Two significant digits, never in powers: near neighbours differ in the third decimal."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}" if value >= 0.01 else f"{value:.4f}"
 
 
 def interval(bounds: tuple[float, float] | None, digits: int = 2) -> str:

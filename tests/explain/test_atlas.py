@@ -7,25 +7,29 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from ich_pipeline.errors import InputError
-from ich_pipeline.explain.atlas import NO_POSITIVES, Atlas, build_atlas, percentile, rank_examples
+from ich_pipeline.explain.atlas import Atlas, percentile
+from ich_pipeline.explain.atlas_build import NO_FEATURES, NO_POSITIVES, build_atlas, discrimination, rank_examples
 from ich_pipeline.explain.attention import Attention
-from ich_pipeline.explain.features import basis_space, classic_features, relevance
+from ich_pipeline.explain.features import Classic, classic_features
+from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.labels import Labels
 
+GRID = CellGrid((0.1, 0.1), (0.13, 0.13))
 LABELS = Labels("any", ("epidural", "subdural", "intraventricular"))
 
 
-def _atlas(explain, pool="training", seed=0, n=60, features=40) -> Atlas:
+def _atlas(explain, pool="training", seed=0, n=60, features=40, **settings) -> Atlas:
     """60 slices of 12 patients; the last subtype has no positive."""
     random = np.random.default_rng(seed)
     values = random.gamma(1, 1, (n, features)).astype(np.float32)
     truth = np.zeros((n, 3), np.uint8)
     truth[:40, 0], truth[30:, 1] = 1, 1
     maps = random.random((n, 4, 7, 7)).astype(np.float32)
-    attention = Attention(maps, np.ones((n, 4), bool), values, np.zeros((n, 4), np.float32), "CAM of x, 7 × 7")
+    attention = Attention(maps, np.ones((n, 4), bool), values, np.zeros((n, 4), np.float32), "CAM of x, 7 × 7", GRID)
     kernel = random.normal(0, 1, (features, 4)).astype(np.float32)
     thumbnails = random.integers(-20, 180, (n, 16, 16)).astype(np.int16)
-    settings = explain.model_copy(update={"classic_features": 10, "basis_pool": pool, "atlas_per_label": 8})
+    changed = {"classic_features": 10, "basis_pool": pool, "atlas_per_label": 8, "single_finding_minimum": 999}
+    settings = explain.model_copy(update={**changed, **settings})
     patients = [f"P{i // 5}" for i in range(n)]
     return build_atlas(
         LABELS, settings, kernel, attention, thumbnails, truth, [f"1.2.{i}" for i in range(n)], patients, patients
@@ -39,16 +43,19 @@ def test_basis_is_the_nearest_by_brute_force(explain, pool):
     entry = atlas.entry("epidural")
     rows = entry.ranked if pool == "atlas" else entry.positives
     weights = atlas.kernel[:, 1].astype(np.float64)
+    every = np.maximum(atlas.features.astype(np.float64), 0) * weights
+    has = atlas.truth[:, 0] == 1
+    spread = np.sqrt((every[has].var(axis=0) + every[~has].var(axis=0)) / 2)
 
     def space(values):
-        shown = np.maximum(np.maximum(values, 0) * weights, 0)[:, entry.classic]
-        return shown / np.linalg.norm(shown, axis=1, keepdims=True)
+        excess = ((np.maximum(values, 0) * weights - every[~has].mean(axis=0)) / spread)[:, entry.classic.features]
+        return excess / np.linalg.norm(excess, axis=1, keepdims=True)
 
     distances = cdist(space(query[None].astype(np.float64)), space(atlas.features[rows].astype(np.float64)))[0]
     found = atlas.basis(query, "epidural", 3)
     nearest = np.argsort(distances)[:3]
     assert [e.example for e in found] == [atlas.examples[i] for i in rows[nearest]]
-    np.testing.assert_allclose([e.distance for e in found], distances[nearest], atol=1e-6)
+    np.testing.assert_allclose([e.distance for e in found], distances[nearest], atol=1e-5)
     assert all("epidural" in e.truth for e in found)
 
 
@@ -81,25 +88,74 @@ def test_ranking_caps_patients_and_drops_near_equals(explain):
     assert rank_examples(shown, space, patients, settings.model_copy(update={"atlas_per_label": 2})) == [0, 2]
 
 
-def test_classic_features_are_those_relevant_in_most_positives():
-    contributions = relevance(
-        np.array([[1, 5, 0, 2], [1, 4, 0, 3], [3, 0, 0, 2]], np.float32), np.array([1, 1, 1, -1], np.float32)
-    )
-    # Two largest a slice: {1, 0}, {1, 0}, {0, -}: feature 0 three times, feature 1 twice; 2 never, 3 speaks against.
-    np.testing.assert_array_equal(classic_features(contributions, 2), [0, 1])
-    np.testing.assert_array_equal(classic_features(contributions, 4), [0, 1])
+def test_classic_features_tell_a_subtype_from_the_other_positives():
+    # Feature 0 is strong in every positive slice; 1 is weaker but the subtype's own; 2 speaks against it.
+    with_it = np.array([[9.0, 2.0, -1.0, 0.1], [8.0, 2.5, -1.0, 0.0]], np.float32)
+    without = np.array([[8.5, 0.5, -2.0, 0.0], [9.5, 0.0, -2.0, 0.1]], np.float32)
+    classic = classic_features(with_it, without, 2)
+    np.testing.assert_array_equal(classic.features, [1])  # 0 shows no more than in the others, 2 and 3 are not relevant
+    assert classic.centre[0] == pytest.approx(0.25)
+    assert classic.spread[0] == pytest.approx(0.25)
+    np.testing.assert_allclose(classic.excess(with_it)[:, 0], [7.0, 9.0])
+    # Nothing to compare with: the mean over its own spread.
+    np.testing.assert_array_equal(classic_features(with_it, without[:0], 2).features, [0, 1])
 
 
-def test_basis_space_has_length_one_or_zero():
-    space = basis_space(np.array([[3, 4, 9], [0, -1, 2]], np.float32), np.array([0, 1]))
+def test_a_network_that_tells_nothing_apart_has_no_classic_features(explain):
+    same = np.ones((4, 5), np.float32)
+    assert not len(classic_features(same, same, 3).features)
+    n = 20
+    attention = Attention(
+        np.ones((n, 2, 2, 2), np.float32), np.ones((n, 2), bool), np.ones((n, 5), np.float32),
+        np.zeros((n, 2), np.float32), "CAM", GRID,
+    )  # fmt: skip
+    truth, names = np.ones((n, 1), np.uint8), [str(i) for i in range(n)]
+    kernel = -np.ones((5, 2), np.float32)  # every feature speaks against it
+    thumbnails = np.zeros((n, 4, 4), np.int16)
+    atlas = build_atlas(Labels("any", ("a",)), explain, kernel, attention, thumbnails, truth, names, names, names)
+    assert atlas.entry("a").reason == NO_FEATURES
+    assert atlas.basis(np.ones(5, np.float32), "a", 3) == []
+
+
+def test_the_space_has_length_one_or_zero():
+    classic = Classic(np.array([0, 1], np.int32), np.array([1, 2], np.float32), np.array([1, 2], np.float32))
+    space = classic.space(np.array([[4, 10, 9], [1, 2, 7]], np.float32))
     np.testing.assert_allclose(space, [[0.6, 0.8], [0, 0]])
+
+
+def test_single_findings_stand_for_a_subtype_where_there_are_enough(explain):
+    # Of 40 epidural slices 30 show nothing else; of 30 subdural ones 20.
+    atlas = _atlas(explain, single_finding_minimum=25)
+    epidural, subdural = atlas.entry("epidural"), atlas.entry("subdural")
+    assert (epidural.single, len(epidural.eligible)) == (True, 30)
+    assert (subdural.single, len(subdural.eligible)) == (False, 30)
+    assert all(atlas.truth_of(int(row)) == ("epidural",) for row in epidural.ranked)
+    assert all(e.truth == ("epidural",) for e in atlas.basis(atlas.features[35] + 1, "epidural", 3))
+    assert len(epidural.positives) == 40
+
+
+def test_discrimination_is_the_share_of_pairs_in_order():
+    shown, has = np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True])
+    assert discrimination(shown, has) == pytest.approx(3 / 4)
+    assert np.isnan(discrimination(shown, np.ones(4, bool)))
+
+
+@pytest.mark.parametrize(("maps", "kept"), [("any", ("any",)), ("subtypes", LABELS.subtypes)])
+def test_the_maps_that_are_drawn_are_kept(explain, maps, kept, tmp_path):
+    atlas = _atlas(explain, maps=maps)
+    assert atlas.map_labels == kept
+    shown = atlas.attention(3, "subdural")
+    assert shown is not None
+    assert shown.grid == GRID
+    np.testing.assert_array_equal(shown.values, atlas.maps[3, 0 if maps == "any" else 1])
+    atlas.save(tmp_path)
+    assert Atlas.load(tmp_path).map_labels == kept
 
 
 def test_a_subtype_without_positives_has_a_reason(explain):
     atlas = _atlas(explain)
     assert atlas.entry("intraventricular").reason == NO_POSITIVES
     assert atlas.basis(atlas.features[0], "intraventricular", 3) == []
-    assert atlas.basis(np.zeros(40, np.float32), "epidural", 3) == []
 
 
 def test_round_trip_and_equal_bytes(explain, tmp_path):
@@ -120,7 +176,7 @@ def test_round_trip_and_equal_bytes(explain, tmp_path):
 def test_another_schema_and_broken_files_are_refused(explain, tmp_path):
     _atlas(explain).save(tmp_path)
     described = (tmp_path / "atlas.json").read_text()
-    (tmp_path / "atlas.json").write_text(described.replace("atlas/1", "atlas/0"))
+    (tmp_path / "atlas.json").write_text(described.replace("atlas/2", "atlas/0"))
     with pytest.raises(InputError, match="atlas/0"):
         Atlas.load(tmp_path)
     (tmp_path / "atlas.json").write_text(described)

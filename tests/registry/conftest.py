@@ -117,7 +117,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     from ich_pipeline.ensemble.combiners import Combiner
     from ich_pipeline.ensemble.model import Ensemble, ReadingModel
     from ich_pipeline.ensemble.operating_points import OperatingPoint
-    from ich_pipeline.explain.atlas import build_atlas
+    from ich_pipeline.explain.atlas_build import build_atlas
     from ich_pipeline.explain.attention import Explainer
     from ich_pipeline.files import write_json, write_text
     from ich_pipeline.training.network import Network, NetworkSpec

@@ -48,6 +48,28 @@ def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Pat
     assert not [text for text in PLANTED if text in written + out + err]
 
 
+def test_a_line_a_case_where_no_table_fits(studies, tmp_path: Path) -> None:
+    # CliRunner's output is no terminal, however wide it says that it is.
+    for columns in ("80", "240"):
+        done = CliRunner().invoke(
+            app, ["predict", str(studies.folder), "--out", str(tmp_path)], env={"COLUMNS": columns}
+        )
+        lines = [line for line in done.stdout.splitlines() if line.startswith("C")]
+        cases = json.loads((tmp_path / "predictions.json").read_text())["cases"]
+        assert lines == [
+            f"{c['case_id']}  {'suspected' if c['decision'] else 'not suspected'}  any {c['probabilities']['any']:.3f}  "
+            f"{tmp_path / c['case_id']}.html"
+            for c in cases
+        ]
+
+
+def test_a_table_on_a_wide_terminal(studies, tmp_path: Path, params: Params) -> None:
+    environment = {"COLUMNS": "240", "FORCE_COLOR": "1", "TERM": "xterm"}
+    done = CliRunner().invoke(app, ["predict", str(studies.folder), "--out", str(tmp_path)], env=environment)
+    (title, *_) = [line for line in done.stdout.splitlines() if "haemorrhage" in line]
+    assert all(label in title for label in params.label_set.columns)
+
+
 def test_identifiers_only_when_asked(studies, tmp_path: Path) -> None:
     status, _, _ = ich(
         "predict", *studies.files[0], "--out", tmp_path, "--with-identifiers", "--model", "ich-ensemble/1"
@@ -63,7 +85,9 @@ def test_identifiers_only_when_asked(studies, tmp_path: Path) -> None:
 def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path: Path) -> None:
     sources = [*studies.files[0], studies.files[1][0]]  # of the second study one slice alone
     status, _, err = ich("predict", *sources, "--out", tmp_path)
-    assert status == 0
+    assert status == 1  # some, not all, were read
+    assert "1 of 2 studies could not be read" in err
+    assert len(list(tmp_path.glob("*.html"))) == 1
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [bool(row["reason"]) for row in sorted(rows, key=lambda r: r["reason"])] == [False, True]
     assert "could not be read: no usable CT series" in err

@@ -22,7 +22,7 @@ from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, case_table, slice_table
-from ich_pipeline.explain.atlas import build_atlas
+from ich_pipeline.explain.atlas_build import build_atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.files import write_json, write_table, write_text
 from ich_pipeline.masks import read_masks, write_masks
@@ -55,7 +55,7 @@ def params() -> Params:
             "architectures": ("vgg16",),
             "ablation": ("vgg16",),
             "tests": ("test_retrospective", "test_prospective"),
-            "explain": made.explain.model_copy(update={"architecture": "vgg16"}),
+            "explain": made.explain.model_copy(update={"architecture": "vgg16", "minimum_map": 7}),
             "evaluation": made.evaluation.model_copy(update={"bootstrap": 20}),
         }
     )

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from ich_pipeline.explain.case import AttentionMap, ExplainedCase
-from ich_pipeline.report.case_page import case_page
+from ich_pipeline.explain.geometry import CellGrid
+from ich_pipeline.explain.localisation import LocalisationSummary
+from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.report.case_page import Truth, case_page
 from ich_pipeline.report.cases import choose_cases
+from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, reading_rows
 from ich_pipeline.report.figures import error_bars
+from ich_pipeline.report.localisation import control_words
 from ich_pipeline.report.method import settings
 from ich_pipeline.report.metrics import as_text, markdown, result_rows
-from ich_pipeline.report.pictures import ct_uri, heat_uri, outline_path, smooth, window_filters
-from ich_pipeline.report.render import score
+from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
+from ich_pipeline.report.points import point_rows
+from ich_pipeline.report.render import distance, score
 from ich_pipeline.windowing import window_channels
+from tests.report.made import head, made_case, maps, placed
 
 
 def _pixels(uri: str) -> np.ndarray:
@@ -54,23 +62,34 @@ def test_every_window_comes_out_of_the_union_picture(params):
         )
 
 
-def test_overlay_is_as_strong_as_the_map():
-    alpha = _pixels(heat_uri(np.array([[0.0, 0.5], [1.0, 0.25]])))[..., 3]
-    np.testing.assert_array_equal(np.argsort(alpha, axis=None), [0, 3, 1, 2])
-    assert alpha[0, 0] == 0
-
-
-def test_outline_encloses_the_hot_cell():
-    attention = np.zeros((8, 8))
-    attention[2, 5] = 1
-    numbers = np.array([[float(v) for v in p.split()] for p in outline_path(attention, 0.5).strip("MZ").split("L")])
+def test_a_drawing_stays_in_the_head_and_marks_the_maximum():
+    values = np.zeros((8, 8))
+    values[2, 5], values[0, 0], values[7, 7] = 0.5, 1.0, 1.0  # the largest are in air and on the table
+    drawing = draw_map(placed(values), head(), 0.5)
+    assert drawing is not None
+    numbers = np.array([[float(v) for v in p.split()] for p in drawing.path.strip("MZ").split("L")])
     np.testing.assert_allclose(numbers.mean(axis=0), [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1.5)
+    np.testing.assert_allclose(drawing.peak, [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1)
+    alpha = _pixels(drawing.heat)[..., 3]
+    assert alpha.max() == alpha[int(128 * 2.5 / 8), int(128 * 5.5 / 8)]
+    assert not alpha[:10].any()
+    assert not alpha[-10:].any()
 
 
-def test_smooth_keeps_a_constant_and_the_cell_centres():
-    np.testing.assert_allclose(smooth(np.full((7, 7), 0.3)), 0.3)
-    values = np.random.default_rng(0).random((8, 8))
-    np.testing.assert_allclose(smooth(values, 8), values)
+def test_nothing_is_drawn_where_nothing_is_left():
+    only_air = np.zeros((8, 8))
+    only_air[0, 0] = 1
+    assert draw_map(placed(only_air), head(), 0.5) is None
+    assert draw_map(None, head(), 0.5) is None
+    assert draw_map(placed(np.ones((8, 8))), np.full((16, 16), -1000, np.int16), 0.5) is None
+
+
+def test_the_drawing_follows_the_grid_not_the_tiling():
+    values = np.zeros((7, 7), np.float32)
+    values[3, 5] = 1
+    drawing = draw_map(PlacedMap(values, CellGrid((0.2, 0.2), (0.1, 0.1))), head(), 0.5)
+    assert drawing is not None
+    np.testing.assert_allclose(drawing.peak, [70, 50], atol=1)
 
 
 @pytest.mark.parametrize(
@@ -117,30 +136,125 @@ def test_a_pass_over_a_balanced_sample_is_not_called_an_epoch(inputs, params):
 
 def test_a_slice_that_no_subtype_can_be_named_for_shows_the_map_of_any(params):
     labels = params.label_set
-    scores = np.full((1, len(labels)), 0.6)
-    case = ExplainedCase(
-        case_id="C1",
-        labels=labels,
-        sop_instance_uids=("1.2",),
-        positions_mm=np.zeros(1),
-        hu=np.zeros((1, 32, 32), np.int16),
-        windows=params.windowing.windows,
-        first=scores,
-        second=scores,
-        final=scores,
-        reread=np.ones(1, bool),
-        case_scores=scores[0],
-        case_score_rule="max",
-        decision=True,
-        operating_point="balanced",
-        threshold=0.5,
-        gate=0.3,
+    case = made_case(
+        params,
+        np.full((1, len(labels)), 0.6),
         slice_thresholds=np.full(len(labels), np.nan),
-        attention={0: {labels.any: AttentionMap(np.eye(4, dtype=np.float32), "LayerCAM")}},
-        basis={0: {}},
-        reasons={},
+        shown={0: ()},
+        attention={0: maps(labels.any)},
         uncalibrated=dict.fromkeys(labels.subtypes, "too few"),
     )
     page = case_page(case)
-    assert "where the score for any comes from (LayerCAM)" in page
+    assert "where the score for “any” comes from (LayerCAM)" in page
+    assert "One map for all findings" in page
     assert "<h3>Prediction basis" not in page
+
+
+def test_the_page_orders_findings_and_bolds_what_decides(params):
+    labels = params.label_set
+    values = [[0.9, 0.2, 0.6, 0.3, 0.1, 0.1]]
+    case = made_case(
+        params,
+        values,
+        slice_thresholds=[0.5, 0.3, 0.1, 0.2, 0.2, 0.2],
+        shown={0: ("intraparenchymal", "intraventricular")},
+        attention={0: maps("intraparenchymal", "intraventricular")},
+    )
+    page = case_page(case)
+    assert re.findall(r'class="n decides">([0-9.]+)', page) == ["0.90", "0.60"]  # not IVH: 0.30 is below 0.5
+    assert re.findall(r'class="layer (on)?" data-label="(\w+)"', page) == [
+        ("on", labels.subtypes[1]),
+        ("", labels.subtypes[2]),
+    ]
+    assert page.index("Prediction basis: intraparenchymal") < page.index("Prediction basis: intraventricular")
+    assert "One map for all findings" not in page
+
+
+@pytest.mark.parametrize(
+    ("decision", "truth", "headline", "tone"),
+    [
+        (False, ("subdural",), "Missed: the reference is positive", "alarm"),
+        (False, (), "No haemorrhage suspected", "neutral"),
+        (False, None, "No haemorrhage suspected", "neutral"),
+        (True, (), "Haemorrhage suspected", "alarm"),
+        (True, ("subdural",), "Haemorrhage suspected", "alarm"),
+    ],
+)
+def test_the_headline_knows_the_reference(params, decision, truth, headline, tone):
+    labels = params.label_set
+    values = np.full((2, len(labels)), 0.2)
+    values[0, 0] = 0.6 if decision else 0.4
+    case = made_case(
+        params, values, slice_thresholds=np.full(len(labels), 0.9), shown={0: ("epidural",)},
+        attention={0: maps(labels.any)}, decision=decision,
+    )  # fmt: skip
+    known = None if truth is None else Truth(truth, np.zeros((2, len(labels)), int))
+    page = case_page(case, truth=known)
+    assert f"<strong>{headline}</strong>" in page
+    assert f'class="verdict {tone}"' in page
+    assert ("False alarm" in page) == (decision and truth == ())
+    assert "Most probable finding, below its threshold: epidural" in page
+    assert page.count('class="decides"') == int(decision)  # a slice has a red frame only where it makes the decision
+
+
+def test_near_distances_are_told_apart():
+    assert [distance(v) for v in (0.00041, 0.0123, 0.5, 0.0)] == ["0.0004", "0.012", "0.50", "0.0000"]
+
+
+def _reading(**changed) -> dict:
+    found = {"value": 0.9, "low": 0.85, "high": 0.95}
+    better = {"value": 0.92, "low": 0.87, "high": 0.96}
+    made = {"slices": 100, "slices_reread": 90, "first": {"auc_any": found, "mean_ap": found}}
+    return {**made, "final": {"auc_any": better, "mean_ap": better}, **changed}
+
+
+def test_the_conclusion_on_reading_twice_claims_no_more_than_the_interval():
+    words = reading_conclusion(_reading())
+    assert "from 0.900 to 0.920; no paired interval was computed" in words
+    assert "spares little" in words
+    gain = {
+        "auc_any": {"value": 0.02, "low": 0.01, "high": 0.03},
+        "mean_ap": {"value": 0.02, "low": -0.01, "high": 0.05},
+    }
+    words = reading_conclusion(_reading(gain=gain, slices_reread=20))
+    assert "+0.020 (+0.010 to +0.030), a gain" in words
+    assert "+0.020 (-0.010 to +0.050), no difference shown" in words
+    assert "spares little" not in words
+    assert [row["reading"] for row in reading_rows(_reading())] == ["first reading", "final, after the second reading"]
+
+
+def test_the_conclusion_on_interpolation_counts_the_networks(inputs):
+    ensemble = dataclasses.replace(inputs.ensemble, degrees={"a": 0.0, "b": 0.3})
+    row = {
+        f"{k}_gain{e}": v for k in ("auc_any", "mean_ap") for e, v in (("", -0.02), ("_low", -0.03), ("_high", -0.01))
+    }
+    table = pd.DataFrame([{"architecture": n, "step": "+ slice interpolation", **row} for n in ("a", "b")])
+    words = interpolation_conclusion(table, ensemble, ("a", "b"))
+    assert "1 of 2 networks were better without slice interpolation (degree 0): a." in words
+    assert "a has degree 0: the step changes nothing." in words
+    assert "b, degree 0.3, on this test: AUC of “any” -0.020 (-0.030 to -0.010), a loss" in words
+
+
+def test_operating_points_stand_side_by_side(inputs, params):
+    (test, *_) = inputs.tests
+    rows = point_rows(inputs.ensemble, params.ensemble, test.metrics, "any")
+    assert [(r["level"], r["operating point"]) for r in rows][3:] == [
+        ("Case", "High sensitivity"), ("Case", "Balanced (decides)"), ("Case", "High specificity")
+    ]  # fmt: skip
+    assert rows[0]["target"] == "sensitivity ≥ 0.95"
+    assert rows[0]["validation"] == "0.900 / 0.900"
+    assert " / " in rows[0]["test"]
+
+
+def _summary(label: str, own, other) -> LocalisationSummary:
+    return LocalisationSummary(
+        label, 9, 0, 0.5, None, 0.1, 0.1, None, 0.05, None, 4, sum(own) / 2, own, sum(other) / 2, other, 0.1
+    )
+
+
+def test_the_control_is_put_into_words():
+    shared, apart = _summary("epidural", (0.3, 0.7), (0.2, 0.6)), _summary("subdural", (0.7, 0.9), (0.0, 0.2))
+    assert "not which kind" in str(control_words((shared,), "any"))
+    assert "specific" in str(control_words((apart,), "any"))
+    assert "for subdural alone" in str(control_words((shared, apart), "any"))
+    assert control_words((_summary("any", (0.7, 0.9), (0.0, 0.2)),), "any") is None
