@@ -117,9 +117,10 @@ def _scores(
         placed = attention.map(i, labels.index(name))
         others = [m for n, m in lesions.items() if n not in (name, labels.any)] if name != labels.any else []
         besides = np.any(others, axis=0) if others else None
-        # A crop to the head may cut a mask off.
-        empty = placed is None or not mask.any()
-        scores[name] = None if empty else localise(placed, mask, head, spacing, tolerance, besides)
+        if placed is None or not mask.any():  # a crop to the head may cut a mask off
+            scores[name] = None
+        else:
+            scores[name] = localise(placed, mask, head, spacing, tolerance, besides)
     return scores
 
 
