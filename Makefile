@@ -26,11 +26,14 @@ $(VENV)/ready: requirements.lock pyproject.toml
 repro: $(VENV)/ready ## data, training, evaluation, report, registered model; only what changed
 	@$(RUN) -m flows.pipeline
 
+# Two processes: the end-to-end project in one, every other file by itself in the other (tests/conftest.py groups them).
+PYTEST := $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: $(VENV)/ready ## all tests but the long ones
-	@$(RUN) -m pytest
+	@$(PYTEST)
 
 test-long: $(VENV)/ready ## the long proofs as well
-	@$(RUN) -m pytest -m "long or not long"
+	@$(PYTEST) -m "long or not long"
 
 check: $(VENV)/ready ## lint and types
 	@$(RUN) -m ruff check .

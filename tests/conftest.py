@@ -39,3 +39,12 @@ def chromium() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in two processes: the end-to-end project is one group and begins first, every other file is one."""
+    for item in items:
+        folder = item.path.relative_to(ROOT).as_posix()
+        item.add_marker(pytest.mark.xdist_group("end_to_end" if "end_to_end" in folder else folder))
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
