@@ -60,9 +60,8 @@ def test_air_neither_hits_nor_counts():
     assert found.hit
     assert found.mass_chance == pytest.approx(1 / 16)
     assert found.hit_chance == pytest.approx(4 / 16)  # of the nine pixels near the lesion, those in the head
-    assert (
-        localise(_one_cell(0, 0), lesion, np.roll(head, (2, 2), (0, 1)), (1.0, 1.0), 1) is None
-    )  # nothing in the head
+    elsewhere = np.roll(head, (2, 2), (0, 1))
+    assert localisation.localise(_one_cell(0, 0), lesion, elsewhere, (1.0, 1.0), 1) is None  # nothing in the head
 
 
 def test_the_control_is_the_other_lesion():
