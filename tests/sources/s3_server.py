@@ -26,7 +26,7 @@ FAULTS = ("reset", "cut", "cut_reset", "busy", "stall", "flip", "dribble")
 _SLOW_DOWN = (
     b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
 )
-_STALL_S = 3.0  # longer than the tests' timeout
+STALL_S = 8.0  # a client that expects stalls must give up sooner
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ class Proxy:
             if fault == "cut_reset":
                 _reset(handler)
             elif fault == "stall":
-                time.sleep(_STALL_S)
+                time.sleep(STALL_S)
         elif fault == "dribble":
             _send(handler, status, headers, b"")
             step = max(1, len(body) // 5)

@@ -6,7 +6,9 @@ import os
 import random
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,8 +53,10 @@ def proxy(server: int, buckets: Path) -> Iterator[Proxy]:
         yield running
 
 
-def remote(proxy: Proxy, **options) -> Remote:
-    return Remote(**{"endpoint_url": proxy.url, "first_delay_s": 0.01, "timeout_s": 1.0, "attempts": 12} | options)
+def remote(proxy: Proxy, **options: Any) -> Remote:
+    """Many quick tries, so that no draw of faults and no busy machine makes a test fail."""
+    patient = Remote(proxy.url, first_delay_s=0.01, longest_delay_s=0.05, timeout_s=30.0, attempts=60)
+    return replace(patient, **options)
 
 
 @pytest.fixture
@@ -78,7 +82,7 @@ def contents(listing: Listing) -> dict[str, bytes]:
 def test_every_fault_is_overcome_and_every_byte_is_right(put, proxy, tmp_path, opaque):
     expected = put("faulty", 60)
     proxy.share, proxy.opaque = 0.4, opaque
-    source = open_s3("s3://bucket/faulty", remote(proxy), quiet)
+    source = open_s3("s3://bucket/faulty", remote(proxy, timeout_s=3.0), quiet)
     listing = source.collect(tmp_path / "resume", quiet)
     assert contents(listing) == expected and not listing.judged
     assert set(proxy.met) >= set(FAULTS)
@@ -89,9 +93,10 @@ def test_every_fault_is_overcome_and_every_byte_is_right(put, proxy, tmp_path, o
 def test_a_second_run_fetches_only_what_is_missing(put, proxy, tmp_path):
     expected = put("resumed", 30)
     resume = tmp_path / "resume"
+    source = open_s3("s3://bucket/resumed", remote(proxy), quiet)
     proxy.share, proxy.faults = 0.3, ("cut",)
     with pytest.raises(InputError, match=r"of 30 objects of s3://bucket/resumed could not be fetched .* run it again"):
-        open_s3("s3://bucket/resumed", remote(proxy, attempts=1), quiet).collect(resume, quiet)
+        replace(source, remote=remote(proxy, attempts=1)).collect(resume, quiet)
     there = {path.name for path in resume.iterdir()}
     whole = sum(not name.endswith(".part") for name in there)
     assert 0 < whole < 30 and len(there) > whole
@@ -104,11 +109,10 @@ def test_a_second_run_fetches_only_what_is_missing(put, proxy, tmp_path):
 
 def test_without_the_missing_ones_where_that_is_accepted(put, proxy, tmp_path):
     expected = put("holes", 12)
+    source = open_s3("s3://bucket/holes", remote(proxy), quiet)
     proxy.share, proxy.faults = 0.4, ("busy",)
-    options = remote(proxy, attempts=4, connections=1, accept_missing=True)
-    source = open_s3("s3://bucket/holes", options, quiet)
-    object.__setattr__(source, "remote", remote(proxy, attempts=1, connections=1, accept_missing=True))
-    listing = source.collect(tmp_path / "resume", quiet)
+    once = remote(proxy, attempts=1, connections=1, accept_missing=True)
+    listing = replace(source, remote=once).collect(tmp_path / "resume", quiet)
     assert len(listing) == 12 and listing.judged
     assert {judged.reason.value for judged in listing.judged} == {"source_unreachable"}
     assert all("SlowDown" in judged.detail or "does not answer" in judged.detail for judged in listing.judged)
@@ -217,7 +221,7 @@ def test_the_same_tables_and_volumes_as_from_the_folder(
         (export / f"note{n}").write_text(f"no image, {n}")
     ingest(export, tmp_path / "local", ingest_params)
     proxy.share = 0.25
-    report = ingest(f"s3://bucket/export{notes}", tmp_path / "s3", ingest_params, remote=remote(proxy))
+    report = ingest(f"s3://bucket/export{notes}", tmp_path / "s3", ingest_params, remote=remote(proxy, timeout_s=3.0))
     assert tree(tmp_path / "s3") == tree(tmp_path / "local")
     assert len(report.account) == notes + len(files) + 1
     assert set(proxy.met) >= set(FAULTS) and (proxy.pages >= 2 or notes < 1000)
