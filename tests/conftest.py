@@ -41,7 +41,7 @@ def chromium() -> str:
     return found
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in two processes: the end-to-end project is one group and begins first, every other file is one."""
     for item in items:
