@@ -27,7 +27,7 @@ repro: $(VENV)/ready ## data, training, evaluation, report, registered model; on
 	@$(RUN) -m flows.pipeline
 
 # Two processes: the end-to-end project in one, every other file by itself in the other (tests/conftest.py groups them).
-PYTEST := $(RUN) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test: $(VENV)/ready ## all tests but the long ones
 	@$(PYTEST)

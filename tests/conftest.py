@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,10 +43,18 @@ def chromium() -> str:
     return found
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in two processes: the end-to-end project is one group and begins first, every other file is one."""
-    for item in items:
-        folder = item.path.relative_to(ROOT).as_posix()
-        item.add_marker(pytest.mark.xdist_group("end_to_end" if "end_to_end" in folder else folder))
+    """The end-to-end project takes longest, so it begins first."""
     items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Where tests run in two processes: the end-to-end project is one piece of work, every other file is one."""
+
+    class ByProject(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "end_to_end" if "/end_to_end/" in file else file
+
+    return ByProject(config, log)
