@@ -14,23 +14,20 @@ import argparse
 import json
 import logging
 import os
-import signal
 import sys
-import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TypeVar
 
 import pandas as pd
 
 from flows import layout
+from flows.boundary import exit_status, stop_on_signals
 from flows.prefect_api import api_url
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import Fault, InputError, refusal
+from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
 
 T = TypeVar("T")
@@ -105,61 +102,19 @@ def main(name: str, body: Body, item_name: str | None = None, arguments: list[st
 
 
 def run(name: str, body: Body, item: str | None = None) -> int:
-    """Run a stage; returns the exit status: 0, 2 for the user's mistakes, 1 for faults (traceback in ``.state/faults``)."""
+    """Run a stage; returns the exit status (:func:`flows.boundary.exit_status`)."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     title = f"{name}@{item}" if item else name
-    try:
+
+    def work() -> None:
         params = load_params()
         if not layout.DATA.is_dir():
             raise InputError(
                 "data/ is missing: `ich cohort phantom` makes the synthetic one, `ich cohort folder SOURCE --labels CSV` brings yours."
             )
-        result = _run_where_it_shows(name, item, params, body)
-    except InputError as error:
-        print(f"{title}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{title}: stopped; nothing of it is kept.", file=sys.stderr)
-        return 130
-    except Fault as error:
-        print(f"{title} stopped: {error}", file=sys.stderr)
-        return 1
-    except Exception as error:  # the boundary: a fault becomes a sentence here and nowhere else
-        return fault(title, error)
-    print(f"{title}: {result.summary}")
-    return 0
+        print(f"{title}: {_run_where_it_shows(name, item, params, body).summary}")
 
-
-def stop_on_signals() -> None:
-    """Let SIGTERM and a closed terminal stop a run as Ctrl-C does: stages are stopped too, records are closed."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, stop)
-
-
-def fault(title: str, error: Exception) -> int:
-    """Say in one sentence what broke; returns the exit status.
-
-    2 where the file system refused (the user can mend that), else 1, with the traceback in ``.state/faults``.
-    """
-    sentence = refusal(error)
-    if sentence:
-        print(f"{title}: {sentence}", file=sys.stderr)
-        return 2
-    path = layout.STATE / "faults" / f"{title}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
-    except OSError:
-        with tempfile.NamedTemporaryFile("w", suffix=f"-{title}.txt", delete=False, encoding="utf-8") as file:
-            file.write(traceback.format_exc())
-        path = Path(file.name)
-    reason = " ".join(str(error).split())[:400]
-    print(f"{title} failed: {type(error).__name__}: {reason} (the traceback is in {path}).", file=sys.stderr)
-    return 1
+    return exit_status(title, work, stopped="it leaves no result, and a training goes on from its last state")
 
 
 def _run_where_it_shows(name: str, item: str | None, params: Params, body: Body) -> StageResult:

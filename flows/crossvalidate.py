@@ -20,12 +20,11 @@ import pandas as pd
 import yaml
 
 from flows import layout
-from flows._stage import fault, stop_on_signals
-from flows.dvc_command import DvcError, dvc, lines
+from flows.boundary import exit_status, stop_on_signals
+from flows.dvc_command import dvc, lines
 from ich_pipeline.alone import alone
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
 from ich_pipeline.progress import terminal
 
@@ -217,24 +216,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")
     folds = parser.parse_args(arguments).folds
     stop_on_signals()
-    try:
+
+    def work() -> None:
         params = load_params()
         with alone():
             crossvalidate(params, folds)
         print((TARGET / "metrics.md").read_text(encoding="utf-8").rstrip())
         print(f"Tables and predictions: {TARGET.absolute()}")
-        return 0
-    except InputError as error:
-        print(f"crossvalidate: {error}", file=sys.stderr)
-        return 2
-    except DvcError as error:
-        print(f"crossvalidate: {error}", file=sys.stderr)
-        return 2 if error.mistake else 1
-    except KeyboardInterrupt:
-        print("crossvalidate: stopped; run it again and finished parts are not run twice.", file=sys.stderr)
-        return 130
-    except Exception as error:  # the boundary: a fault becomes a sentence here
-        return fault("crossvalidate", error)
+
+    return exit_status("crossvalidate", work, stopped="run it again and finished parts are not run twice")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import sys
 from datetime import UTC, datetime
 
 from flows import layout
+from flows.boundary import exit_status
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
 
 PAGE = layout.REPORTS / "test_ledger.html"
@@ -47,14 +47,13 @@ def publish(params: Params) -> list[str]:
 
 def main() -> int:
     """Entry of ``python -m flows.ledger``."""
-    try:
+
+    def work() -> None:
         sentences = publish(load_params())
-    except InputError as error:
-        print(f"ledger: {error}", file=sys.stderr)
-        return 2
-    print("\n".join(sentences) or "No test set has been looked at yet.")
-    print(f"The page: {PAGE}")
-    return 0
+        print("\n".join(sentences) or "No test set has been looked at yet.")
+        print(f"The page: {PAGE}")
+
+    return exit_status("ledger", work, stopped="run it again")
 
 
 if __name__ == "__main__":

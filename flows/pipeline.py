@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from flows import data, layout, ledger, reproduction, stale
-from flows._stage import fault, stop_on_signals
+from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
 from ich_pipeline.alone import alone
@@ -233,24 +233,15 @@ def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
     """Run the pipeline by ``run``; turn what goes wrong into a sentence; returns the exit status."""
     started = time.monotonic()
     stop_on_signals()
-    try:
+
+    def work() -> None:
         params = load_params()
         with alone():
             outcome = run(params)
             print(closing(outcome, params))
         print(f"Took {time.monotonic() - started:.0f} s.")
-        return 0
-    except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except DvcError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2 if error.mistake else 1
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; run it again and finished stages are not run twice.", file=sys.stderr)
-        return 130
-    except Exception as error:  # the boundary: a fault becomes a sentence here
-        return fault(name, error)
+
+    return exit_status(name, work, stopped="run it again and finished stages are not run twice")
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows import layout
-from flows._stage import fault
+from flows.boundary import fault
 from flows.prefect_api import UI_FILE, client_environment, running_ui
 from ich_pipeline.files import write_json
 

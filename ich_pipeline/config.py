@@ -7,9 +7,7 @@ constant.
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 import zoneinfo
 from datetime import date
 from pathlib import Path
@@ -19,6 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ich_pipeline.cohort_names import TESTS
+from ich_pipeline.config_errors import UniqueKeys, sentence
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
@@ -424,24 +423,6 @@ class Params(Section):
         return Labels(self.labels.any, self.labels.subtypes)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and silently takes the last; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 5e-4 as text; DVC, which reads the same file as YAML 1.2, as a number.
-_UniqueKeys.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
-)
-
-
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check a parameter file.
 
@@ -449,7 +430,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         InputError: one sentence with the file, the key, the value and what to do.
     """
     try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueKeys)
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeys)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run from the project's top folder, or `ich profile phantom`.") from None
     except UnicodeDecodeError:
@@ -462,42 +443,4 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate_json(json.dumps({str(key): value for key, value in raw.items()}, default=str))
     except ValidationError as error:
-        raise InputError(_sentence(Path(path), error)) from None
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Keys that the section at ``location`` allows; empty where it is no section."""
-    model: type[BaseModel] = Params
-    for part in location:
-        field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        if field is None:
-            return list(NetworkParams.model_fields) if location[0] == "networks" else []
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-        elif location[0] == "networks":
-            return list(NetworkParams.model_fields)
-        else:
-            return list(WindowSpec.model_fields) if location[0] == "windowing" else []
-    return [f.alias or n for n, f in model.model_fields.items()]
-
-
-def _sentence(path: Path, error: ValidationError) -> str:
-    # A misspelt key gives two errors, "missing" and "unknown": the second is the one that helps.
-    first = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
-    location = tuple(first["loc"])
-    key = ".".join(str(part) for part in location) or "the file"
-    others = len(error.errors()) - 1
-    tail = f" ({others} more after it.)" if others else ""
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "remove it."
-        return f"{path}: {key} is not a setting; {hint}{tail}"
-    if first["type"] == "missing":
-        return f"{path}: {key} is missing; add it (`ich profile --show phantom` prints a complete file).{tail}"
-    value = first.get("input")
-    shown = "" if isinstance(value, dict) else f" is {value!r}, but"
-    message = first["msg"].removeprefix("Value error, ")
-    if not location:  # a rule over several sections: its message names them
-        return f"{path}: {message}; change that.{tail}"
-    return f"{path}: {key}{shown or ':'} {message[0].lower() + message[1:]}; change that value.{tail}"
+        raise InputError(sentence(Path(path), Params, error)) from None

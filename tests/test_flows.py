@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from flows import data, dvc_command, stale
-from flows._stage import fault
+from flows.boundary import fault
 from flows.pipeline import _whole_events
 from flows.prefect_api import UI_FILE, api_url, running_ui
 from ich_pipeline.alone import alone
@@ -134,7 +134,7 @@ def test_what_the_file_system_refuses_is_the_users_to_mend(here: Path, capsys: p
 
 def test_sigterm_stops_the_children_as_well(here: Path) -> None:
     script = (
-        "import sys; from flows._stage import stop_on_signals; from flows.dvc_command import lines\n"
+        "import sys; from flows.boundary import stop_on_signals; from flows.dvc_command import lines\n"
         "stop_on_signals()\n"
         "child = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']\n"
         "for line in lines(child): print(line, flush=True)"

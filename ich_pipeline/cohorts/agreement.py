@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import cohen_kappa_score
 
 Votes = NDArray[np.integer]
 NO_VARIETY = "every vote is the same, so agreement by chance is complete and kappa has no value"
@@ -50,9 +51,9 @@ def cohen_kappa(a: Votes, b: Votes) -> dict[str, Any]:
     counts = {"both": both, "first_only": int((a & ~b).sum()), "second_only": int((~a & b).sum()), "neither": neither}
     if n == 0:
         return {"kappa": None, "reason": NO_CASE, "agreement": None, **counts}
-    observed = (both + neither) / n
-    chance = (int(a.sum()) * int(b.sum()) + int((~a).sum()) * int((~b).sum())) / n**2
-    return {**_kappa(observed, chance), "agreement": observed, **counts}
+    constant = n in (both, neither)  # then chance agreement is complete, and scikit-learn's value is no number
+    found = None if constant else float(cohen_kappa_score(a, b))
+    return {"kappa": found, "reason": NO_VARIETY if constant else None, "agreement": (both + neither) / n, **counts}
 
 
 def fleiss_kappa(table: Votes) -> dict[str, Any]:
@@ -66,10 +67,7 @@ def fleiss_kappa(table: Votes) -> dict[str, Any]:
     negative = readers - positive
     observed = float((positive * (positive - 1) + negative * (negative - 1)).sum()) / (n * readers * (readers - 1))
     share = float(positive.sum()) / (n * readers)
-    return {**_kappa(observed, share**2 + (1 - share) ** 2), **counts}
-
-
-def _kappa(observed: float, chance: float) -> dict[str, Any]:
+    chance = share**2 + (1 - share) ** 2
     if chance == 1:
-        return {"kappa": None, "reason": NO_VARIETY}
-    return {"kappa": (observed - chance) / (1 - chance), "reason": None}
+        return {"kappa": None, "reason": NO_VARIETY, **counts}
+    return {"kappa": (observed - chance) / (1 - chance), "reason": None, **counts}

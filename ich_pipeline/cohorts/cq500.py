@@ -26,6 +26,7 @@ from ich_pipeline.cohorts.source_table import (
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.labels import Labels
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.reader_tables import majority
 
 KIND = "cq500"
 NAME = "name"
@@ -72,8 +73,7 @@ def read_cq500(path: Path, labels: Labels, account: LabelAccount, track: Track =
         aside.append([row.cells[name] for name in header if name != NAME])
         _note_reader_contradictions(row, found, labels, account)
     cube = np.asarray(votes, dtype=np.int8).reshape(len(keys), len(READERS), len(labels))
-    majority = (2 * cube.sum(axis=1) > len(READERS)).astype(np.int8)
-    table = label_table(keys, lines, majority, labels, "case", account)
+    table = label_table(keys, lines, majority(cube), labels, "case", account)
     index = pd.Index(keys, dtype="str")
     kept_aside = pd.DataFrame(aside, index=index, columns=[name for name in header if name != NAME], dtype="str")
     by_reader = {

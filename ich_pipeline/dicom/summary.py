@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 
@@ -22,6 +21,7 @@ from ich_pipeline.dicom.summary_pictures import histogram_svg, thumbnail
 from ich_pipeline.dicom.tables import reason_counts
 from ich_pipeline.dicom.volumes import SUFFIX, read_slice
 from ich_pipeline.files import write_text
+from ich_pipeline.pages import environment
 from ich_pipeline.progress import Track, quiet
 
 PAGE = "index.html"
@@ -59,32 +59,28 @@ def write_summary(
         track: shows progress over the pictures.
     """
     studies = _studies(series)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
     pictured = _pictured(studies)
     pictures = [(s, _picture(folder, s)) for s in track(pictured, "drawing the summary", len(pictured))]
     voxels = np.sum([s.chosen["hu_histogram"] for s in studies], axis=0).astype(np.int64)
     status = account["status"].value_counts()
-    page = environment.get_template("summary.html.j2").render(
-        files=len(account),
-        status={name: int(status.get(name, 0)) for name in ("used", "set_aside", "rejected")},
-        reasons=reason_counts(account).to_dict("records"),
-        studies=studies[:ROWS],
-        study_count=len(studies),
-        patients=len({s.chosen["patient_key"] for s in studies}),
-        remarked=sum(bool(s.remarks) for s in studies),
-        without=_without_choice(series),
-        pictures=pictures,
-        histogram=histogram_svg(voxels),
-        air=_share(studies, "air_share"),
-        soft=_share(studies, "soft_share"),
-        ingest=ingest,
+    page = (
+        environment(TEMPLATES)
+        .get_template("summary.html.j2")
+        .render(
+            files=len(account),
+            status={name: int(status.get(name, 0)) for name in ("used", "set_aside", "rejected")},
+            reasons=reason_counts(account).to_dict("records"),
+            studies=studies[:ROWS],
+            study_count=len(studies),
+            patients=len({s.chosen["patient_key"] for s in studies}),
+            remarked=sum(bool(s.remarks) for s in studies),
+            without=_without_choice(series),
+            pictures=pictures,
+            histogram=histogram_svg(voxels),
+            air=_share(studies, "air_share"),
+            soft=_share(studies, "soft_share"),
+            ingest=ingest,
+        )
     )
     write_text(folder / PAGE, page)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 import markupsafe
 
 from ich_pipeline.files import write_json, write_text
+from ich_pipeline.pages import environment
 from ich_pipeline.quality.checks import Histogram, SuiteResult, breaches, overall, to_json
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -30,16 +30,9 @@ def write_results(folder: Path, title: str, results: tuple[SuiteResult, ...], no
 
 def quality_page(title: str, results: tuple[SuiteResult, ...], notes: Sequence[str] = ()) -> str:
     """The page as text; the same results give the same bytes."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters["histogram"] = histogram_svg
-    return environment.get_template("quality.html.j2").render(
+    templates = environment(TEMPLATES)
+    templates.filters["histogram"] = histogram_svg
+    return templates.get_template("quality.html.j2").render(
         title=title,
         status=overall(results),
         results=results,

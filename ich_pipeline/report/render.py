@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
+
+from ich_pipeline.pages import environment
+
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("ich_pipeline.report"),
-        autoescape=lambda name: bool(name) and name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["name"] = display_name
-    environment.filters["score"] = score
-    environment.filters["interval"] = interval
-    environment.filters["distance"] = distance
-    return environment
+    templates = environment(TEMPLATES)
+    templates.filters["name"] = display_name
+    templates.filters["score"] = score
+    templates.filters["interval"] = interval
+    templates.filters["distance"] = distance
+    return templates
 
 
 def display_name(label: str) -> str:

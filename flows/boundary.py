@@ -1,0 +1,74 @@
+"""The boundary of every ``python -m flows.…``: what goes wrong becomes one sentence on stderr and an exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from flows import layout
+from flows.dvc_command import DvcError
+from ich_pipeline.errors import Fault, InputError, refusal
+
+
+def exit_status(title: str, work: Callable[[], None], stopped: str) -> int:
+    """Do the work; returns 0, 2 for what the user can mend, 1 for faults, 130 where it was interrupted.
+
+    Args:
+        title: begins every sentence.
+        work: raises :class:`InputError`, :class:`Fault`, :class:`DvcError` or anything else.
+        stopped: what a person who interrupted it should know.
+    """
+    try:
+        work()
+    except InputError as error:
+        print(f"{title}: {error}", file=sys.stderr)
+        return 2
+    except DvcError as error:
+        print(f"{title}: {error}", file=sys.stderr)
+        return 2 if error.mistake else 1
+    except Fault as error:
+        print(f"{title} stopped: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{title}: stopped; {stopped}.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return fault(title, error)
+    return 0
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and a closed terminal stop a run as Ctrl-C does: stages are stopped too, records are closed."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for received in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, stop)
+
+
+def fault(title: str, error: Exception) -> int:
+    """Say in one sentence what broke; returns the exit status.
+
+    2 where the file system refused (the user can mend that), else 1, with the traceback in ``.state/faults``.
+    """
+    sentence = refusal(error)
+    if sentence:
+        print(f"{title}: {sentence}", file=sys.stderr)
+        return 2
+    path = layout.STATE / "faults" / f"{title}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        with tempfile.NamedTemporaryFile("w", suffix=f"-{title}.txt", delete=False, encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+        path = Path(file.name)
+    reason = " ".join(str(error).split())[:400]
+    print(f"{title} failed: {type(error).__name__}: {reason} (the traceback is in {path}).", file=sys.stderr)
+    return 1
