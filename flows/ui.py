@@ -59,7 +59,12 @@ def main() -> int:
         return 2
     prefect_port, mlflow_port = free_port(PREFECT_PORT), free_port(MLFLOW_PORT)
     api = f"http://{HOST}:{prefect_port}/api"
-    environment = {**os.environ, **client_environment(api), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        **client_environment(api),
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # s; at its 10 a busy disk makes the server answer 503
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     servers = {
         "Prefect": _start(prefect_command(prefect_port), environment, layout.STATE / "prefect-server.log"),
         "MLflow": _start(mlflow_command(mlflow_port), environment, layout.STATE / "mlflow-server.log"),

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,11 +21,24 @@ WAIT = 240
 
 
 def post(api: str, path: str, body: dict | None = None) -> Any:
-    request = urllib.request.Request(
-        f"{api}{path}", json.dumps(body or {}).encode(), {"Content-Type": "application/json"}, method="POST"
+    return _answer(
+        urllib.request.Request(
+            f"{api}{path}", json.dumps(body or {}).encode(), {"Content-Type": "application/json"}, method="POST"
+        )
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read())
+
+
+def _answer(request: urllib.request.Request | str) -> Any:
+    """JSON answer; 503 is asked again, as Prefect's client and its pages do: the server sends it while SQLite is busy."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def start(project: Project, module: str, log: Path) -> subprocess.Popen[bytes]:
@@ -99,10 +113,8 @@ def test_mlflow_pages_show_the_nested_runs_and_the_model(served: tuple[Project, 
         assert any(part in name for name in names), names
     training = next(r for r in found["runs"] if "vgg16" in r["info"]["run_name"])
     assert any(t["key"] == "mlflow.parentRunId" for t in training["data"]["tags"])
-    with urllib.request.urlopen(
-        f"{pages['mlflow_ui']}/api/2.0/mlflow/registered-models/alias?name=ich-ensemble&alias=challenger"
-    ) as answer:
-        assert json.loads(answer.read())["model_version"]["version"]
+    alias = "/api/2.0/mlflow/registered-models/alias?name=ich-ensemble&alias=challenger"
+    assert _answer(pages["mlflow_ui"] + alias)["model_version"]["version"]
 
 
 def _experiments(url: str) -> list[str]:
@@ -145,13 +157,10 @@ def _run_from_ui(api: str, deployment: str, log: Path) -> None:
     while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(1)
-        with urllib.request.urlopen(f"{api}/flow_runs/{run['id']}") as answer:
-            state = json.loads(answer.read())["state_type"]
+        state = _answer(f"{api}/flow_runs/{run['id']}")["state_type"]
     assert state == "COMPLETED", log.read_text()[-3000:]
 
 
 def _versions(url: str) -> list[str]:
-    with urllib.request.urlopen(
-        f"{url}/api/2.0/mlflow/model-versions/search?filter=name%3D%27ich-ensemble%27"
-    ) as answer:
-        return sorted(v["version"] for v in json.loads(answer.read()).get("model_versions", []))
+    found = _answer(f"{url}/api/2.0/mlflow/model-versions/search?filter=name%3D%27ich-ensemble%27")
+    return sorted(v["version"] for v in found.get("model_versions", []))
