@@ -73,7 +73,8 @@ def _row(
     reasons = []
     for key in ("mean_ap", "auc_any"):
         estimate: Estimate = getattr(summary, key)
-        for name, found in ((key, estimate), (f"{key}_gain", _gain(estimate, before and getattr(before.summary, key)))):
+        gain = estimate.gain_over(getattr(before.summary, key)) if before else None
+        for name, found in ((key, estimate), (f"{key}_gain", gain)):
             entry = found.to_json(confidence) if found else {"value": None, "low": None, "high": None}
             row |= {name: entry["value"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
             reasons += [f"{name}: {entry['reason']}"] if entry.get("reason") else []
@@ -81,13 +82,3 @@ def _row(
     if before is not None and row["auc_any_gain"] is not None:
         p = paired_test(measured.of_any, before.of_any, cohort.truth[:, 0], cohort.slices.patients).p
     return {**row, "auc_any_gain_p": p, "reason": "; ".join(reasons)}
-
-
-def _gain(after: Estimate, before: Estimate | None) -> Estimate | None:
-    if before is None:
-        return None
-    if after.value is None or before.value is None:
-        return Estimate(None, reason=after.reason or before.reason)
-    if after.replicates is None or before.replicates is None:
-        return Estimate(after.value - before.value, reason=after.reason or before.reason)
-    return Estimate(after.value - before.value, after.replicates - before.replicates)

@@ -117,7 +117,10 @@ class TestCohort:
         }
 
     def reading_account(self) -> dict[str, Any]:
-        """What the first threshold costs and what reading again changes; counts, and slice metrics of both readings."""
+        """What the first threshold costs and what reading again changes.
+
+        Counts, slice metrics of both readings, and ``gain``: the final reading's over the first's, paired by patient.
+        """
         true_case = self.case_truth[:, 0] == 1
         let_through = self.cases.eligible
         assert let_through is not None
@@ -134,11 +137,9 @@ class TestCohort:
             "true_slices_not_reread": int((true_slice & ~self.reading.reread[self.labelled]).sum()),
         }
         readings = {"first": self.reading.first, "second_everywhere": self.reading.second, "final": self.reading.final}
-        for name, scores in readings.items():
-            account[name] = ranking_summary(scores[self.labelled], self.truth, self.slices).to_json(
-                self.params.confidence
-            )
-        return account
+        found = {name: ranking_summary(s[self.labelled], self.truth, self.slices) for name, s in readings.items()}
+        found["gain"] = found["final"].gain_over(found["first"])
+        return account | {name: summary.to_json(self.params.confidence) for name, summary in found.items()}
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,10 @@ class RankingSummary:
     def to_json(self, confidence: float) -> dict[str, Any]:
         """``mean_ap`` and ``auc_any``, each with value, low and high."""
         return {"mean_ap": self.mean_ap.to_json(confidence), "auc_any": self.auc_any.to_json(confidence)}
+
+    def gain_over(self, before: RankingSummary) -> RankingSummary:
+        """Both figures less those of ``before``."""
+        return RankingSummary(self.mean_ap.gain_over(before.mean_ap), self.auc_any.gain_over(before.auc_any))
 
 
 def ranking_summary(scores: NDArray[np.floating], truth: NDArray[np.integer], level: Level) -> RankingSummary:

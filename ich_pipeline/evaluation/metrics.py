@@ -80,6 +80,15 @@ class Estimate:
                 entry[name] = {"low": bounds[0], "high": bounds[1]}
         return entry
 
+    def gain_over(self, before: Estimate) -> Estimate:
+        """This figure less ``before``; paired, for replicates of the same draws."""
+        reason = self.reason or before.reason
+        if self.value is None or before.value is None:
+            return Estimate(None, reason=reason)
+        if self.replicates is None or before.replicates is None:
+            return Estimate(self.value - before.value, reason=reason)
+        return Estimate(self.value - before.value, self.replicates - before.replicates)
+
 
 @dataclass(frozen=True)
 class Level:

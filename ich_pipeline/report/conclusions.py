@@ -33,11 +33,10 @@ def reading_conclusion(reading: Mapping[str, Any]) -> str:
     """What reading again changed, in words.
 
     Args:
-        reading: evaluate's ``reading.json``; ``gain`` there, if any, holds the paired difference of each metric.
+        reading: evaluate's ``reading.json``; ``gain`` there holds the paired difference of each metric.
     """
     share = reading["slices_reread"] / reading["slices"] if reading["slices"] else 0.0
-    gains = reading.get("gain", {})
-    parts = [_change(reading["first"][k], reading["final"][k], gains.get(k), text) for k, text in WORDS.items()]
+    parts = [_change(reading["first"][k], reading["final"][k], reading["gain"][k], text) for k, text in WORDS.items()]
     words = f"{share:.0%} of the slices were read again. " + " ".join(part for part in parts if part)
     if share > 0.5:
         words += " The gate spares little of the reading: most slices pass it."
@@ -63,13 +62,13 @@ def interpolation_conclusion(ablation: pd.DataFrame, ensemble: Ensemble, archite
     return words
 
 
-def _change(first: Mapping[str, Any], final: Mapping[str, Any], gain: Mapping[str, Any] | None, text: str) -> str:
-    if first["value"] is None or final["value"] is None:
+def _change(first: Mapping[str, Any], final: Mapping[str, Any], gain: Mapping[str, Any], text: str) -> str:
+    if gain["value"] is None:
         return ""
-    words = f"{text[:1].upper()}{text[1:]} went from {first['value']:.3f} to {final['value']:.3f}"
-    if gain is not None and gain.get("value") is not None:
-        return f"{words}: {_gain(gain)}."
-    return f"{words}; no paired interval was computed, so whether that is more than chance is open."
+    capital = f"{text[:1].upper()}{text[1:]}"
+    if gain["value"] == 0 and gain["low"] is None:
+        return f"{capital} stayed at {final['value']:.3f}: both readings rank the slices alike."
+    return f"{capital} went from {first['value']:.3f} to {final['value']:.3f}: {_gain(gain)}."
 
 
 def _gain(gain: Mapping[str, Any]) -> str:

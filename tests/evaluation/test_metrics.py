@@ -166,6 +166,12 @@ def test_the_account_of_the_first_threshold(cohort) -> None:
     assert account["true_cases"] == cohort.case_truth[:, 0].sum()
     assert account["cases_let_through"] == cohort.reading.let_through.sum()
     assert account["final"]["mean_ap"] == cohort.metrics()["slice"]["mean"]["ap"]
+    for key in ("mean_ap", "auc_any"):
+        gain, first, final = account["gain"][key], account["first"][key], account["final"][key]
+        assert gain["value"] == pytest.approx(final["value"] - first["value"])
+        # Paired: narrower than the difference of two independent figures, and around what was found.
+        assert gain["low"] <= gain["value"] <= gain["high"]
+        assert gain["high"] - gain["low"] < final["high"] - final["low"] + first["high"] - first["low"]
 
 
 def test_intervals_by_formula_stand_beside_the_bootstrap(cohort) -> None:

@@ -204,22 +204,24 @@ def test_near_distances_are_told_apart():
 def _reading(**changed) -> dict:
     found = {"value": 0.9, "low": 0.85, "high": 0.95}
     better = {"value": 0.92, "low": 0.87, "high": 0.96}
-    made = {"slices": 100, "slices_reread": 90, "first": {"auc_any": found, "mean_ap": found}}
+    gain = {
+        "auc_any": {"value": 0.02, "low": 0.01, "high": 0.03},
+        "mean_ap": {"value": 0.02, "low": -0.01, "high": 0.05},
+    }
+    made = {"slices": 100, "slices_reread": 90, "first": {"auc_any": found, "mean_ap": found}, "gain": gain}
     return {**made, "final": {"auc_any": better, "mean_ap": better}, **changed}
 
 
 def test_the_conclusion_on_reading_twice_claims_no_more_than_the_interval():
     words = reading_conclusion(_reading())
-    assert "from 0.900 to 0.920; no paired interval was computed" in words
+    assert "from 0.900 to 0.920: +0.020 (+0.010 to +0.030), a gain" in words
+    assert "from 0.900 to 0.920: +0.020 (-0.010 to +0.050), no difference shown" in words
     assert "spares little" in words
-    gain = {
-        "auc_any": {"value": 0.02, "low": 0.01, "high": 0.03},
-        "mean_ap": {"value": 0.02, "low": -0.01, "high": 0.05},
-    }
-    words = reading_conclusion(_reading(gain=gain, slices_reread=20))
-    assert "+0.020 (+0.010 to +0.030), a gain" in words
-    assert "+0.020 (-0.010 to +0.050), no difference shown" in words
-    assert "spares little" not in words
+    none = {"value": 0.0, "low": None, "high": None, "reason": "equal in all bootstrap replicates"}
+    missing = {"value": None, "low": None, "high": None, "reason": "no positives"}
+    words = reading_conclusion(_reading(gain={"auc_any": none, "mean_ap": missing}, slices_reread=20))
+    assert "stayed at 0.920: both readings rank the slices alike" in words
+    assert "spares little" not in words and "precision" not in words
     assert [row["reading"] for row in reading_rows(_reading())] == ["first reading", "final, after the second reading"]
 
 
