@@ -57,7 +57,9 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     with atomic_dir(target / "figures") as folder:
         _figures(inputs, pages, localisations, folder)
     specs = {name: _spec(inputs, name) for name in params.architectures}
-    described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}")
+    trainable = [name for name, spec in specs.items() if spec.trainable_windows]
+    learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
+    described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}", learnt)
     blocks = merged({test.name: test.metrics for test in inputs.tests})
     results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence)
     write_json(target / "metrics.json", blocks)

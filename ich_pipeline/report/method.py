@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.training.network import NetworkSpec
+from ich_pipeline.windowing import WindowLike
 
 
 def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
@@ -34,14 +35,27 @@ def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
 
 
 def settings(
-    params: Params, specs: Mapping[str, NetworkSpec], ensemble: Ensemble, attention_method: str
+    params: Params,
+    specs: Mapping[str, NetworkSpec],
+    ensemble: Ensemble,
+    attention_method: str,
+    learnt: Mapping[str, Sequence[WindowLike]],
 ) -> list[tuple[str, str]]:
-    """(setting, value) rows for the page and the model card."""
+    """(setting, value) rows for the page and the model card.
+
+    Args:
+        params: all parameters.
+        specs: of the trained networks, by architecture.
+        ensemble: as calibrated.
+        attention_method: the map's name and layer.
+        learnt: by architecture, the windows that a network with trainable ones ended with.
+    """
     rows = [
         ("Profile", params.profile),
         ("Seed", str(params.seed)),
-        ("Windows (level/width HU)", ", ".join(f"{w.name} {w.center:g}/{w.width:g}" for w in params.windowing.windows)),
+        ("Windows (level/width HU)", _windows(params.windowing.windows)),
     ]
+    rows += [(f"Windows as {name} learnt them", _windows(windows)) for name, windows in learnt.items()]
     for name, spec in specs.items():
         of = params.networks[name]
         size = f"{spec.image_size} × {spec.image_size} px"
@@ -72,6 +86,10 @@ def settings(
         ),
     ]  # fmt: skip
     return rows
+
+
+def _windows(windows: Sequence[WindowLike]) -> str:
+    return ", ".join(f"{w.name} {w.center:.4g}/{w.width:.4g}" for w in windows)
 
 
 def _weights(text: str) -> str:

@@ -25,7 +25,7 @@ from ich_pipeline.report.metrics import as_text, markdown, result_rows
 from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import distance, score
-from ich_pipeline.windowing import window_channels
+from ich_pipeline.windowing import Window, window_channels
 from tests.report.made import head, made_case, maps, placed
 
 
@@ -127,10 +127,12 @@ def test_labels_come_in_the_order_of_params_and_the_mean_last(inputs):
 
 
 def test_a_pass_over_a_balanced_sample_is_not_called_an_epoch(inputs, params):
-    rows = dict(settings(params, {}, inputs.ensemble, "LayerCAM"))
+    learnt = {"vgg16": (Window("brain", 38.2514, 91.73),)}
+    rows = dict(settings(params, {}, inputs.ensemble, "LayerCAM", learnt))
+    assert rows["Windows as vgg16 learnt them"] == "brain 38.25/91.73"
     assert "for each positive slice" in rows["Negatives drawn a pass"]
     training = params.training.model_copy(update={"negatives_per_positive": None})
-    rows = dict(settings(params.model_copy(update={"training": training}), {}, inputs.ensemble, "LayerCAM"))
+    rows = dict(settings(params.model_copy(update={"training": training}), {}, inputs.ensemble, "LayerCAM", {}))
     assert rows["Negatives drawn a pass"].startswith("all")
 
 
