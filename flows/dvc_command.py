@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
@@ -48,7 +48,7 @@ def lines(
     extra: dict[str, str] | None = None,
     heartbeat: float | None = None,
     folder: Path | None = None,
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Run a command and yield its output (stdout and stderr) line by line; :class:`DvcError` where it fails.
 
     Args:

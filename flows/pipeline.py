@@ -6,20 +6,19 @@ says how far the recorded run was reproduced. With a Prefect API (``make ui`` ru
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import sys
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, TextIO
 
-from flows import data, layout, ledger, reproduction, stale
+from flows import data, layout, ledger, reproduction, side_by_side, stale
 from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
+from flows.stage_task import run_stage
 from ich_pipeline.alone import alone
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
@@ -86,6 +85,7 @@ def run_inside_flow(params: Params) -> Outcome:
     """
     from prefect import task
     from prefect.client.schemas.objects import State
+    from prefect.futures import wait
     from prefect.logging import get_run_logger
     from prefect.states import Failed
 
@@ -93,6 +93,9 @@ def run_inside_flow(params: Params) -> Outcome:
 
     logger = get_run_logger()
     failures: list[DvcError] = []
+    stopping = threading.Event()
+    gpus = side_by_side.devices(params)
+    slots = side_by_side.Slots(gpus) if len(gpus) > 1 else None
 
     @task(name="data", persist_result=False)
     def data_task() -> str:
@@ -100,13 +103,34 @@ def run_inside_flow(params: Params) -> Outcome:
         return data.ensure(params)
 
     @task(persist_result=False)
-    def stage_task(stage: str, run_id: str) -> State | None:
+    def stage_task(stage: str, run_id: str, beside_others: bool) -> State | None:
+        environment = {"ICH_RUN_ID": run_id}
         try:
-            _run_stage(stage, run_id)
+            with slots.one() if slots and beside_others else contextlib.nullcontext() as gpu:
+                if gpu is not None:
+                    logger.info("%s runs on GPU %s", stage, gpu)
+                    environment["CUDA_VISIBLE_DEVICES"] = gpu
+                run_stage(stage, environment, stopping)
         except DvcError as error:
             failures.append(error)
             return Failed(message=redacted(str(error)))
         return None
+
+    def run_together(stages: list[str], run_id: str) -> None:
+        """All of them, whatever becomes of one: the others' hours are not thrown away."""
+        beside = len(stages) > 1
+        tasks = [stage_task.with_options(name=name, task_run_name=name) for name in stages]
+        if beside:
+            states = [
+                f.state for f in wait([t.submit(n, run_id, beside) for t, n in zip(tasks, stages, strict=True)]).done
+            ]
+        else:
+            states = [tasks[0](stages[0], run_id, beside, return_state=True)]
+        if failures:
+            raise failures[0]
+        for state in states:
+            if not state.is_completed():
+                raise RuntimeError(f"{', '.join(stages)}: {state.message}")
 
     logger.info(data_task())
     if is_up_to_date():
@@ -116,13 +140,14 @@ def run_inside_flow(params: Params) -> Outcome:
     overall = progress_artifact("pipeline", f"0 of {len(names)} stages")
 
     def repro(run_id: str) -> None:
-        for done, stage in enumerate(names, start=1):
-            state = stage_task.with_options(name=stage, task_run_name=stage)(stage, run_id, return_state=True)
-            if failures:
-                raise failures[0]
-            if not state.is_completed():
-                raise RuntimeError(f"{stage}: {state.message}")
-            overall(done / len(names), f"{done} of {len(names)} stages, last {stage}")
+        done = 0
+        try:
+            for together in side_by_side.groups(names, together=slots is not None):
+                run_together(together, run_id)
+                done += len(together)
+                overall(done / len(names), f"{done} of {len(names)} stages, last {together[-1]}")
+        finally:
+            stopping.set()
         ran_again = [line for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}) if line.startswith("Running stage")]
         if ran_again:
             raise RuntimeError(
@@ -130,46 +155,6 @@ def run_inside_flow(params: Params) -> Outcome:
             )
 
     return _recorded(params, repro)
-
-
-def _run_stage(stage: str, run_id: str) -> None:
-    """Run one stage through DVC; its lines go to the task's log, its progress and result become artifacts."""
-    from prefect.logging import get_run_logger
-
-    from flows.prefect_show import progress_artifact, publish, redacted
-
-    logger = get_run_logger()
-    report: Callable[[float, str], None] | None = None
-    with tempfile.TemporaryDirectory() as folder:
-        events = Path(folder) / "events.jsonl"
-        events.touch()
-        with events.open(encoding="utf-8") as arriving:
-
-            def show() -> None:
-                nonlocal report
-                for event in _whole_events(arriving):
-                    if "progress" in event:
-                        report = report or progress_artifact(stage, event["text"])
-                        report(event["progress"], event["text"])
-                    else:
-                        publish(stage, event["result"])
-
-            for line in lines(dvc("repro", "-s", stage), {"ICH_RUN_ID": run_id, "ICH_EVENTS": str(events)}, 1.0):
-                if line.strip():
-                    logger.info(redacted(line))
-                show()
-            show()
-
-
-def _whole_events(arriving: TextIO) -> Iterator[dict[str, Any]]:
-    """The events written since the last call; a line that is still being written waits for the next."""
-    while True:
-        place = arriving.tell()
-        line = arriving.readline()
-        if not line.endswith("\n"):
-            arriving.seek(place)
-            return
-        yield json.loads(line)
 
 
 def _recorded(params: Params, repro: Callable[[str], None]) -> Outcome:

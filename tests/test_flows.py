@@ -16,8 +16,8 @@ import pytest
 
 from flows import data, dvc_command, stale
 from flows.boundary import fault
-from flows.pipeline import _whole_events
 from flows.prefect_api import UI_FILE, api_url, running_ui
+from flows.stage_task import whole_events
 from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
 from ich_pipeline.errors import InputError
@@ -42,11 +42,11 @@ def test_half_written_events_wait(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"progress": 0.5, "text": "a"}\n{"prog')
     with path.open() as arriving:
-        assert list(_whole_events(arriving)) == [{"progress": 0.5, "text": "a"}]
+        assert list(whole_events(arriving)) == [{"progress": 0.5, "text": "a"}]
         with path.open("a") as more:
             more.write('ress": 1.0, "text": "b"}\n')
-        assert list(_whole_events(arriving)) == [{"progress": 1.0, "text": "b"}]
-        assert list(_whole_events(arriving)) == []
+        assert list(whole_events(arriving)) == [{"progress": 1.0, "text": "b"}]
+        assert list(whole_events(arriving)) == []
 
 
 def test_folders_that_params_no_longer_name_are_removed(here: Path, project_root: Path) -> None:

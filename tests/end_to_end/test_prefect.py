@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import Project
 
@@ -120,6 +122,36 @@ def test_mlflow_pages_show_the_nested_runs_and_the_model(served: tuple[Project, 
 def _experiments(url: str) -> list[str]:
     found = post(url, "/api/2.0/mlflow/experiments/search", {"max_results": 50})
     return [e["experiment_id"] for e in found["experiments"]]
+
+
+@pytest.mark.long
+def test_with_two_gpus_trainings_run_side_by_side_to_the_same_bytes(served: tuple[Project, dict[str, str]]) -> None:
+    """No GPU is here: two are named, the trainings see none of them, and run at the same time all the same."""
+    project, pages = served
+    api = pages["prefect_api"]
+    before = yaml.safe_load((project.root / "dvc.lock").read_text())
+    trainings = [name for name in before["stages"] if name.startswith(("train@", "ablate@"))]
+    assert len(trainings) == 3
+    kept = {name: entry for name, entry in before["stages"].items() if name not in trainings}
+    (project.root / "dvc.lock").write_text(yaml.safe_dump({**before, "stages": kept}))
+    for name in trainings:
+        for out in before["stages"][name]["outs"]:
+            shutil.rmtree(project.root / out["path"])
+    shutil.rmtree(project.root / ".dvc" / "cache" / "runs")
+    known = {t["id"] for t in post(api, "/task_runs/filter", {"limit": 200})}
+    done = project.run("flows.pipeline", CUDA_VISIBLE_DEVICES="0,1")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    after = yaml.safe_load((project.root / "dvc.lock").read_text())
+    assert {name: after["stages"][name]["outs"] for name in trainings} == {
+        name: before["stages"][name]["outs"] for name in trainings
+    }
+    tasks = [t for t in post(api, "/task_runs/filter", {"limit": 200}) if t["id"] not in known]
+    spans = sorted((t["start_time"], t["end_time"]) for t in tasks if t["name"] in trainings)
+    assert len(spans) == 3 and spans[1][0] < spans[0][1], "the second began before the first had ended"
+    logs = " ".join(entry["message"] for entry in post(api, "/logs/filter", {"limit": 200, "sort": "TIMESTAMP_DESC"}))
+    assert "runs on GPU 0" in logs and "runs on GPU 1" in logs
+    limit = _answer(f"{api}/v2/concurrency_limits/ich-gpu")
+    assert (limit["limit"], limit["active_slots"]) == (2, 0)
 
 
 def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_new(
