@@ -49,6 +49,9 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     settings = params.networks[name]
     labels = params.label_set
     folder = layout.SPLIT / "labels"
+    from ich_pipeline.training.order import fix_order
+
+    fix_order(name)
     # TensorFlow comes with these: only after the quick checks.
     from ich_pipeline.training.backend import keras
     from ich_pipeline.training.checkpoint import Checkpoint
