@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,16 @@ import pandas as pd
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.config import Params
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.ranking import Ranked, estimable, mean_average_precision
 from ich_pipeline.ensemble.selection import Choice, Predictions
+from ich_pipeline.ensemble.uncertainty_fit import fit_uncertainty
 from ich_pipeline.ensemble.validation_tables import ValidationSlices, load_validation
+from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.metrics import Level, label_metrics
+from ich_pipeline.evaluation.tables import as_text
 from ich_pipeline.files import atomic_dir, write_json, write_table
 
 SCHEMA = "validation_scores/1"
@@ -39,8 +45,22 @@ def body(stage: Stage) -> StageResult:
         ensemble, choice, validation = fit_ensemble(
             labels, predictions, slices.case_index, slices.neighbours, params.ensemble
         )
+        names = (list(slices.table["SOPInstanceUID"]), list(slices.table["case_id"]))
+        uncertainty = fit_uncertainty(
+            labels,
+            predictions,
+            slices.case_index,
+            slices.neighbours,
+            names,
+            validation.left_out,
+            params.ensemble,
+        )
+        ensemble = replace(ensemble, uncertainty=uncertainty)
         calibrated = cross_calibrated(validation.combined_second, predictions, params.ensemble.folds)
-        metrics = _metrics(ensemble, choice, validation, predictions, calibrated)
+        metrics = _metrics(ensemble, choice, validation, predictions)
+        metrics["calibration"] = _calibration(
+            {"before": validation.combined_second, "after": calibrated}, predictions, params
+        )
         with atomic_dir(layout.CALIBRATE) as folder:
             ensemble.save(folder / "ensemble.json")
             write_table(folder / "validation.parquet", _table(slices, validation, ensemble), SCHEMA)
@@ -65,6 +85,8 @@ def body(stage: Stage) -> StageResult:
         "slice interpolation": _degree_table(choice),
         "combiners": _candidate_table(choice),
         "operating points": _point_table(ensemble),
+        "calibration": _calibration_table(metrics["calibration"]),
+        "conformal sets": _conformal_table(ensemble),
     }
     return StageResult(summary, tables=tables, pictures={"reliability": layout.CALIBRATE / "reliability.png"})
 
@@ -87,17 +109,10 @@ def _ranking(scores: np.ndarray, predictions: Predictions) -> dict[str, float | 
     }
 
 
-def _metrics(
-    ensemble: Ensemble, choice: Choice, validation: Validation, predictions: Predictions, calibrated: np.ndarray
-) -> dict[str, Any]:
+def _metrics(ensemble: Ensemble, choice: Choice, validation: Validation, predictions: Predictions) -> dict[str, Any]:
     truth = predictions.truth
-    names = ensemble.labels.columns
     true_case = validation.case_truth[:, 0] == 1
     in_mean = estimable(truth[:, 1:], predictions.patients)
-    brier = {
-        stage: {name: float(((scores[:, k] - truth[:, k]) ** 2).mean()) for k, name in enumerate(names)}
-        for stage, scores in (("before", validation.combined_second), ("after", calibrated))
-    }
     return {
         "patients": len(np.unique(predictions.patients)),
         "cases": len(true_case),
@@ -117,13 +132,30 @@ def _metrics(
         "candidates": {
             f"{kind}({'+'.join(members)})": _figure(value) for kind, members, value in choice.candidate_figures
         },
-        "brier": brier,
         "reading": {
             "slices_reread": int(validation.reread.sum()),
             "true_cases": int(true_case.sum()),
             "true_cases_lost": int((true_case & ~validation.let_through).sum()),
         },
     }
+
+
+def _calibration(scores: dict[str, np.ndarray], predictions: Predictions, params: Params) -> dict[str, Any]:
+    """Brier score and calibration error of the second reading before and after, cross-fitted, with intervals by patient."""
+    patients = np.unique(predictions.patients, return_inverse=True)[1]
+    counts = draw_counts(int(patients.max()) + 1, params.evaluation.bootstrap, params.seed)
+    level = Level(patients, counts)
+    found: dict[str, Any] = {}
+    for stage, of_stage in scores.items():
+        estimates = {
+            name: label_metrics(of_stage[:, k], predictions.truth[:, k], {}, level)
+            for k, name in enumerate(params.label_set.columns)
+        }
+        found[stage] = {
+            name: {key: of_label[key].to_json(params.evaluation.confidence) for key in ("brier", "ece")}
+            for name, of_label in estimates.items()
+        }
+    return found
 
 
 def _table(slices: ValidationSlices, validation: Validation, ensemble: Ensemble) -> pd.DataFrame:
@@ -169,6 +201,35 @@ def _point_table(ensemble: Ensemble) -> pd.DataFrame:
             for name, p in points.items()
         ]
     ).round(3)
+
+
+def _calibration_table(found: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"label": name, **{f"{key}, {stage}": as_text(found[stage][name][key]) for key in of for stage in found}}
+            for name, of in found["after"].items()
+        ]
+    )
+
+
+def _conformal_table(ensemble: Ensemble) -> pd.DataFrame:
+    known = ensemble.uncertainty
+    assert known is not None
+    rows = []
+    for level, of_level in (("case", known.cases), ("slice", known.slices)):
+        for name, limits in of_level.items():
+            rows.append(
+                {
+                    "level": level,
+                    "label": name,
+                    "coverage": known.coverage,
+                    "absent to": limits.absent_to,
+                    "present from": limits.present_from,
+                    "patients without / with": f"{limits.negatives} / {limits.positives}",
+                    "not available": limits.reason or "",
+                }
+            )
+    return pd.DataFrame(rows).round(4)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from ich_pipeline.evaluation.curves import curve_tables
 from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.subgroups import FIGURES, case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, as_text, case_table, key_figures, slice_table
+from ich_pipeline.evaluation.uncertainty import headline, uncertainty_of_test
 from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.masks import read_masks
@@ -56,7 +57,13 @@ def body(stage: Stage) -> StageResult:
         raise InputError(f"{test!r} is none of the tests in params.yaml ({', '.join(params.tests)}): name one of them.")
     with open_run(stage.name, test, params) as run:
         cohort, single, table = _read(stage, params, test)
+        uncertainty = uncertainty_of_test(
+            cohort, list(table.loc[cohort.labelled, "SOPInstanceUID"]), _labelled_cases(cohort, table)
+        )
         metrics = cohort.metrics()
+        for level in ("slice", "case"):
+            for label in cohort.labels.columns:
+                metrics[level][label] |= headline(uncertainty, level, label)
         ablation = ablation_rows(cohort, single)
         roc, pr = curves_of(cohort)
         readers, subgroups = _readers(cohort, table), _subgroups(cohort, table)
@@ -69,6 +76,7 @@ def body(stage: Stage) -> StageResult:
             account = cohort.reading_account()
             write_json(folder / "reading.json", account)
             write_json(folder / "readers.json", readers)
+            write_json(folder / "uncertainty.json", uncertainty)
             _write_csv(folder / "ablation.csv", ablation)
             _write_csv(folder / "subgroups.csv", subgroups)
             _write_csv(folder / "failures.csv", case_failures(cohort, cases))

@@ -288,6 +288,7 @@ class EnsembleParams(Section):
     case_score: Literal["max", "top_k_mean", "noisy_or"]
     case_top_k: Annotated[int, Field(ge=1)]
     decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
+    coverage: Fraction  # of the conformal sets, of patients with and of patients without a finding
 
 
 def _all_rising(values: tuple[float, ...]) -> tuple[float, ...]:

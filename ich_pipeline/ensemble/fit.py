@@ -19,7 +19,7 @@ from ich_pipeline.ensemble.combiners import fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel, spread
 from ich_pipeline.ensemble.operating_points import OperatingPoint, fit_operating_points
-from ich_pipeline.ensemble.selection import Choice, Predictions, choose, cross_fitted, honest_scores
+from ich_pipeline.ensemble.selection import Choice, LeftOut, Predictions, choose, cross_fitted, honest_scores, leave_out
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
@@ -35,6 +35,7 @@ class Validation:
         combined_first, combined_second: cross-fitted combined scores, uncalibrated.
         first, second: the same, calibrated; ``final`` as the iterative reading gives it.
         honest: calibrated scores of the second reading of which no choice and no fit saw the slice's patient.
+        left_out: the folds of ``honest``, with what was chosen without each.
         reread: slices that are read again.
         case_scores: final; ``let_through``: cases with a slice at the gate; ``case_truth``: 0 and 1.
     """
@@ -45,6 +46,7 @@ class Validation:
     second: NDArray[np.float64]
     final: NDArray[np.float64]
     honest: NDArray[np.float64]
+    left_out: tuple[LeftOut, ...]
     reread: NDArray[np.bool_]
     case_scores: NDArray[np.float64]
     let_through: NDArray[np.bool_]
@@ -109,13 +111,15 @@ def fit_ensemble(
             f"The validation cohort has no case to fit the case decision on ({params.decision}): "
             f"{ensemble.case_points[labels.any][params.decision].reason}; raise split.validation in params.yaml."
         )
+    left_out = leave_out(predictions, params.folds)
     validation = Validation(
         combined_first=combined[0],
         combined_second=combined[1],
         first=first,
         second=second,
         final=final,
-        honest=honest_scores(predictions, params.folds),
+        honest=honest_scores(predictions, params.folds, left_out),
+        left_out=left_out,
         reread=reread,
         case_scores=case_scores,
         let_through=let_through,

@@ -17,6 +17,7 @@ from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
 from ich_pipeline.ensemble.operating_points import OperatingPoint
+from ich_pipeline.ensemble.uncertainty import Uncertainty
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
 from ich_pipeline.labels import Labels
@@ -65,6 +66,7 @@ class Ensemble:
         slice_points, case_points: label to operating point name to threshold, on final scores.
         decision: the operating point of the case decision.
         case_score: rule of the case score.
+        uncertainty: conformal sets and disagreement; None in an ensemble that was made without them.
     """
 
     labels: Labels
@@ -76,6 +78,7 @@ class Ensemble:
     case_points: Points
     decision: str
     case_score: CaseScore
+    uncertainty: Uncertainty | None = None
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -148,11 +151,14 @@ class Ensemble:
             "case_points": _points_to_json(self.case_points),
             "decision": self.decision,
             "case_score": {"rule": self.case_score.rule, "top_k": self.case_score.top_k},
+            "uncertainty": None if self.uncertainty is None else self.uncertainty.to_json(),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Ensemble:
         """Inverse of :meth:`to_json`."""
+        # Older versions of the registered model have none.
+        uncertainty = value.get("uncertainty")
         return cls(
             labels=Labels(value["labels"]["any"], tuple(value["labels"]["subtypes"])),
             degrees=dict(value["degrees"]),
@@ -163,6 +169,7 @@ class Ensemble:
             case_points=_points_from_json(value["case_points"]),
             decision=value["decision"],
             case_score=CaseScore(value["case_score"]["rule"], value["case_score"]["top_k"]),
+            uncertainty=None if uncertainty is None else Uncertainty.from_json(uncertainty),
         )
 
     def save(self, path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.ensemble.uncertainty import Disagreement, disagreement
 from ich_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Reading:
         decisions: the case is called positive.
         original: by architecture, uncalibrated probabilities at degree 0.
         interpolated: by architecture, uncalibrated probabilities at its degree; NaN where not read.
+        disagreement: of the ensemble's members; None where it has one, or knows nothing of disagreement.
     """
 
     first: NDArray[np.float64]
@@ -62,6 +64,7 @@ class Reading:
     decisions: NDArray[np.bool_]
     original: Mapping[str, NDArray[np.float32]]
     interpolated: Mapping[str, NDArray[np.float32]]
+    disagreement: Disagreement | None = None
 
 
 def read(
@@ -131,6 +134,9 @@ def read(
         decisions=ensemble.decide(case_scores, let_through),
         original=original,
         interpolated=interpolated,
+        disagreement=None
+        if ensemble.uncertainty is None
+        else disagreement(ensemble.uncertainty, original, ensemble.members, ensemble.case_score, case_index),
     )
 
 

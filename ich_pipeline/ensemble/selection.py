@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ich_pipeline.ensemble.calibration import fit_calibration, fit_temperature
 from ich_pipeline.ensemble.combiners import KINDS, Kind, fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
+from ich_pipeline.ensemble.model import ReadingModel
 from ich_pipeline.ensemble.ranking import mean_average_precision
 
 # Two figures that differ by less are equal: then the smaller degree, the simpler combiner, the larger subset is taken.
@@ -128,28 +129,70 @@ def choose(predictions: Predictions, folds: int) -> Choice:
     return Choice(degrees, kind, members, figures, tuple(tried))
 
 
-def honest_scores(predictions: Predictions, folds: int) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class LeftOut:
+    """A fold of the validation cohort, and what the other folds choose.
+
+    Attributes:
+        rows: slices of the fold, shape (slices,).
+        choice: degrees and combiner, chosen without them.
+    """
+
+    rows: NDArray[np.bool_]
+    choice: Choice
+
+
+def leave_out(predictions: Predictions, folds: int) -> tuple[LeftOut, ...]:
+    """Repeat the whole of :func:`choose`, with its own inner folds, without each fold."""
+    fold = patient_folds(predictions.patients, predictions.truth, folds)
+    return tuple(LeftOut(fold == k, choose(predictions.rows(fold != k), folds)) for k in np.unique(fold))
+
+
+def honest_reader(
+    choice: Choice, rest: Predictions, probabilities: Mapping[str, NDArray[np.floating]], folds: int
+) -> tuple[ReadingModel, NDArray[np.float64]]:
+    """Combiner and calibrations of one reading, fitted on what is left of validation without a fold.
+
+    Args:
+        choice: made on ``rest``.
+        rest: validation without the fold.
+        probabilities: by architecture, those of ``rest`` in this reading.
+        folds: inner folds of the calibration.
+
+    Returns:
+        The reader, and the cross-fitted combined scores (slices of ``rest``, labels) that calibrated it.
+    """
+    inner = patient_folds(rest.patients, rest.truth, folds)
+    seen = cross_fitted(choice.kind, choice.members, probabilities, rest.truth, inner)
+    calibrations = []
+    for label, y in enumerate(rest.truth.T):
+        calibration = fit_calibration(seen[:, label], y, inner, rest.patients)
+        if calibration.kind == "shift":
+            # Too few patients for a probability to be believed, but enough to bring the folds to one scale.
+            calibration = fit_temperature(seen[:, label], y)
+        calibrations.append(calibration)
+    combiner = fit_combiner(choice.kind, choice.members, probabilities, rest.truth)
+    return ReadingModel(combiner, tuple(calibrations)), seen
+
+
+def honest_scores(
+    predictions: Predictions, folds: int, left_out: Sequence[LeftOut] | None = None
+) -> NDArray[np.float64]:
     """Calibrated scores (slices, labels) in which a slice's patient had no part in any choice, weight or calibration.
 
-    The whole of :func:`choose`, with its own inner folds, is repeated without each fold. A figure of these scores is
-    not made optimistic by choosing the best of many candidates. (It cannot undo that the networks' best checkpoints
-    were chosen on the same patients.) Folds may choose different combiners, whose raw scores cannot be ranked together
-    (a share of votes beside a mean): each fold's are calibrated by the other folds before they are pooled.
+    A figure of these scores is not made optimistic by choosing the best of many candidates. (It cannot undo that the
+    networks' best checkpoints were chosen on the same patients.) Folds may choose different combiners, whose raw scores
+    cannot be ranked together (a share of votes beside a mean): each fold's are calibrated by the other folds before they
+    are pooled.
+
+    Args:
+        predictions: of every network at every candidate degree.
+        folds: how many.
+        left_out: of :func:`leave_out`, where it was called already.
     """
-    fold = patient_folds(predictions.patients, predictions.truth, folds)
     scores = np.empty(predictions.truth.shape)
-    for k in np.unique(fold):
-        rest, held_out = predictions.rows(fold != k), fold == k
-        choice = choose(rest, folds)
-        probabilities = rest.at(choice.degrees)
-        combiner = fit_combiner(choice.kind, choice.members, probabilities, rest.truth)
-        combined = combiner(predictions.rows(held_out).at(choice.degrees))
-        inner = patient_folds(rest.patients, rest.truth, folds)
-        seen = cross_fitted(choice.kind, choice.members, probabilities, rest.truth, inner)
-        for label, y in enumerate(rest.truth.T):
-            calibration = fit_calibration(seen[:, label], y, inner, rest.patients)
-            if calibration.kind == "shift":
-                # Too few patients for a probability to be believed, but enough to bring the folds to one scale.
-                calibration = fit_temperature(seen[:, label], y)
-            scores[held_out, label] = calibration(combined[:, label])
+    for fold in leave_out(predictions, folds) if left_out is None else left_out:
+        rest = predictions.rows(~fold.rows)
+        reader, _ = honest_reader(fold.choice, rest, rest.at(fold.choice.degrees), folds)
+        scores[fold.rows] = reader(predictions.rows(fold.rows).at(fold.choice.degrees))
     return scores

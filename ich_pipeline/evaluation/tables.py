@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ich_pipeline.evaluation.cohort import TestCohort
 
@@ -22,7 +23,8 @@ def slice_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         These, then ``first_<label>``, ``second_<label>``, ``final_<label>`` (calibrated; ``second`` in all slices, also
-        in those that keep their first score), ``reread``, ``truth_<label>`` (empty for a slice without labels).
+        in those that keep their first score), ``reread``, ``truth_<label>`` (empty for a slice without labels);
+        ``disagreement_<label>`` of the ensemble's members, where it has more than one.
     """
     columns: dict[str, Any] = {name: slices[name].to_numpy() for name in ("SOPInstanceUID", "case_id", "patient_key")}
     for reading in ("first", "second", "final"):
@@ -33,6 +35,8 @@ def slice_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
         truth = pd.array([pd.NA] * len(slices), dtype="Int8")
         truth[cohort.labelled] = cohort.truth[:, k]
         columns[f"truth_{name}"] = truth.astype("int8") if cohort.labelled.all() else truth
+    if cohort.reading.disagreement is not None:
+        columns |= _by_label(cohort, "disagreement", cohort.reading.disagreement.slices)
     return pd.DataFrame(columns)
 
 
@@ -40,7 +44,8 @@ def case_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
     """One row a case with a labelled slice.
 
     Columns ``case_id``, ``patient_key``, ``first_<label>`` and ``final_<label>`` (case scores), ``let_through`` (the
-    first reading found a suspicious slice), ``decision``, ``truth_<label>``.
+    first reading found a suspicious slice), ``decision``, ``set_<label>`` (the conformal set in one word),
+    ``disagreement_<label>`` as in :func:`slice_table`, ``truth_<label>``.
     """
     kept = cohort.labelled_cases
     firsts = pd.DataFrame({"case": cohort.case_index, **{c: slices[c].to_numpy() for c in ("case_id", "patient_key")}})
@@ -49,8 +54,20 @@ def case_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
     for reading, scores in (("first", cohort.reading.first_case_scores), ("final", cohort.reading.case_scores)):
         columns |= {f"{reading}_{name}": scores[:, k] for k, name in enumerate(cohort.labels.columns)}
     columns |= {"let_through": cohort.reading.let_through, "decision": cohort.reading.decisions}
+    known = cohort.ensemble.uncertainty
+    if known is not None:
+        columns |= {
+            f"set_{name}": known.cases[name].words(cohort.reading.case_scores[:, k])
+            for k, name in enumerate(cohort.labels.columns)
+        }
+    if cohort.reading.disagreement is not None:
+        columns |= _by_label(cohort, "disagreement", cohort.reading.disagreement.cases)
     table = pd.concat([of_case, pd.DataFrame(columns)], axis=1).loc[kept].reset_index(drop=True)
     return table.assign(**{f"truth_{name}": cohort.case_truth[:, k] for k, name in enumerate(cohort.labels.columns)})
+
+
+def _by_label(cohort: TestCohort, prefix: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    return {f"{prefix}_{name}": values[:, k] for k, name in enumerate(cohort.labels.columns)}
 
 
 def key_figures(metrics: Mapping[str, Any], level: str) -> pd.DataFrame:

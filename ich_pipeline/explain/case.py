@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
+from ich_pipeline.ensemble.uncertainty import CaseUncertainty, of_case
 from ich_pipeline.explain.atlas import Atlas, BasisExample
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Explainer
@@ -65,6 +66,7 @@ class ExplainedCase:
         basis: slice index → subtype → nearest training examples.
         reasons: subtype → why it has no prediction basis.
         uncalibrated: label → why validation could not calibrate it.
+        uncertainty: conformal sets and disagreement; None where the ensemble was made without them.
     """
 
     case_id: str
@@ -90,6 +92,7 @@ class ExplainedCase:
     basis: Mapping[int, Mapping[str, Sequence[BasisExample]]]
     reasons: Mapping[str, str]
     uncalibrated: Mapping[str, str]
+    uncertainty: CaseUncertainty | None
 
 
 def explain_case(
@@ -168,6 +171,7 @@ def explain_case(
         basis=basis,
         reasons={e.label: e.reason for e in atlas.entries if e.reason is not None},
         uncalibrated=uncalibrated,
+        uncertainty=of_case(ensemble, reading),
     )
 
 

@@ -5,8 +5,12 @@
     {"case_id": "C…", "decision": true,
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s},                         case scores, see below
+     "uncertainty": {"coverage": 0.9, "statement": "At 90 % coverage: …", "sets": {label: word | null},
+                     "reasons": {label: why there is no set}, "disagreement": {label: d} | null,
+                     "reason": why there is no disagreement | null} | null,
      "slices": [{"index": 0, "SOPInstanceUID": "…", "position_mm": -12.5, "reread": true,
                  "first": {label: p}, "second": {label: p} | null, "final": {label: p},
+                 "sets": {label: word | null}, "disagreement": {label: d} | null,
                  "attention": {label: {"method": "…", "map": [[0..1]] | null,
                                        "cells": {"first": [row, column], "step": [row, column]} | null}},
                  "basis": {subtype: [{"example": "S…", "case_id": "C…", "distance": d, "percentile": q | null,
@@ -16,6 +20,10 @@
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
 compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
 The slices' ``first``, ``second`` and ``final`` are calibrated wherever validation could calibrate the label.
+``sets`` are conformal (:mod:`ich_pipeline.ensemble.conformal`): absent, present, undecided (both) or neither. A case's
+holds the truth for ``coverage`` of new patients with, and of those without, the finding; a slice's for one slice drawn at
+random from a patient's slices of its kind, not for all of them at once. ``disagreement`` is the standard deviation over the
+ensemble's networks. ``uncertainty`` is null where the model was registered before it had any.
 ``cells`` says where the map's cells are centred, in shares of the square picture: the first, and the step to the next.
 ``attention`` and ``basis`` are there for the slices that the case page shows large, empty for the others.
 ``thumbnail.hu`` is little-endian int16, row by row.
@@ -45,6 +53,7 @@ def answer(case: ExplainedCase, *, uids: bool, thumbnails: bool) -> dict[str, An
         "decision": bool(case.decision),
         "operating_point": {"name": case.operating_point, "threshold": case.threshold, "gate": case.gate},
         "probabilities": _named(case, case.case_scores),
+        "uncertainty": _uncertainty(case),
         "slices": [_slice(case, index, uids, thumbnails) for index in range(len(case.final))],
         "reasons": dict(case.reasons),
     }
@@ -60,12 +69,37 @@ def _slice(case: ExplainedCase, index: int, uids: bool, thumbnails: bool) -> dic
         "first": _named(case, case.first[index]),
         "second": _named(case, case.second[index]) if reread else None,
         "final": _named(case, case.final[index]),
+        **_certainty(case, index),
         "attention": {label: _map(found) for label, found in case.attention.get(index, {}).items()},
         "basis": {
             label: [_example(one, thumbnails) for one in examples]
             for label, examples in case.basis.get(index, {}).items()
         },
     }
+
+
+def _uncertainty(case: ExplainedCase) -> dict[str, Any] | None:
+    known = case.uncertainty
+    if known is None:
+        return None
+    return {
+        "coverage": known.coverage,
+        "statement": known.statement(case.labels.any),
+        "sets": {label: known.sets.get(label) for label in case.labels.columns},
+        "reasons": dict(known.reasons),
+        "disagreement": known.disagreement and dict(known.disagreement),
+        "reason": known.reason,
+    }
+
+
+def _certainty(case: ExplainedCase, index: int) -> dict[str, Any]:
+    """Of one slice."""
+    known = case.uncertainty
+    if known is None:
+        return {"sets": dict.fromkeys(case.labels.columns), "disagreement": None}
+    spread = known.slice_disagreement
+    sets = {name: known.slice_sets[name][index] if name in known.slice_sets else None for name in case.labels.columns}
+    return {"sets": sets, "disagreement": None if spread is None else _named(case, spread[index])}
 
 
 def _named(case: ExplainedCase, values: Iterable[float]) -> dict[str, float | None]:

@@ -22,6 +22,7 @@ from ich_pipeline.report.metrics import markdown, markdown_table, merged
 from ich_pipeline.report.pages import atlas_page, index_page
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
+from ich_pipeline.report.uncertainty import uncertainty_markdown
 from ich_pipeline.training.network import Network, NetworkSpec
 
 
@@ -62,6 +63,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}", learnt)
     blocks = merged({test.name: test.metrics for test in inputs.tests})
     results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence)
+    results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
     write_json(target / "metrics.json", blocks)
     write_text(target / "metrics.md", results)
     write_text(target / "atlas.html", atlas_page(inputs.atlas, params.windowing.windows, fraction, "index.html"))

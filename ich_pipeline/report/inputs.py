@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from ich_pipeline.dicom.placement import Placement
 from ich_pipeline.dicom.volumes import SUFFIX, read_volume
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
+from ich_pipeline.ensemble.uncertainty import Disagreement
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.files import read_json, read_table
 from ich_pipeline.head import focus
@@ -68,6 +70,7 @@ class TestResult:
     subgroups: pd.DataFrame
     failures: pd.DataFrame
     readers: dict[str, Any]
+    uncertainty: dict[str, Any]
 
     @classmethod
     def load(cls, folder: Path, labels: Labels) -> TestResult:
@@ -84,6 +87,7 @@ class TestResult:
             pd.read_csv(folder / "subgroups.csv", keep_default_na=False, na_values=[""]),
             pd.read_csv(folder / "failures.csv"),
             read_json(folder / "readers.json"),
+            read_json(folder / "uncertainty.json"),
         )
 
 
@@ -210,6 +214,7 @@ class Inputs:
             decisions=case["decision"].to_numpy(bool),
             original={},
             interpolated={},
+            disagreement=_disagreement(rows, case, labels),
         )
 
     def truth(self, test: TestResult, uids: tuple[str, ...]) -> NDArray[np.int8]:
@@ -217,3 +222,11 @@ class Inputs:
         rows = test.slices.set_index("SOPInstanceUID").loc[list(uids)]
         columns = rows[[f"truth_{name}" for name in self.labels.columns]]
         return columns.astype("Int8").fillna(0).to_numpy(np.int8)
+
+
+def _disagreement(slices: pd.DataFrame, case: pd.DataFrame, labels: Sequence[str]) -> Disagreement | None:
+    """As evaluate wrote it; None where the ensemble has one network."""
+    columns = [f"disagreement_{name}" for name in labels]
+    if columns[0] not in case:
+        return None
+    return Disagreement(slices[columns].to_numpy(np.float64), case[columns].to_numpy(np.float64))

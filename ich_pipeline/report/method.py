@@ -78,6 +78,7 @@ def settings(
         ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, validation sensitivity ≥ {params.ensemble.sensitivity_target:g}"),
         ("Case score", f"{ensemble.case_score.rule.replace('_', ' ')} of the slices' calibrated probabilities; not calibrated itself"),
         ("Decision", f"{ensemble.decision.replace('_', ' ')}: case score of “{params.labels.any}” ≥ {ensemble.decision_threshold:.4f}"),
+        ("Conformal sets", f"{params.ensemble.coverage:g} coverage of the patients with, and of those without, each finding; from validation, one case a patient"),
         ("Attention", attention_method),
         (
             "Prediction basis",

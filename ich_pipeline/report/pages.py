@@ -18,6 +18,7 @@ from ich_pipeline.report.metrics import result_rows
 from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
+from ich_pipeline.report.uncertainty import card
 from ich_pipeline.windowing import WindowLike
 
 SHOWN_FAILURES = 10  # a test and kind; failures.csv has all
@@ -107,6 +108,7 @@ def index_page(
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
                 "failures": _failures(test, cases),
                 "readers": test.readers,
+                "uncertainty": card(test.uncertainty, test.metrics, params.label_set.columns),
             }
             for test in inputs.tests
         ],

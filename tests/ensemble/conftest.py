@@ -83,4 +83,5 @@ def ensemble_params() -> EnsembleParams:
         case_score="max",
         case_top_k=3,
         decision="balanced",
+        coverage=0.9,
     )

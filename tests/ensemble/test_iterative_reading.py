@@ -16,9 +16,11 @@ from scipy.special import expit
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
+from ich_pipeline.ensemble.conformal import ConformalLabel
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.reading import read
+from ich_pipeline.ensemble.uncertainty import ONE_NETWORK, Uncertainty, of_case
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
@@ -150,3 +152,69 @@ def test_what_does_not_fit_is_named(ensemble, networks: dict[str, Any], cases) -
     nothing = ({SIZE: np.zeros((0, SIZE, SIZE), np.int16)}, np.zeros((0, 2), int), np.zeros(0, int))
     with pytest.raises(InputError, match="no slice to read"):
         read(networks, ensemble, *nothing, everywhere=False)
+
+
+@pytest.fixture
+def certain(ensemble) -> Ensemble:
+    """The ensemble with what validation taught about certainty: limits of two labels, a calibration a network."""
+    limits = {
+        "any": ConformalLabel(0.7, 0.5, 20, 20),
+        "epidural": ConformalLabel(0.4, 0.6, 20, 20),
+        "subdural": ConformalLabel(None, None, 20, 3, "validation has 3 patients with the finding"),
+    }
+    calibrations = {
+        name: (Calibration("temperature", scale, 0.1),) * 3 for name, scale in (("a", 1.0), ("b", 2.0), ("c", 0.5))
+    }
+    return replace(ensemble, uncertainty=Uncertainty(0.9, limits, limits, calibrations))
+
+
+def test_disagreement_is_the_spread_of_the_members_own_calibrated_probabilities(certain, networks, cases) -> None:
+    whole = read(networks, certain, *cases, everywhere=True)
+    quick = read(networks, certain, *cases, everywhere=False)
+    for level in ("slices", "cases"):
+        np.testing.assert_array_equal(getattr(whole.disagreement, level), getattr(quick.disagreement, level))
+    of = {
+        name: Calibration("temperature", scale, 0.1)(whole.original[name]) for name, scale in (("a", 1.0), ("b", 2.0))
+    }
+    np.testing.assert_allclose(quick.disagreement.slices, np.abs(of["a"] - of["b"]) / 2, rtol=1e-12)
+    tops = [np.stack([p[cases[2] == case].max(axis=0) for case in range(3)]) for p in of.values()]
+    np.testing.assert_allclose(quick.disagreement.cases, np.abs(tops[0] - tops[1]) / 2, rtol=1e-12)
+
+
+def test_a_case_says_its_sets_in_words(certain, networks, cases) -> None:
+    images, neighbours, case_index = cases
+    whole = read(networks, certain, *cases, everywhere=True)
+    for case in range(3):
+        mine = case_index == case
+        local = np.where(neighbours[mine] >= 0, neighbours[mine] - 6 * case, -1)
+        one = read(networks, certain, {SIZE: images[SIZE][mine]}, local, np.zeros(6, int), everywhere=False)
+        found = of_case(certain, one)
+        assert found is not None and certain.uncertainty is not None
+        for k, name in enumerate(("any", "epidural")):
+            assert found.sets[name] == certain.uncertainty.cases[name].words(whole.case_scores[case, k])
+            words = certain.uncertainty.slices[name].words(whole.final[mine, k])
+            assert found.slice_sets[name] == tuple(words)
+        assert found.statement("any") == f"At 90 % coverage: haemorrhage {found.spoken('any')}"
+        assert found.spoken("subdural") == "not available (validation has 3 patients with the finding)"
+        np.testing.assert_array_equal(found.slice_disagreement, whole.disagreement.slices[mine])
+
+
+def test_one_network_has_no_disagreement_and_costs_no_other_pass(certain, networks, cases) -> None:
+    alone = Combiner("plain_mean", ("a",), ((1.0,),) * 3, None, (None,) * 3)
+    model_of_one = ReadingModel(alone, certain.first_reading.calibrations)
+    single = replace(certain, first_reading=model_of_one, second_reading=model_of_one)
+    images, neighbours, case_index = cases
+    mine = case_index == 0
+    reading = read(networks, single, {SIZE: images[SIZE][mine]}, neighbours[mine], case_index[mine], everywhere=False)
+    assert reading.disagreement is None
+    assert networks["b"].images == networks["c"].images == []
+    found = of_case(single, reading)
+    assert found is not None and found.disagreement is None and found.reason == ONE_NETWORK
+
+
+def test_an_ensemble_of_an_older_version_has_none(ensemble, networks, cases) -> None:
+    content = ensemble.to_json()
+    del content["uncertainty"]
+    old = Ensemble.from_json(content)
+    reading = read(networks, old, *cases, everywhere=False)
+    assert old.uncertainty is None and reading.disagreement is None and of_case(old, reading) is None

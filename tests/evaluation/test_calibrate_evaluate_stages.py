@@ -14,6 +14,7 @@ import yaml
 from flows import calibrate, evaluate
 from flows._stage import Stage, StageResult
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
 from ich_pipeline.label_tables import write_labels
@@ -36,6 +37,7 @@ def _params(project_root: Path, folder: Path) -> Params:
     raw["explain"]["architecture"] = ARCHITECTURE
     raw["interpolation"]["candidates"] = [0, 0.3]
     raw["ensemble"]["folds"] = 3
+    raw["ensemble"]["coverage"] = 0.8  # four patients of a class are enough for it
     raw["evaluation"]["bootstrap"] = 50
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     return load_params(folder / "params.yaml")
@@ -172,6 +174,7 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     assert set(_bytes(folder / "work/evaluate/test_retrospective")) == {
         "ablation.csv", "cases.parquet", "failures.csv", "figures/pr.png", "figures/roc.png", "metrics.json", "pr.csv",
         "pr_any.csv", "readers.json", "reading.json", "roc.csv", "roc_any.csv", "slices.parquet", "subgroups.csv",
+        "uncertainty.json",
     }  # fmt: skip
     assert "slice AUC any" in results["evaluate"].summary and "true cases" in results["evaluate"].summary
     assert all(path.is_file() for path in results["evaluate"].pictures.values())
@@ -187,6 +190,27 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     assert calibrated["labels_in_mean"] == present
     ensemble = json.loads((folder / "work/calibrate/ensemble.json").read_text())
     assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive on validation"
+
+
+def test_coverage_and_calibration_are_measured(project) -> None:
+    folder, params, *_ = project
+    calibrated = json.loads((folder / "work/calibrate/metrics.json").read_text())["calibration"]
+    for stage in ("before", "after"):
+        for key in ("brier", "ece"):
+            entry = calibrated[stage]["any"][key]
+            assert 0 <= entry["value"] <= 1
+            # The patients are alike here: an interval without width is none, and says why.
+            assert "equal in all" in entry["reason"] if entry["low"] is None else entry["low"] <= entry["high"]
+    known = json.loads((folder / "work/calibrate/ensemble.json").read_text())["uncertainty"]
+    assert known["coverage"] == params.ensemble.coverage
+    assert (known["cases"]["any"]["positives"], known["cases"]["any"]["negatives"]) == (6, 6)
+    assert known["cases"]["subdural"]["reason"].startswith("validation has 0 patients with the finding")
+    metrics = json.loads((folder / "work/evaluate/test_retrospective/metrics.json").read_text())
+    found = json.loads((folder / "work/evaluate/test_retrospective/uncertainty.json").read_text())
+    entry = metrics["case"]["any"]["conformal_coverage_present"]
+    assert entry == found["case"]["any"]["coverage_present"] and entry["patients"] == 4
+    assert metrics["slice"]["subdural"]["conformal_undecided"]["value"] is None
+    assert "conformal_undecided" not in metrics["slice"]["mean"]
 
 
 def test_every_evaluation_is_in_the_ledger(project) -> None:
@@ -241,9 +265,13 @@ def test_runs_are_recorded_without_patients(project) -> None:
 def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.reading import read
+    from ich_pipeline.ensemble.uncertainty import ONE_NETWORK
+    from ich_pipeline.ensemble.uncertainty import of_case as of_case_uncertainty
     from ich_pipeline.training.network import Network
 
     folder, params, *_ = project
+    cases = read_table(folder / "work/evaluate/test_retrospective/cases.parquet", "case_predictions/1")
+    cases = cases.set_index("case_id")
     slices = read_table(folder / "work/evaluate/test_retrospective/slices.parquet", "predictions/1")
     ensemble = Ensemble.load(folder / "work/calibrate/ensemble.json")
     networks = {name: Network.load(folder / "work/train" / name) for name in ensemble.members}
@@ -256,6 +284,11 @@ def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
         rows = index.set_index("SOPInstanceUID").loc[of_case["SOPInstanceUID"], "row"].to_numpy()
         reading = read(networks, ensemble, {SIZE: hu[rows]}, neighbours, np.zeros(SLICES, dtype=int), everywhere=False)
         np.testing.assert_array_equal(reading.reread, of_case["reread"])
+        said = of_case_uncertainty(ensemble, reading)
+        assert said is not None and said.reason == ONE_NETWORK
+        assert {n: said.sets.get(n, NOT_AVAILABLE) for n in params.label_set.columns} == {
+            n: cases.loc[case, f"set_{n}"] for n in params.label_set.columns
+        }
         for column, name in enumerate(params.label_set.columns):
             np.testing.assert_allclose(reading.final[:, column], of_case[f"final_{name}"], atol=1e-6)
 

@@ -115,8 +115,10 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     from ich_pipeline.ensemble.calibration import Calibration
     from ich_pipeline.ensemble.case_score import CaseScore
     from ich_pipeline.ensemble.combiners import Combiner
+    from ich_pipeline.ensemble.conformal import ConformalLabel
     from ich_pipeline.ensemble.model import Ensemble, ReadingModel
     from ich_pipeline.ensemble.operating_points import OperatingPoint
+    from ich_pipeline.ensemble.uncertainty import Uncertainty
     from ich_pipeline.explain.atlas_build import build_atlas
     from ich_pipeline.explain.attention import Explainer
     from ich_pipeline.files import write_json, write_text
@@ -144,8 +146,11 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     # Between the scores, so that some slices are read again and some are not.
     middle = OperatingPoint(float(np.median(scores[:, 0])), 1.0, 0.5)
     points = {label: dict.fromkeys(NAMES, middle) for label in labels.columns}
+    limits = {label: ConformalLabel(0.6, 0.4, 12, 12) for label in labels.columns}
+    limits[labels.columns[-1]] = ConformalLabel(None, None, 12, 2, "validation has 2 patients with the finding")
+    certain = Uncertainty(0.9, limits, limits, {ARCHITECTURE: reading.calibrations})
     ensemble = Ensemble(
-        labels, {ARCHITECTURE: 0.3}, reading, reading, middle, points, points, "balanced", CaseScore("max", 3)
+        labels, {ARCHITECTURE: 0.3}, reading, reading, middle, points, points, "balanced", CaseScore("max", 3), certain
     )
     (root / "work" / "calibrate").mkdir()
     ensemble.save(root / "work" / "calibrate" / "ensemble.json")

@@ -42,6 +42,18 @@ def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Pat
         assert float(row["any"]) == pytest.approx(case["probabilities"]["any"], abs=1e-6)
         assert row["slices"] == "6" and row["page"] == f"{case['case_id']}.html"
         assert case["case_id"] in out
+        sure = case["uncertainty"]
+        assert sure["statement"].startswith("At 90 % coverage: haemorrhage ")
+        assert sure["statement"] in (tmp_path / row["page"]).read_text()
+        assert sure["disagreement"] is None and sure["reason"] == "one network: no disagreement"
+        last = params.label_set.columns[-1]
+        assert sure["sets"][last] is None and "2 patients" in sure["reasons"][last]
+        assert {word for one in case["slices"] for word in one["sets"].values()} <= {
+            "absent",
+            "present",
+            "undecided",
+            None,
+        }
     assert "no DICOM image: 1 of the files" in out
     assert "ich-ensemble version 1" in out
     written = "".join(path.read_text() for path in tmp_path.iterdir())

@@ -13,15 +13,18 @@ from ich_pipeline.dicom.volumes import write_volume
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
+from ich_pipeline.ensemble.conformal import ConformalLabel
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.reading import read
+from ich_pipeline.ensemble.uncertainty import Uncertainty
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, case_table, slice_table
+from ich_pipeline.evaluation.uncertainty import uncertainty_of_test
 from ich_pipeline.explain.atlas_build import build_atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.files import write_json, write_table, write_text
@@ -84,6 +87,12 @@ def _ensemble(params: Params) -> Ensemble:
         every,
         "balanced",
         CaseScore("max", 3),
+        Uncertainty(
+            0.9,
+            {name: ConformalLabel(0.6, 0.4, 12, 12) for name in labels.columns},
+            {name: ConformalLabel(None, None, 12, 3, "too few patients") for name in labels.columns},
+            {"vgg16": (Calibration("identity"),) * count},
+        ),
     )
 
 
@@ -150,6 +159,8 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         write_table(folder / "slices.parquet", slice_table(cohort, slices), SLICES_SCHEMA)
         write_table(folder / "cases.parquet", case_table(cohort, slices), CASES_SCHEMA)
         write_json(folder / "metrics.json", cohort.metrics())
+        uncertain = uncertainty_of_test(cohort, list(slices["SOPInstanceUID"]), [f"C{c}" for c in range(CASES)])
+        write_json(folder / "uncertainty.json", uncertain)
         write_json(folder / "reading.json", cohort.reading_account())
         ablation = ablation_rows(cohort, {"vgg16": network.probabilities(images)})
         write_text(folder / "ablation.csv", ablation.to_csv(index=False))

@@ -50,6 +50,7 @@ def made_case(params, values, *, slice_thresholds, shown, attention, decision=Tr
         "basis": {i: {name: [] for name in names} for i, names in shown.items()},
         "reasons": {},
         "uncalibrated": {},
+        "uncertainty": None,
     }
     return ExplainedCase(**{**made, **changed})
 

@@ -59,6 +59,17 @@ def test_pages_claim_no_more_than_is_known(reports):
     assert "epidural is **not calibrated**: too few." in words[reports / "model_card.md"]
 
 
+def test_pages_say_how_sure_the_system_is(reports):
+    for page in reports.glob("cases/*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert re.search(r"At 90 % coverage: haemorrhage (absent|present|undecided|fits neither)\.", text)
+        assert "One network: no disagreement." in text
+    index = (reports / "index.html").read_text(encoding="utf-8")
+    assert "conformal sets at 90 % coverage" in index and "not available: too few patients" in index
+    for name in ("metrics.md", "model_card.md"):
+        assert "conformal sets of cases at 90% coverage" in (reports / name).read_text(encoding="utf-8")
+
+
 def test_no_identifier_reaches_a_page(reports):
     for path in reports.rglob("*"):
         if path.is_file():

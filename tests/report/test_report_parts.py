@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ich_pipeline.ensemble.uncertainty import CaseUncertainty
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.localisation import LocalisationSummary
 from ich_pipeline.explain.placed import PlacedMap
@@ -262,3 +263,23 @@ def test_the_control_is_put_into_words():
     assert "specific" in str(control_words((apart,), "any"))
     assert "for subdural alone" in str(control_words((shared, apart), "any"))
     assert control_words((_summary("any", (0.7, 0.9), (0.0, 0.2)),), "any") is None
+
+
+def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
+    labels = params.label_set
+    known = CaseUncertainty(
+        coverage=0.9,
+        sets={"any": "undecided", "subdural": "neither", "epidural": "present"},
+        reasons=dict.fromkeys(labels.subtypes[1:4], "validation has 3 patients with the finding"),
+        slice_sets={},
+        disagreement=dict.fromkeys(labels.columns, 0.12),
+        slice_disagreement=np.full((1, len(labels)), 0.1),
+        reason=None,
+    )
+    values = np.full((1, len(labels)), 0.6)
+    of_any = {"slice_thresholds": np.full(len(labels), 0.9), "shown": {0: ()}, "attention": {0: maps(labels.any)}}
+    page = case_page(made_case(params, values, **of_any, uncertainty=known))
+    assert "At 90 % coverage: haemorrhage undecided." in page
+    assert "fits neither" in page and "not available (validation has 3 patients with the finding)" in page
+    assert "“Any” ± 0.12" in page
+    assert "calibrated without conformal sets" in case_page(made_case(params, values, **of_any))
