@@ -9,6 +9,7 @@ from ich_pipeline.errors import InputError
 
 def body(stage: Stage) -> StageResult:
     """Read data/dicom, write work/ingest."""
+    from flows.cluster import with_runner
     from ich_pipeline.dicom.ingest import ingest
     from ich_pipeline.dicom.tables import reason_counts
 
@@ -16,7 +17,10 @@ def body(stage: Stage) -> StageResult:
         raise InputError(
             f"{layout.DICOM} is missing: `ich cohort phantom` makes it, `ich cohort folder SOURCE --labels CSV` brings yours."
         )
-    report = ingest(layout.DICOM, layout.INGEST, stage.params.ingest, stage.track)
+    params, track = stage.params.ingest, stage.track
+    report = with_runner(
+        stage.title, lambda runner: ingest(layout.DICOM, layout.INGEST, params, track, runner=runner), stage.log
+    )
     return StageResult(
         summary=report.summary,
         tables={"files by reason": reason_counts(report.account)},

@@ -24,13 +24,13 @@ def api_url() -> str | None:
     """
     configured = os.environ.get("PREFECT_API_URL")
     if configured:
-        if not _answers(configured):
+        if not answers(configured):
             raise InputError(
                 f"PREFECT_API_URL is {configured}, but no Prefect API answers there: start it or unset the variable."
             )
         return configured
     url = running_ui().get("prefect_api")
-    return url if url and _answers(url) else None
+    return url if url and answers(url) else None
 
 
 def running_ui() -> dict[str, str]:
@@ -56,7 +56,8 @@ def client_environment(url: str) -> dict[str, str]:
     }
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Does a Prefect API answer at this address?"""
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=HEALTH_SECONDS) as answer:
             return answer.status == 200

@@ -251,6 +251,12 @@ def ingest(
     out: Annotated[Path, typer.Option("--out", help="Folder for the account, the tables and the volumes.")],
     force: Annotated[bool, typer.Option("--force", help="Replace the ingest that --out holds.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask", envvar="ICH_DASK", help="Scheduler of a Dask cluster that reads instead: tcp://HOST:8786."
+        ),
+    ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option("--endpoint-url", help="S3-compatible server; else AWS_ENDPOINT_URL, else Amazon.")
     ] = None,
@@ -268,7 +274,7 @@ def ingest(
     from ich_pipeline.sources.remote import Remote
 
     remote = Remote(endpoint_url=endpoint_url, cache=cache, accept_missing=accept_missing)
-    done = ingest_source(source, out, remote, force=force, workers=workers, track=terminal)
+    done = ingest_source(source, out, remote, force=force, workers=workers, dask=dask, track=terminal)
     table = Table(box=None, pad_edge=False)
     for column in ("status", "reason", "files", "meaning"):
         table.add_column(column, overflow="fold", justify="right" if column == "files" else "left")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -47,7 +48,14 @@ class Done:
 
 
 def ingest_source(
-    source: str, out: Path, remote: Remote, *, force: bool = False, workers: int | None = None, track: Track = quiet
+    source: str,
+    out: Path,
+    remote: Remote,
+    *,
+    force: bool = False,
+    workers: int | None = None,
+    dask: str | None = None,
+    track: Track = quiet,
 ) -> Done:
     """Ingest ``source`` into ``out``.
 
@@ -57,10 +65,11 @@ def ingest_source(
         remote: how S3 is reached.
         force: replace the earlier ingest.
         workers: processes instead of those of the settings.
+        dask: address of the scheduler of a Dask cluster whose workers read, instead of processes of this machine.
         track: progress.
 
     Raises:
-        InputError: the source cannot be read or holds no usable series, or ``out`` is taken.
+        InputError: the source cannot be read or holds no usable series, ``out`` is taken, or the cluster is unfit.
     """
     _check_out(out, force)
     _check_apart(source, out, remote)
@@ -70,7 +79,13 @@ def ingest_source(
     from ich_pipeline.dicom.ingest import ingest
     from ich_pipeline.dicom.tables import reason_counts
 
-    report = ingest(source, out, params, track, remote)
+    with contextlib.ExitStack() as stack:
+        runner = None
+        if dask:
+            from ich_pipeline.dicom.cluster import Cluster, connected
+
+            runner = Cluster(stack.enter_context(connected(dask)), dask)
+        report = ingest(source, out, params, track, remote, runner)
     directories = report.account[
         (report.account["reason"] == Reason.MEDIA_DIRECTORY) & report.account["detail"].str.contains(" absent: ")
     ]

@@ -15,7 +15,8 @@ from ich_pipeline.deidentify.header import Tally
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.dicom.parallel import Crash, process_count, run_tasks
+from ich_pipeline.dicom.child import Crash
+from ich_pipeline.dicom.parallel import process_count, run_tasks
 from ich_pipeline.progress import Track, quiet
 
 CHUNK = 16  # files a task

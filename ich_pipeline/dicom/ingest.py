@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.identity import volume_name
-from ich_pipeline.dicom.orphans import end_with_parent
+from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
 from ich_pipeline.dicom.study import StudyReading, Verdicts
@@ -28,7 +29,7 @@ from ich_pipeline.dicom.tables import (
 )
 from ich_pipeline.dicom.volumes import SUFFIX, write_volume
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, write_table
+from ich_pipeline.files import atomic_dir, atomic_file, remove_folder, write_table
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import open_source
@@ -60,9 +61,10 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """One study's reading without its voxels."""
+    """One study's reading without its voxels, which are in the file ``staged``."""
 
     facts: VolumeFacts | None
+    staged: Path | None
     chosen: int
     group_reasons: tuple[tuple[Reason, str], ...]
     places: tuple[int, ...]
@@ -70,12 +72,17 @@ class _Outcome:
 
 
 def ingest(
-    source: Path | str, target: Path, params: IngestParams, track: Track = quiet, remote: Remote | None = None
+    source: Path | str,
+    target: Path,
+    params: IngestParams,
+    track: Track = quiet,
+    remote: Remote | None = None,
+    runner: Runner | None = None,
 ) -> IngestReport:
     """Ingest ``source`` into ``target`` atomically: account.csv, series.parquet, slices.parquet, volumes/ and a
     page about them, index.html.
 
-    The bytes depend on the input and the settings alone, not on the number of workers. What a run needs beside them lies in
+    The bytes depend on the input and the settings alone, not on the number of workers or where they run. What a run needs beside them lies in
     ``.NAME.partial`` beside the target, which the next run removes, and the objects of S3 in ``.NAME.fetched``, which it
     goes on with; both are gone when it has ended well.
 
@@ -85,16 +92,24 @@ def ingest(
         params: all settings count.
         track: progress.
         remote: how S3 is reached.
+        runner: where headers and studies are read; None for ``params.workers`` processes of this machine.
 
     Raises:
         InputError: the source is missing or cannot be read, or no series in it is usable; nothing is written then.
     """
+    runner = runner or Processes(params.workers)
     opened = open_source(source, remote, track)
     fetched = target.with_name(f".{target.name}.fetched")
     with atomic_dir(target) as partial_target:
         members = partial_target / ".members"
         listing = unpack(opened.collect(fetched, track), members, params.archives, track)
-        found = scan_listing(listing, params, track)
+        # The run's own: what a worker of an earlier run that was killed still writes has another name, and stays in here.
+        staging = partial_target / ".staging"
+        staging.mkdir()
+        if listing.files:
+            paths = [path for path, _ in listing.files]
+            runner.prepare(staging, next((p for p in paths if not p.is_relative_to(partial_target)), paths[0]))
+        found = scan_listing(listing, params, track, runner)
         if not found.studies:
             raise InputError(
                 f"{source} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
@@ -104,14 +119,15 @@ def ingest(
         per_slice: list[dict] = []
         volumes = partial_target / "volumes"
         volumes.mkdir()
-        outcomes = read_studies(found.studies, params, partial(_store, volumes=volumes), track)
+        outcomes = read_studies(found.studies, params, partial(_store, staging=staging), track, runner)
         for study, outcome in zip(found.studies, outcomes, strict=True):
             verdicts |= outcome.verdicts
             for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
                 facts = outcome.facts if i == outcome.chosen else None
                 rows.append(series_row(group, facts, reason, detail, params, outcome.places[i]))
-            if outcome.facts is not None:
+            if outcome.facts is not None and outcome.staged is not None:
                 per_slice.extend(slice_rows(outcome.facts))
+                outcome.staged.rename(volumes / f"{volume_name(outcome.facts.volume.headers[0].series_uid)}{SUFFIX}")
         account = account_table(found.headers, verdicts)
         if not per_slice:
             raise InputError(f"{source} holds no usable CT series: {_most_common(account)}.")
@@ -121,20 +137,24 @@ def ingest(
         write_table(partial_target / "series.parquet", report.series, SERIES_SCHEMA)
         write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
         write_summary(partial_target, report.account, report.series, params, track)
+        remove_folder(staging)
         for scratch in (members, fetched):  # before the folder gets its name: a kill from then on leaves nothing behind
             shutil.rmtree(scratch, ignore_errors=True)
     return report
 
 
-def _store(reading: StudyReading, volumes: Path) -> _Outcome:
-    """Runs in the worker: voxels to disk, facts back."""
-    end_with_parent()
-    facts = None
+def _store(reading: StudyReading, staging: Path) -> _Outcome:
+    """Runs in the worker: voxels to disk, facts back.
+
+    Under a name of its own each time, which the run changes to the volume's: a study may be read twice, where a cluster
+    takes a worker for dead that is not.
+    """
+    facts = staged = None
     if reading.volume is not None:
-        name = volume_name(reading.volume.headers[0].series_uid)
-        write_volume(volumes / f"{name}{SUFFIX}", reading.volume.hu)
+        staged = staging / f"{uuid.uuid4().hex}{SUFFIX}"
+        write_volume(staged, reading.volume.hu)
         facts = volume_facts(reading.volume)
-    return _Outcome(facts, reading.chosen, reading.group_reasons, reading.places, reading.verdicts)
+    return _Outcome(facts, staged, reading.chosen, reading.group_reasons, reading.places, reading.verdicts)
 
 
 def _most_common(account: pd.DataFrame) -> str:

@@ -1,44 +1,67 @@
-"""Run tasks in processes; a process that dies, or is stopped because it hangs, takes only its own task with it.
+"""Where tasks run: in processes of this machine (here), or on a cluster (:mod:`ich_pipeline.dicom.cluster`).
 
-A task says what it works on by :func:`watching`, so that the caller learns which file brought it down.
+A process that dies, or is stopped because it hangs, takes only its own task with it
+(:mod:`ich_pipeline.dicom.child`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import os
-import pickle
-import signal
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from ich_pipeline.dicom.child import Child, Crash
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 AHEAD = 4  # tasks a worker may be in front of the oldest open one: what waits to be yielded stays in memory
 
-# The line to the parent; None outside a worker of this module.
-_line: Connection | None = None
+
+class Runner(Protocol):
+    """Runs tasks somewhere, with the same results everywhere."""
+
+    @property
+    def parallel(self) -> bool:
+        """Do several tasks run at a time? Else a caller may as well do light work itself."""
+        ...
+
+    def prepare(self, folder: Path, sample: Path) -> None:
+        """Once, before the first task: ``folder`` is the run's own, ``sample`` one of the files that tasks read.
+
+        Raises:
+            InputError: the tasks could not work there.
+        """
+        ...
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R | Crash]:
+        """Yield ``function(task)`` for every task, in their order; a :class:`Crash` for one that ended its process.
+
+        Args:
+            function: importable by name, or a ``functools.partial`` of such; its exceptions are raised here.
+            tasks: must pickle.
+        """
+        ...
 
 
 @dataclass(frozen=True)
-class Crash:
-    """Stands for the result of a task that ended its process.
+class Processes:
+    """Processes of this machine; ``workers`` 0 is one a core."""
 
-    Attributes:
-        at: what :func:`watching` named last, None where the process was at nothing.
-        timed_out: the time limit of :func:`watching` ended it.
-        exitcode: of the process; negative for a signal.
-    """
+    workers: int
 
-    at: str | None = None
-    timed_out: bool = False
-    exitcode: int | None = None
+    @property
+    def parallel(self) -> bool:
+        return process_count(self.workers) > 1
+
+    def prepare(self, folder: Path, sample: Path) -> None:
+        """Nothing: they see what this process sees."""
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R | Crash]:
+        return run_tasks(function, tasks, process_count(self.workers))
 
 
 def process_count(workers: int) -> int:
@@ -46,25 +69,6 @@ def process_count(workers: int) -> int:
     if workers:
         return workers
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def watching(name: str, seconds: float) -> Iterator[None]:
-    """Within a worker: what is inside belongs to ``name`` and ends the process when it takes longer than ``seconds``.
-
-    The kernel ends it, so that a decoder which never returns to Python is stopped as well. Elsewhere than in a worker of
-    :func:`run_tasks` nothing happens: nobody would notice the end of the process.
-    """
-    if _line is None:
-        yield
-        return
-    _line.send(("at", name))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _line.send(("at", None))
 
 
 def run_tasks(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[R | Crash]:
@@ -77,110 +81,27 @@ def run_tasks(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> I
         tasks: must pickle.
         workers: processes, at least 1.
     """
-    pool = [_Worker(function) for _ in range(min(workers, len(tasks)))]
+    idle = [Child() for _ in range(min(workers, len(tasks)))]
+    limit = AHEAD * len(idle)
+    busy: dict[Child, int] = {}
     results: dict[int, R | Crash] = {}
     given = yielded = 0
     try:
         while yielded < len(tasks):
-            for worker in pool:
-                if worker.task is None and given < min(len(tasks), yielded + AHEAD * len(pool)):
-                    worker.give(given, tasks[given])
-                    given += 1
-            ready = wait([w.line for w in pool if w.task is not None])
-            for worker in pool:
-                if worker.line in ready:
-                    results |= worker.answer()
+            while idle and given < min(len(tasks), yielded + limit):
+                child = idle.pop()
+                busy[child] = given
+                child.give(function, tasks[given])
+                given += 1
+            ready = wait([child.line for child in busy])
+            for child in [child for child in busy if child.line in ready]:
+                answer = child.answer()
+                if answer is not None:
+                    results[busy.pop(child)] = answer[0]
+                    idle.append(child)
             while yielded in results:
                 yield results.pop(yielded)
                 yielded += 1
     finally:
-        for worker in pool:
-            worker.stop()
-
-
-@dataclass
-class _Worker:
-    """The parent's side of one process, started when it gets its first task and again after it died."""
-
-    function: Callable[[Any], Any]
-    task: int | None = None
-    at: str | None = None
-    line: Connection = field(init=False)
-    process: BaseProcess | None = field(default=None, init=False)
-
-    def give(self, number: int, task: Any) -> None:
-        if self.process is None:
-            self._start()
-        self.task = number
-        with contextlib.suppress(BrokenPipeError):  # died between two tasks: found when its answer is read
-            self.line.send(task)
-
-    def answer(self) -> dict[int, Any]:
-        """The result of the task if it is done; the process may also have said what it is at, or have died."""
-        assert self.task is not None
-        try:
-            kind, value = self.line.recv()
-        except (EOFError, OSError):
-            return {self._finish(): self._crash()}
-        if kind == "at":
-            self.at = value
-            return {}
-        if kind == "error":
-            raise value
-        return {self._finish(): value}
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.line.close()
-            self.process = None
-
-    def _start(self) -> None:
-        # Not fork: the parent may hold threads of other libraries.
-        context = multiprocessing.get_context("spawn")
-        self.line, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, self.function), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def _finish(self) -> int:
-        assert self.task is not None
-        number, self.task = self.task, None
-        return number
-
-    def _crash(self) -> Crash:
-        assert self.process is not None
-        self.process.join()
-        code, at = self.process.exitcode, self.at
-        self.at = None
-        self.stop()
-        return Crash(at, code == -signal.SIGALRM, code)
-
-
-def _serve(line: Connection, function: Callable[[Any], Any]) -> None:
-    """A worker's life: a task in, its result out, until the parent goes."""
-    global _line
-    _line = line
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well and stops its workers
-    while True:
-        try:
-            task = line.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            answer = ("done", function(task))
-        except Exception as error:
-            error.add_note("in a worker process:\n" + traceback.format_exc())
-            answer = ("error", _portable(error))
-        line.send(answer)
-
-
-def _portable(error: Exception) -> Exception:
-    """The exception itself where it survives the way to the parent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        for child in (*idle, *busy):
+            child.stop()

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.child import Crash, watching
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.opening import Limits
-from ich_pipeline.dicom.parallel import Crash, process_count, run_tasks, watching
+from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group, find_mixed_identity, group_series
@@ -72,9 +73,14 @@ def scan(root: Path, ingest: IngestParams, track: Track = quiet) -> ScanResult:
     return scan_listing(list_folder(root), ingest, track)
 
 
-def scan_listing(listing: Listing, ingest: IngestParams, track: Track = quiet) -> ScanResult:
-    """Read the header of every file of a listing and judge the files against each other."""
-    headers = read_headers(listing.files, ingest, track)
+def scan_listing(
+    listing: Listing, ingest: IngestParams, track: Track = quiet, runner: Runner | None = None
+) -> ScanResult:
+    """Read the header of every file of a listing and judge the files against each other.
+
+    ``runner`` None: processes of this machine, ``ingest.workers`` of them.
+    """
+    headers = read_headers(listing.files, ingest, track, runner)
     headers += [Header(judged.name, b"", judged.reason, judged.detail) for judged in listing.judged]
     presence: Presence | None = None
     for i, header in enumerate(headers):
@@ -99,16 +105,18 @@ def settle(headers: Sequence[Header], ingest: IngestParams) -> ScanResult:
     return ScanResult(tuple(headers), tuple(groups), verdicts)
 
 
-def read_headers(files: Sequence[tuple[Path, str]], ingest: IngestParams, track: Track = quiet) -> list[Header]:
+def read_headers(
+    files: Sequence[tuple[Path, str]], ingest: IngestParams, track: Track = quiet, runner: Runner | None = None
+) -> list[Header]:
     """Headers of files, in their order; in worker processes where there are many files."""
-    workers = process_count(ingest.workers)
+    runner = runner or Processes(ingest.workers)
     chunks = [files[i : i + CHUNK] for i in range(0, len(files), CHUNK)]
     task = partial(_read_chunk, ingest=ingest)
     tasks: list[_Chunk] = [(chunk, {}) for chunk in chunks]
-    results = run_tasks(task, tasks, workers) if workers > 1 and len(files) >= PARALLEL_FROM else map(task, tasks)
+    results = runner.run(task, tasks) if runner.parallel and len(files) >= PARALLEL_FROM else map(task, tasks)
     headers: list[Header] = []
     for chunk, result in zip(chunks, track(results, "reading headers", len(chunks)), strict=True):
-        headers.extend(_without_what_crashes(task, chunk, result))
+        headers.extend(_without_what_crashes(task, chunk, result, runner))
     return headers
 
 
@@ -117,6 +125,7 @@ def read_studies(
     ingest: IngestParams,
     finish: Callable[[StudyReading], R],
     track: Track = quiet,
+    runner: Runner | None = None,
 ) -> Iterator[R]:
     """Read studies in worker processes and yield ``finish(reading)`` of each, in their order.
 
@@ -128,13 +137,14 @@ def read_studies(
         finish: runs in the worker, so that a volume does not travel between processes; importable by name, or a
             ``functools.partial`` of such.
         track: progress over the studies.
+        runner: None for processes of this machine, ``ingest.workers`` of them.
     """
-    workers = process_count(ingest.workers)
+    runner = runner or Processes(ingest.workers)
     task = partial(_read_and_finish, ingest=ingest, finish=finish)
     tasks: list[_Study] = [(study, {}) for study in studies]
-    results = run_tasks(task, tasks, workers)
+    results = runner.run(task, tasks)
     for study, result in zip(studies, track(results, "reading studies", len(studies)), strict=True):
-        yield _without_what_crashes(task, study, result)
+        yield _without_what_crashes(task, study, result, runner)
 
 
 def limits_of(ingest: IngestParams) -> Limits:
@@ -142,7 +152,7 @@ def limits_of(ingest: IngestParams) -> Limits:
     return Limits(ingest.pixels.seconds_per_file, ingest.pixels.inflated_mib)
 
 
-def _without_what_crashes(task: Callable[[tuple[T, Verdicts]], R], work: T, result: R | Crash) -> R:
+def _without_what_crashes(task: Callable[[tuple[T, Verdicts]], R], work: T, result: R | Crash, runner: Runner) -> R:
     """The result; where the task ended its process, that of the work without the files that did so, found one by one."""
     failed: Verdicts = {}
     while isinstance(result, Crash):
@@ -150,7 +160,7 @@ def _without_what_crashes(task: Callable[[tuple[T, Verdicts]], R], work: T, resu
             raise RuntimeError(f"a task of the ingest ends its process (exit code {result.exitcode}) at no file")
         crash = (Reason.DECODER_CRASHED, f"exit code {result.exitcode}")
         failed[result.at] = (Reason.TIMED_OUT, "stopped while it was read") if result.timed_out else crash
-        [result] = run_tasks(task, [(work, dict(failed))], 1)
+        [result] = runner.run(task, [(work, dict(failed))])
     return result
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.child import watching
 from ich_pipeline.dicom.choice import standings, why_behind
 from ich_pipeline.dicom.decode import SliceReader
 from ich_pipeline.dicom.geometry import coverage_mm, gap_ends, neighbours, tilt_deg
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.orientation import Turn
-from ich_pipeline.dicom.parallel import watching
 from ich_pipeline.dicom.plausibility import constant_slice, implausible_volume
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group, thicknesses_mm, too_small

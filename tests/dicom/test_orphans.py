@@ -10,16 +10,19 @@ import sys
 import time
 from pathlib import Path
 
-SCRIPT = """
-import pathlib, sys, time
-from ich_pipeline.dicom.orphans import end_with_parent
-from ich_pipeline.dicom.parallel import run_tasks
+WORK = """
+import pathlib, time
 
 def work(folder):
-    end_with_parent()
     (pathlib.Path(folder) / "begun").touch()
     time.sleep(6)
     (pathlib.Path(folder) / "written").touch()
+"""
+
+SCRIPT = """
+import sys
+from ich_pipeline.dicom.parallel import run_tasks
+from work_of_the_test import work
 
 if __name__ == "__main__":
     list(run_tasks(work, [sys.argv[1]], 1))
@@ -29,6 +32,7 @@ if __name__ == "__main__":
 def test_a_worker_writes_nothing_after_its_parent_was_killed(tmp_path: Path, project_root: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
+    (tmp_path / "work_of_the_test.py").write_text(WORK)
     parent = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)],
         env=os.environ | {"PYTHONPATH": str(project_root)},

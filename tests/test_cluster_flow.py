@@ -1,0 +1,157 @@
+"""The stage ingest on a Dask cluster with a Prefect API: its pieces are tasks of prefect-dask, and name no patient."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dicom.cluster import PYTHONPATH, local_cluster
+from tests.dicom.conftest import ct_slice, save
+
+pytestmark = pytest.mark.long
+WAIT = 240.0
+IDENTIFIERS = ("PAT00", "Secret", "DOE", "2.25.", "IM_")
+
+
+@pytest.fixture(scope="module")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prefect server of its own."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        url = f"http://127.0.0.1:{port}/api"
+        _until(lambda: _health(url), (home / "log").read_text)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def _health(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def _until(condition: Callable[[], object], told: Callable[[], str]) -> None:
+    limit = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < limit, told()
+        time.sleep(0.1)
+
+
+def asked(url: str, what: str, **body: Any) -> Any:
+    request = urllib.request.Request(
+        f"{url}/{what}/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.loads(answer.read())
+
+
+@pytest.fixture
+def project(tmp_path: Path, project_root: Path) -> Path:
+    """A folder with params.yaml and 16 studies in data/dicom, one with a file that kills its reader."""
+    folder = tmp_path / "project"
+    for study in range(16):
+        for number in range(1, 6):
+            name = "IM_kills" if (study, number) == (3, 2) else f"IM_slow{number}"
+            image = ct_slice(patient=f"PAT{study:03d}", study=f"study {study}", number=number)
+            save(image, folder / "data" / "dicom" / f"DOE^{study}" / name)
+    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
+    return folder
+
+
+def start(project: Path, **environment: str) -> subprocess.Popen[str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "ICH_", "DASK_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.ingest"],
+        cwd=project,
+        env={**clean, "PYTHONPATH": PYTHONPATH, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=WAIT)
+    assert process.returncode == 0, out + err
+    assert "81" not in out and "80 files: 79 used, 0 set aside, 1 rejected; 16 series of 16 patients" in out
+    return out + err
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_pieces_are_tasks_of_prefect_and_a_killed_worker_loses_none(project, prefect_api, tmp_path):
+    with local_cluster(tmp_path / "dask") as cluster:
+        output = finished(start(project, ICH_DASK=cluster.address, PREFECT_API_URL=prefect_api))
+        assert "do not reach" not in output
+        on_dask = tree(project / "work" / "ingest")
+
+        def kill() -> None:
+            partial = project / "work" / ".ingest.partial"
+            _until(lambda: len([*partial.glob("volumes/*"), *partial.glob(".staging/*.b2nd")]) >= 4, cluster.logs)
+            cluster.kill("w1")
+
+        events = project / "events.jsonl"  # as under the pipeline
+        killing = threading.Thread(target=kill)
+        process = start(project, ICH_DASK=cluster.address, PREFECT_API_URL=prefect_api, ICH_EVENTS=str(events))
+        killing.start()
+        output += finished(process)
+        killing.join()
+        with_a_killed_worker = tree(project / "work" / "ingest")
+        logs = cluster.logs()
+    finished(start(project))
+    here = tree(project / "work" / "ingest")
+    assert on_dask == here
+    assert with_a_killed_worker == here
+
+    def states() -> Counter[str]:
+        return Counter(run["state_type"] for run in asked(prefect_api, "task_runs") if run["name"].startswith("piece"))
+
+    _until(lambda: states()["COMPLETED"] >= 32, lambda: str(states()))  # two runs of 8 studies a thread
+    names = Counter(run["name"] for run in asked(prefect_api, "flow_runs"))
+    assert names == {"ingest": 1, "ingest on Dask": 2}
+    assert {run["state_type"] for run in asked(prefect_api, "flow_runs")} == {"COMPLETED"}
+    shown = json.dumps([asked(prefect_api, what) for what in ("flow_runs", "task_runs", "logs", "artifacts")])
+    assert "piece" in shown
+    for identifier in IDENTIFIERS:
+        assert identifier not in logs + shown + output
+
+
+def test_where_the_workers_do_not_reach_prefect_the_stage_says_so(project, prefect_api, tmp_path):
+    nowhere = "http://127.0.0.1:9"
+    with local_cluster(tmp_path / "dask", http_proxy=nowhere, no_proxy="") as cluster:
+        output = finished(start(project, ICH_DASK=cluster.address, PREFECT_API_URL=prefect_api))
+    assert "the Dask workers do not reach the Prefect API" in output
+
+
+def test_a_mistake_is_one_sentence(project, prefect_api):
+    process = start(project, ICH_DASK="tcp://127.0.0.1:9", PREFECT_API_URL=prefect_api)
+    _, err = process.communicate(timeout=WAIT)
+    assert process.returncode == 2
+    assert "ingest: no Dask scheduler answers at 'tcp://127.0.0.1:9'" in err.splitlines()[-1]
