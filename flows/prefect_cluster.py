@@ -49,24 +49,42 @@ class PrefectCluster(Cluster):
         return submitted.result(timeout=LOOK_SECONDS)
 
 
+_doing: list[Callable[[], None]] = []  # what the flow that runs is to do; the flow itself travels to the workers
+
+
+def _do() -> None:
+    _doing[-1]()
+
+
+@flow(persist_result=False)
+def on_dask() -> State | None:
+    """The flow around the pieces."""
+    try:
+        _do()
+    except Exception as error:  # told to the caller by as_flow; the message may name a file
+        return Failed(message=f"{type(error).__name__}: see the stage's own message")
+    return None
+
+
 def as_flow(title: str, client: Client, address: str, work: Callable[[Runner], T]) -> T:
     """``work(runner)`` within a flow whose tasks run on the cluster; its exceptions are raised here, not told to Prefect."""
     results: list[T] = []
-    errors: list[Exception] = []
-    name = f"{title} on Dask"
+    errors: list[BaseException] = []
 
-    runner: Any = DaskTaskRunner(address=address)  # Prefect's annotation of the argument knows none of its own runners
-
-    @flow(name=name, flow_run_name=name, task_runner=runner, persist_result=False)
-    def on_dask() -> State | None:
+    def do() -> None:
         try:
             results.append(work(PrefectCluster(client, address)))
-        except Exception as error:
+        except BaseException as error:
             errors.append(error)
-            return Failed(message=f"{type(error).__name__}: see the stage's own message")
-        return None
+            raise
 
-    on_dask(return_state=True)
+    name = f"{title} on Dask"
+    runner: Any = DaskTaskRunner(address=address)  # Prefect's annotation of the argument knows none of its own runners
+    _doing.append(do)
+    try:
+        on_dask.with_options(name=name, flow_run_name=name, task_runner=runner)(return_state=True)
+    finally:
+        _doing.pop()
     if errors:
         raise errors[0]
     return results[0]

@@ -85,11 +85,10 @@ def impatient(params: IngestParams) -> IngestParams:
 def test_the_bytes_and_the_account_of_the_local_run_with_a_file_that_kills_its_process(
     two, export, tmp_path, ingest_params
 ):
-    source = export(4, {1: "kills", 3: "hangs"})
-    params = impatient(ingest_params)
-    counts = run_on(two, source, tmp_path / "dask_out", params)
-    assert counts == {"used": 18, "decoder_crashed": 1, "timed_out": 1, "not_dicom": 1}
-    run_here(source, tmp_path / "here_out", params)
+    source = export(3, {1: "kills"})
+    counts = run_on(two, source, tmp_path / "dask_out", ingest_params)
+    assert counts == {"used": 14, "decoder_crashed": 1, "not_dicom": 1}
+    run_here(source, tmp_path / "here_out", ingest_params)
     assert tree(tmp_path / "dask_out") == tree(tmp_path / "here_out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["DOE^JOHN", "dask_out", "here_out"]
     assert all(worker.poll() is None for worker in two.processes.values())
@@ -99,9 +98,13 @@ def test_the_bytes_and_the_account_of_the_local_run_with_a_file_that_kills_its_p
 
 
 @pytest.mark.long
-def test_headers_are_read_on_the_cluster_as_well(two, export, tmp_path, ingest_params, monkeypatch):
-    monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
-    monkeypatch.setattr("ich_pipeline.dicom.scan.CHUNK", 7)
+@pytest.mark.parametrize("headers", [False, True])
+def test_a_file_that_hangs_as_well_and_headers_on_the_cluster(
+    two, export, tmp_path, ingest_params, monkeypatch, headers
+):
+    if headers:
+        monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
+        monkeypatch.setattr("ich_pipeline.dicom.scan.CHUNK", 7)
     source = export(8, {2: "kills", 5: "hangs"})
     counts = run_on(two, source, tmp_path / "dask_out", impatient(ingest_params))
     assert counts == {"used": 38, "decoder_crashed": 1, "timed_out": 1, "not_dicom": 1}
