@@ -158,8 +158,11 @@ def test_the_command_reads_on_a_cluster_and_says_what_is_wrong_with_one(
     assert tree(tmp_path / "here") == tree(tmp_path / "there")
 
     monkeypatch.setattr(cluster_module, "environment", lambda: {**environment(), "numpy": "0.1"})
+    status, out, err = ich("out", ICH_DASK=two.address)
+    assert (status, out) == (2, "")
+    assert "has numpy 2" in err and err.count("\n") == 1
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1.0)
     for address, words in [
-        (two.address, "has numpy 2"),
         ("nonsense", "no Dask scheduler answers at 'nonsense'"),
         ("tcp://127.0.0.1:9", "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
     ]:
@@ -284,6 +287,16 @@ def test_a_cluster_that_goes_ends_the_run_with_a_sentence(
         run_on(own, source, out, ingest_params)
     thread.join()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["DOE^JOHN", "dask"]
+
+
+@pytest.mark.long
+def test_a_piece_that_kills_workers_is_given_up(own, tmp_path):
+    (tmp_path / "sample").touch()
+    with connected(own.address) as client:
+        runner = Cluster(client, own.address)
+        runner.prepare(tmp_path, tmp_path / "sample")
+        with pytest.raises(Fault, match="4 workers of the Dask cluster at .* died over the same piece"):
+            list(runner.run(eval, ["1", "__import__('os').kill(__import__('os').getppid(), 9)"]))
 
 
 @pytest.mark.long
