@@ -70,7 +70,8 @@ app.add_typer(cohort_app, name="cohort")
 weights_app = typer.Typer(help="Pretrained weights as files, for hospitals without internet.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
-Source = Annotated[Path, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")]
+_EXPORT = "Folder in any layout, zip or tar, or DICOMDIR; it is only read."
+Source = Annotated[Path, typer.Argument(help=_EXPORT)]
 Replace = Annotated[bool, typer.Option("--replace", help="Delete the cohort of your own that data/ holds.")]
 Lenient = Annotated[
     bool,
@@ -178,9 +179,7 @@ def _bring(kind: str, source: Path, labels: Path, replace: bool, lenient: bool) 
 @app.command("deidentify")
 @sentences
 def deidentify_command(
-    source: Annotated[
-        Path | None, typer.Argument(help="Folder of DICOM files, in any layout; it is only read.")
-    ] = None,
+    source: Annotated[Path | None, typer.Argument(help=_EXPORT)] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder for the files, the account and the report.")
     ] = None,
@@ -212,9 +211,12 @@ def deidentify_command(
         typer.echo(f"{new_key} holds a new key. Keep it apart from the files; who has it can undo the replacement.")
         return
     if source is None:
-        raise InputError("SOURCE is missing: name the folder of your DICOM export, or --new-key FILE.")
+        raise InputError("SOURCE is missing: name your DICOM export, or --new-key FILE.")
     if check:
-        found = command.check(source, terminal)
+        from ich_pipeline.commands.ingest import ingest_settings
+
+        settings, _ = ingest_settings()
+        found = command.check(source, settings.archives, terminal)
         for name, findings in found.items():
             typer.echo(f"{name}: {'; '.join(findings)}")
         typer.echo(f"Files with findings: {len(found):,}.")
@@ -339,14 +341,16 @@ def weights_verify(
 @app.command()
 @sentences
 def predict(
-    source: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them; one or more studies.")],
+    source: Annotated[
+        list[Path], typer.Argument(help="DICOM files, folders, zips or tars of them, DICOMDIRs; one or more studies.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for pages and tables.")],
     model: Annotated[str | None, typer.Option("--model", help="NAME/ALIAS or NAME/NUMBER of another version.")] = None,
     identifiers: Annotated[
         bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
     ] = False,
 ) -> None:
-    """Read every study: a page each, predictions.json and predictions.csv. Exit status 1 when some could not be read."""
+    """Read every study: a page each, predictions.json and predictions.csv. Exit status 1 when something could not be read."""
     from ich_pipeline.commands.predict import predict as read_studies
     from ich_pipeline.commands.predict import prediction_rows
     from ich_pipeline.config import load_params
@@ -371,12 +375,16 @@ def predict(
             )
     if outcome.skipped:
         typer.echo(f"Left aside, no DICOM image: {outcome.skipped} of the files.")
+    for one in outcome.not_read:
+        what = f"{one.reason.explanation} ({one.detail})" if one.detail else one.reason.explanation
+        typer.echo(f"ich: {one.name} was not read: {what}.", err=True)
     for case, reason in sorted(outcome.failures.items()):
         typer.echo(f"ich: {case} could not be read: {reason}", err=True)
     typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
     if outcome.failures:
         total = len(outcome.failures) + len(outcome.answers)
         typer.echo(f"ich: {len(outcome.failures)} of {total} studies could not be read.", err=True)
+    if outcome.failures or outcome.not_read:
         raise typer.Exit(1)
 
 

@@ -1,7 +1,8 @@
 """A source of head CT and its label table into ``data/``: checked first, then copied, never half written.
 
-The source is only ever read. The copy keeps its layout below ``data/dicom``; the labels become ``data/labels.csv`` (a row a
-slice) or ``data/case_labels.csv`` (a row a case, and then labels.csv holds its header only).
+The source is only ever read. The copy keeps its layout below ``data/dicom``, and archives stay archives there: they are opened
+to check the labels, and again by the ingest. The labels become ``data/labels.csv`` (a row a slice) or ``data/case_labels.csv``
+(a row a case, and then labels.csv holds its header only).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import csv
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ import pandas as pd
 from ich_pipeline.cohorts.agreement import agreement
 from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.cq500 import read_cq500
-from ich_pipeline.cohorts.faults import REPORT, LabelAccount
+from ich_pipeline.cohorts.faults import REPORT, LabelAccount, LabelFault
 from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN, PHANTOM
 from ich_pipeline.cohorts.matching import match
 from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
@@ -30,13 +31,16 @@ from ich_pipeline.cohorts.source_table import KEY, LabelRows, Level
 from ich_pipeline.config import Params
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.scan import list_files, read_headers
+from ich_pipeline.dicom.scan import read_headers
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, atomic_file, read_json, write_json, write_text
 from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import write_masks
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.listing import Listing
+from ich_pipeline.sources.opened import in_words, not_read, opened
+from ich_pipeline.sources.source import list_local
 
 Reader = Callable[[Path, Labels, LabelAccount, Track], LabelRows]
 ADAPTERS: Mapping[str, Reader] = {
@@ -63,11 +67,11 @@ def bring(
 
     Args:
         kind: the form of the label table, one of :data:`ADAPTERS`.
-        source: a folder of DICOM files in any layout; every file in it is copied, whatever it is.
+        source: a folder in any layout, an archive, or a DICOMDIR; every file of it is copied, whatever it is.
         labels_csv: the label table.
         target: becomes dicom/, labels.csv, labels_report.csv, readers.csv, masks.csv and cohort.json; with case labels also
             case_labels.csv; labels_aside.csv where the table has other columns; agreement.json where it has several readers.
-        params: label names, and the workers that read headers.
+        params: label names, limits of archives, and the workers that read headers.
         track: progress over rows and files.
         replace: delete a cohort of the user's own that is there already. A phantom is always replaced.
         lenient: leave out what is at fault and count it, instead of refusing all.
@@ -76,36 +80,37 @@ def bring(
         Sentences with the counts, and whether the labels are of slices or of cases.
 
     Raises:
-        InputError: source or table is missing or wrong, they do not agree (not with ``lenient``), no label is left, the target
-            holds a cohort that is not a phantom, the folders contain one another, or the disk is too small. Nothing is
-            changed then.
+        InputError: source or table is missing or wrong, they do not agree or an archive cannot be read whole (neither
+            with ``lenient``), no label is left, the target holds a cohort that is not a phantom, the folders contain one
+            another, or the disk is too small. Nothing is changed then.
     """
     source, target, labels_csv = Path(source), Path(target), Path(labels_csv)
     _check_places(source, target)
     _check_replaceable(target, replace)
     labels, account = params.label_set, LabelAccount()
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
-    files = list_files(source)
-    headers = _headers(source, files, params, track)
-    table = match(rows, headers, account)
-    if not lenient:
-        account.refuse_faults(labels_csv, source)
-    if table.empty:
-        raise InputError(
-            f"{labels_csv} labels nothing that is in {source}: name the folder and the table that belong together."
-        )
-    _check_space(files, target)
-    settings = {
-        "labels": params.labels.model_dump(mode="json"),
-        LEVEL: rows.level,
-        "files": len(files),
-        "labelled": len(table),
-        "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    given = list_local(source)
+    root = source if source.is_dir() else source.parent
     with atomic_dir(target) as partial:
-        for path, _ in track(files, "copying", len(files)):
-            copy = partial / "dicom" / path.relative_to(source)
+        headers, members = _headers(source, given, partial / ".members", account, params, track)
+        table = match(rows, headers, account)
+        if not lenient:
+            account.refuse_faults(labels_csv, source)
+        if table.empty:
+            raise InputError(
+                f"{labels_csv} labels nothing that is in {source}: name the export and the table that belong together."
+            )
+        _check_space(given.files, target)
+        settings = {
+            "labels": params.labels.model_dump(mode="json"),
+            LEVEL: rows.level,
+            "files": len(given.files),
+            "labelled": len(table),
+            "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
+        }
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        for path, _ in track(given.files, "copying", len(given.files)):
+            copy = partial / "dicom" / path.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         _write_tables(partial, rows, table, labels)
@@ -114,9 +119,10 @@ def bring(
         write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
     images = sum(header.is_ct_image for header in headers)
     what = "labelled" if rows.level == "slice" else "cases labelled"
+    where = "among them and their members" if members else "among them"
     parts = [
-        f"{len(files):,} files copied, {images:,} CT images among them, {len(table):,} {what} "
-        f"({int(table[labels.any].sum()):,} with {labels.any}).",
+        f"{len(given.files):,} file{'' if len(given.files) == 1 else 's'} copied, {images:,} CT images {where}, "
+        f"{len(table):,} {what} ({int(table[labels.any].sum()):,} with {labels.any}).",
         *account.sentences(),
     ]
     if account.findings:
@@ -124,20 +130,25 @@ def bring(
     return " ".join(parts), rows.level
 
 
-def _headers(source: Path, files: list[tuple[Path, str]], params: Params, track: Track) -> list[Header]:
-    if not files:
-        raise InputError(f"{source} holds no files: name the folder of your DICOM export.")
-    headers = read_headers(files, params.ingest, track)
+def _headers(
+    source: Path, given: Listing, scratch: Path, account: LabelAccount, params: Params, track: Track
+) -> tuple[list[Header], bool]:
+    """Headers of all files and of all members of archives, and whether there are members; what cannot be read is a fault."""
+    with opened(given, scratch, params.ingest.archives, track) as listing:
+        headers = read_headers(listing.files, params.ingest, track)
+    unread = not_read(listing)
     if not any(header.is_ct_image for header in headers):
+        but = f" (not read: {in_words(unread)})" if unread else ""
         raise InputError(
-            f"{source} holds no CT image among its {len(files):,} files: name the folder of your DICOM export."
+            f"{source} holds no CT image among its {len(listing):,} files{but}: name the folder or archive of your DICOM export."
         )
     for header in headers:
         if header.reason is Reason.UNREADABLE:
-            raise InputError(
-                f"{source}/{header.name} cannot be read ({header.detail}): mend its permissions or remove it."
-            )
-    return headers
+            place = source / header.name if source.is_dir() else source
+            raise InputError(f"{place} cannot be read ({header.detail}): mend its permissions or remove it.")
+    for one in unread:
+        account.add(LabelFault.NOT_READ, one.name, detail=f"{one.reason}{f', {one.detail}' if one.detail else ''}")
+    return headers, len(listing) > len(given)
 
 
 def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: Labels) -> None:
@@ -166,8 +177,6 @@ def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: La
 
 
 def _check_places(source: Path, target: Path) -> None:
-    if not source.is_dir():
-        raise InputError(f"{source} is not a folder: name the folder of your DICOM export.")
     inner, outer = source.resolve(), target.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise InputError(
@@ -186,9 +195,8 @@ def _check_replaceable(target: Path, replace: bool) -> None:
     )
 
 
-def _check_space(files: list[tuple[Path, str]], target: Path) -> None:
+def _check_space(files: Sequence[tuple[Path, str]], target: Path) -> None:
     needed = sum(path.stat().st_size for path, _ in files)
-    target.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(target.parent).free
     if needed > free:
         raise InputError(

@@ -32,6 +32,7 @@ class LabelFault(StrEnum):
     DUPLICATE_EQUAL = "duplicate_equal"
     DUPLICATE_CONTRADICTING = "duplicate_contradicting"
     ANY_CONTRADICTION = "any_contradiction"
+    NOT_READ = "not_read"
     UNKNOWN_IMAGE = "unknown_image"
     AMBIGUOUS_IMAGE = "ambiguous_image"
     UNLABELLED_SLICE = "unlabelled_slice"
@@ -103,6 +104,12 @@ _TABLE: dict[LabelFault, _Words] = {
         "fault",
         ("row whose subtypes contradict its “any”", "rows whose subtypes contradict their “any”"),
         "“any” is 0 and a subtype is 1, or (slices) “any” is 1 and no subtype is; the slice or case is left out",
+    ),
+    LabelFault.NOT_READ: (
+        "fault",
+        ("file or archive that cannot be read whole", "files or archives that cannot be read whole"),
+        "an archive or a member of one that is damaged, locked or beyond a limit, or a pipe or linked folder; what it holds "
+        "counts as absent",
     ),
     LabelFault.UNKNOWN_IMAGE: (
         "fault",

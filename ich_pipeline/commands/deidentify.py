@@ -1,20 +1,22 @@
-"""``ich deidentify``: a folder of DICOM files without what tells whose they are."""
+"""``ich deidentify``: an export of DICOM files without what tells whose they are."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from ich_pipeline.config import Params
+from ich_pipeline.config import ArchiveParams, Params
 from ich_pipeline.deidentify import folder, key, report, scan
 from ich_pipeline.deidentify.labels import UID_COLUMNS, pseudonymise_labels
 from ich_pipeline.deidentify.options import Options
-from ich_pipeline.dicom.scan import list_files
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, write_text
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.opened import in_words, not_read, opened
+from ich_pipeline.sources.source import list_local
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        source: a folder of files in any layout; only read.
+        source: a folder in any layout, an archive, or a DICOMDIR; only read.
         out: a new folder for ``dicom/``, the account and the report.
         key: the key file.
         linkage: where to write which file became which; None writes it nowhere.
@@ -37,22 +39,27 @@ class Request:
 
 
 def deidentify(request: Request, options: Options, params: Params, track: Track = quiet) -> folder.Result:
-    """De-identify a folder atomically: ``out`` is whole, or not there.
+    """De-identify an export atomically: ``out`` is whole, or not there. Archives are opened.
 
     Raises:
         InputError: a place or the key is missing or wrong, or there is no file.
     """
     secret = key.load_key(request.key)
+    given = list_local(request.source)
     _check_places(request)
     if options.longest_shift < 1:
         raise InputError(f"--longest-shift {options.longest_shift}: name a number of days from 1.")
     labels = _read_labels(request.labels, params) if request.labels else None
-    files = list_files(request.source)
-    if not files:
-        raise InputError(f"{request.source} holds no files: name the folder of your DICOM export.")
     with atomic_dir(request.out) as partial:
-        (partial / "dicom").mkdir()
-        result = folder.deidentify_files(files, partial / "dicom", secret, options, params.ingest.workers, track)
+        copies = partial / "dicom"
+        copies.mkdir()
+        with opened(given, partial / ".members", params.ingest.archives, track) as listing:
+            if not listing.files:
+                raise InputError(
+                    f"{request.source} holds no file that can be read ({in_words(listing.judged)}): name your DICOM export."
+                )
+            workers = params.ingest.workers
+            result = folder.deidentify_files(listing.files, copies, secret, options, workers, track, listing.judged)
         report.write_report(partial, result)
         if labels is not None:
             mapped = pseudonymise_labels(labels, secret, params.label_set.columns)
@@ -62,20 +69,28 @@ def deidentify(request: Request, options: Options, params: Params, track: Track 
     return result
 
 
-def check(source: Path, track: Track = quiet) -> dict[str, list[str]]:
-    """The second pass alone, over any folder: name below it → what PS3.15 would still remove. Files without a finding are left out."""
-    if not source.is_dir():
-        raise InputError(f"{source} is not a folder: name the folder of DICOM files to check.")
-    files = list_files(source)
-    if not files:
-        raise InputError(f"{source} holds no files: name the folder of DICOM files to check.")
-    found = {name: scan.scan_file(path) for path, name in track(files, "checking", len(files))}
-    return {name: findings for name, findings in found.items() if findings}
+def check(source: Path, limits: ArchiveParams, track: Track = quiet) -> dict[str, list[str]]:
+    """The second pass alone, over any export.
+
+    Returns:
+        Name below the source → what PS3.15 would still remove, or why it could not be looked at. Files without a finding
+        are left out.
+
+    Raises:
+        InputError: the source is missing or holds no file.
+    """
+    given = list_local(source)
+    with (
+        tempfile.TemporaryDirectory(prefix="ich-") as place,
+        opened(given, Path(place) / "members", limits, track) as listing,
+    ):
+        files = listing.files
+        found = {name: scan.scan_file(path) for path, name in track(files, "checking", len(files))}
+    found |= {one.name: [f"not looked at: {one.reason.explanation}"] for one in not_read(listing)}
+    return {name: findings for name, findings in sorted(found.items()) if findings}
 
 
 def _check_places(request: Request) -> None:
-    if not request.source.is_dir():
-        raise InputError(f"{request.source} is not a folder: name the folder of your DICOM export.")
     source, out = request.source.resolve(), request.out.resolve()
     if out.is_relative_to(source) or source.is_relative_to(out):
         raise InputError(f"{request.source} and {request.out} contain one another: name another --out.")

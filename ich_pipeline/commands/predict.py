@@ -1,11 +1,13 @@
-"""``ich predict``: read every study among some DICOM files with a registered model; pages and tables in a folder."""
+"""``ich predict``: read every study among some DICOM files, folders and archives with a registered model."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,16 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_json, write_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.registry import versions
+from ich_pipeline.sources.listing import Judged, Listing
+from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was read: one answer a case (JSON values), and why the others could not be; no identifiers but ``case_id``."""
+    """What was read: one answer a case (JSON values), and why the others could not be; no identifiers but ``case_id``.
+
+    Names of files, which ``not_read`` holds, are for the terminal alone.
+    """
 
     model: str
     labels: tuple[str, ...]
@@ -29,6 +36,7 @@ class Outcome:
     failures: dict[str, str]  # case_id → reason
     skipped: int  # files that are no DICOM image of a study
     studies: dict[str, str] = field(default_factory=dict)  # case_id → StudyInstanceUID
+    not_read: tuple[Judged, ...] = ()  # damaged or locked archives and the like
 
 
 def predict(
@@ -37,9 +45,9 @@ def predict(
     """Read every study and write ``<case_id>.html``, ``predictions.json`` and ``predictions.csv`` into ``out``.
 
     Args:
-        sources: folders (searched to any depth) and files.
-        out: folder for the results, made where it is missing.
-        params: names the model.
+        sources: folders (searched to any depth), archives, DICOMDIRs and files.
+        out: folder for the results, made where it is missing; members of archives lie in ``out/.members`` meanwhile.
+        params: names the model; limits of archives.
         model: ``NAME/ALIAS`` or ``NAME/NUMBER``; None is the champion, or the challenger while there is none.
         identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
         track: shows progress over the studies.
@@ -47,11 +55,37 @@ def predict(
     Raises:
         InputError: a source is missing, there is no study, no model, or no study could be read.
     """
-    studies, skipped = find_studies(sources)
+    given = list_several(sources)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file: name a folder.")
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
+    with _made(out), opened(given, out / ".members", params.ingest.archives, track) as listing:
+        studies, skipped = find_studies(listing, ", ".join(str(source) for source in sources))
+        return _read(studies, skipped, not_read(listing), out, version, identifiers, track)
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Folders that are made within the block and stay empty are gone after it."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in absent:
+            with contextlib.suppress(OSError):  # it is not there, or holds something
+                path.rmdir()
+
+
+def _read(
+    studies: dict[str, list[Path]],
+    skipped: int,
+    unread: tuple[Judged, ...],
+    out: Path,
+    version: versions.Version,
+    identifiers: bool,
+    track: Track,
+) -> Outcome:
     from ich_pipeline.registry.answer import answer
     from ich_pipeline.registry.register import BUNDLE
     from ich_pipeline.registry.system import System
@@ -75,11 +109,14 @@ def predict(
         failures,
         skipped,
         {case_id(study): study for study in studies},
+        unread,
     )
     if not answers:
         reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(failures.items()))
         raise InputError(f"None of {len(studies)} studies could be read ({reasons}).")
-    write_json(out / "predictions.json", {"model": outcome.model, "cases": outcome.answers, "failures": failures})
+    counts = Counter(one.reason.value for one in unread)
+    tables = {"model": outcome.model, "cases": outcome.answers, "failures": failures, "files_not_read": dict(counts)}
+    write_json(out / "predictions.json", tables)
     write_text(out / "predictions.csv", _csv(outcome, identifiers))
     return outcome
 
@@ -96,31 +133,28 @@ def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
     return rows
 
 
-def find_studies(sources: Sequence[Path]) -> tuple[dict[str, list[Path]], int]:
-    """Files by StudyInstanceUID, in order of path, and the number of files that are no DICOM image of a study.
+def find_studies(listing: Listing, named: str) -> tuple[dict[str, list[Path]], int]:
+    """Files by StudyInstanceUID, in order of their names, and the number of files that are no DICOM image of a study.
+
+    Args:
+        listing: the files, archives opened.
+        named: how a sentence calls the sources.
 
     Raises:
-        InputError: a source does not exist, or none of the files is DICOM.
+        InputError: none of the files is DICOM.
     """
-    files: list[Path] = []
-    for source in sources:
-        if source.is_dir():
-            files += sorted(path for path in source.rglob("*") if path.is_file())
-        elif source.is_file():
-            files.append(source)
-        else:
-            raise InputError(f"{source} is neither a file nor a folder: name DICOM files or a folder of them.")
     studies: dict[str, list[Path]] = {}
     skipped = 0
-    for path in dict.fromkeys(files):
-        study = read_header(path, path.name, (0.0, math.inf)).study_uid  # the series are judged when the case is loaded
+    for path, name in listing.files:
+        study = read_header(path, name, (0.0, math.inf)).study_uid  # the series are judged when the case is loaded
         if study:
             studies.setdefault(study, []).append(path)
         else:
             skipped += 1
     if not studies:
-        named = ", ".join(str(source) for source in sources)
-        raise InputError(f"{named} holds no DICOM image (files looked at: {skipped}): name another folder.")
+        unread = in_words(not_read(listing))
+        but = f"; not read: {unread}" if unread else ""
+        raise InputError(f"{named} holds no DICOM image (files looked at: {skipped}{but}): name another folder.")
     return studies, skipped
 
 

@@ -18,6 +18,7 @@ from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.dicom.child import Crash
 from ich_pipeline.dicom.parallel import process_count, run_tasks
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.listing import Judged
 
 CHUNK = 16  # files a task
 STAGING = ".staging"
@@ -42,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """All files, in the order in which they were given."""
+    """All files, in the order in which they were given, then what was judged before."""
 
     rows: tuple[Row, ...]
     names: tuple[str, ...]  # below the source, row by row; never to be shown
@@ -71,7 +72,13 @@ class Result:
 
 
 def deidentify_files(
-    files: Files, target: Path, key: Key, options: Options, workers: int = 0, track: Track = quiet
+    files: Files,
+    target: Path,
+    key: Key,
+    options: Options,
+    workers: int = 0,
+    track: Track = quiet,
+    judged: Sequence[Judged] = (),
 ) -> Result:
     """Write de-identified copies of ``files`` below ``target``: PatientID/study/series/instance.dcm, all of keyed hashes.
 
@@ -79,12 +86,13 @@ def deidentify_files(
     ``name.dcm`` and ``name_2.dcm`` in the order of ``files``.
 
     Args:
-        files: paths, and their names below the source (:func:`ich_pipeline.dicom.scan.list_files`).
+        files: paths, and their names below the source.
         target: an existing folder; the caller makes the whole atomic (:func:`ich_pipeline.files.atomic_dir`).
         key: of all replacements.
         options: what may stay.
         workers: processes; 0 is one a core.
         track: progress over tasks of 16 files.
+        judged: what cannot be read or is an archive that was opened; what was seen of it stays out, for it may name someone.
     """
     staging = target / STAGING
     staging.mkdir()
@@ -103,9 +111,15 @@ def deidentify_files(
                 path = _place(key, cleaned, taken)
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 staged.rename(target / path)
-            rows.append(Row(f"F{key.token('file', name)}", cleaned, path))
+            rows.append(Row(_source(key, name), cleaned, path))
     shutil.rmtree(staging)
-    return Result(tuple(rows), tuple(name for _, name in files), key, options)
+    rows += [Row(_source(key, one.name), Cleaned(Outcome(one.reason.value)), "") for one in judged]
+    names = (*(name for _, name in files), *(one.name for one in judged))
+    return Result(tuple(rows), names, key, options)
+
+
+def _source(key: Key, name: str) -> str:
+    return f"F{key.token('file', name)}"
 
 
 def _place(key: Key, cleaned: Cleaned, taken: Counter[str]) -> str:

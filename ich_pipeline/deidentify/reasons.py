@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from ich_pipeline.dicom.reasons import Reason
+
 
 class Outcome(StrEnum):
     """``deidentified``, or why a file was set aside and not copied."""
@@ -13,6 +15,12 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
     NOT_DICOM = "not_dicom"
     BROKEN_HEADER = "broken_header"
+    ARCHIVE = Reason.ARCHIVE.value
+    ARCHIVE_BROKEN = Reason.ARCHIVE_BROKEN.value
+    ARCHIVE_ENCRYPTED = Reason.ARCHIVE_ENCRYPTED.value
+    ARCHIVE_UNSUPPORTED = Reason.ARCHIVE_UNSUPPORTED.value
+    ARCHIVE_MEMBER_UNSAFE = Reason.ARCHIVE_MEMBER_UNSAFE.value
+    ARCHIVE_BOMB = Reason.ARCHIVE_BOMB.value
     MEDIA_DIRECTORY = "media_directory"
     ENCAPSULATED_DOCUMENT = "encapsulated_document"
     STRUCTURED_REPORT = "structured_report"
@@ -46,6 +54,7 @@ _MEANING = {
     Outcome.UNREADABLE: "could not be opened or read",
     Outcome.NOT_DICOM: "not a DICOM file, so nobody can say what it holds",
     Outcome.BROKEN_HEADER: "begins like DICOM, but cannot be read to its end",
+    **{Outcome(reason.value): reason.explanation for reason in Reason if reason.value.startswith("archive")},
     Outcome.MEDIA_DIRECTORY: "a DICOMDIR: lists patients, holds no image",
     Outcome.ENCAPSULATED_DOCUMENT: "a document (PDF, CDA) inside a DICOM object",
     Outcome.STRUCTURED_REPORT: "a report or a presentation state: free text",

@@ -66,8 +66,7 @@ class Budget:
             self._until_look = _LOOK_EVERY
             if shutil.disk_usage(self._disk).free < KEEP_FREE + _LOOK_EVERY:
                 raise InputError(
-                    f"the disk of {self._disk.parent.parent} is nearly full while archives are unpacked: make room, or "
-                    "choose another --out."
+                    f"the disk of {self._disk.parent.parent} is nearly full while archives are unpacked: make room there."
                 )
 
     def freed(self, count: int) -> None:

@@ -48,21 +48,31 @@ def open_source(source: Path | str, remote: Remote | None = None, track: Track =
         from ich_pipeline.sources.s3 import open_s3
 
         return open_s3(source, remote or Remote(), track)
-    path = Path(source)
+    return _Local(list_local(Path(source)))
+
+
+def list_local(path: Path) -> Listing:
+    """Every file of a folder, of a DICOMDIR with what it names, or the one file; archives are not opened.
+
+    Raises:
+        InputError: it is missing, holds no file, or cannot be read.
+    """
     try:
         listing = _list(path)
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}): check its name and permissions.") from None
     if not listing:
-        raise InputError(f"{path} holds no files: name the folder, archive or bucket of a DICOM export.")
-    return _Local(listing)
+        raise InputError(f"{path} holds no files: name the folder or the archive of a DICOM export.")
+    return listing
 
 
 def _list(path: Path) -> Listing:
     if path.is_dir():
         return list_folder(path)
     if not path.exists():
-        raise InputError(f"{path} is missing: name a folder, an archive, a DICOMDIR or s3://bucket/prefix.")
+        raise InputError(
+            f"{path} is missing: name a folder, an archive or a DICOMDIR; `ich ingest` reads s3://bucket/prefix too."
+        )
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder: name a folder, an archive or a DICOMDIR.")
     if is_directory_file(path):

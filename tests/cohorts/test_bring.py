@@ -6,11 +6,14 @@ import csv
 import json
 import re
 import shutil
+import tarfile
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from flows import data as flow_data
@@ -223,7 +226,7 @@ def test_unknown_column(tmp_path, params, source):
 
 def test_source_missing_empty_without_ct_or_around_the_target(tmp_path, params, source):
     labels = write_table(tmp_path / "mine.csv", params, ALL)
-    check_refused(tmp_path, params, tmp_path / "nowhere", labels, "not a folder")
+    check_refused(tmp_path, params, tmp_path / "nowhere", labels, "nowhere is missing: name a folder, an archive")
     (tmp_path / "empty").mkdir()
     check_refused(tmp_path, params, tmp_path / "empty", labels, "holds no files")
     (tmp_path / "text").mkdir()
@@ -258,3 +261,93 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, params, source):
         bring_folder(source, labels, tmp_path / "data", params)
     assert not (tmp_path / "data").exists()
     shutil.rmtree(source)
+
+
+def zipped(folder: Path, place: Path, name: str = "{}") -> Path:
+    """The files below a folder as a zip; ``name`` says how members are called."""
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            archive.write(path, name.format(path.relative_to(folder).as_posix()))
+    return place
+
+
+def test_an_archive_is_copied_whole_and_its_slices_meet_their_labels(tmp_path, params, source):
+    """A zip in a tar in a folder, and the zip itself as the source, give the labels that the folder gives."""
+    labels = write_table(tmp_path / "mine.csv", params, ALL, subdural=[1, 0, 0])
+    bring_folder(source, labels, tmp_path / "plain", params)
+    inner = zipped(source, tmp_path / "study.zip")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with tarfile.open(folder / "all.tar.gz", "w:gz") as archive:
+        archive.add(inner, "deep/study.zip")
+    sentence = "1 file copied, 3 CT images among them and their members, 3 labelled (1 with any)."
+    for name, export, copied in (("a", inner, "study.zip"), ("b", folder, "all.tar.gz")):
+        before = snapshot(export.parent)
+        assert bring_folder(export, labels, tmp_path / name / "data", params) == sentence
+        assert {k: v for k, v in snapshot(export.parent).items() if not k.startswith(f"{name}/")} == before
+        data = tmp_path / name / "data"
+        assert {p: c for p, (c, _) in snapshot(data / "dicom").items()} == {
+            copied: (export if export.is_file() else export / copied).read_bytes()
+        }
+        assert (data / "labels.csv").read_bytes() == (tmp_path / "plain" / "labels.csv").read_bytes()
+        assert report(data) == []
+        assert [path.name for path in data.parent.iterdir()] == ["data"], "no member is left"
+
+
+def test_what_an_archive_does_not_hand_over_is_named(tmp_path, params, source):
+    labels = write_table(tmp_path / "mine.csv", params, ALL)
+    whole = zipped(source, tmp_path / "whole.zip").read_bytes()
+    export = tmp_path / "archives"
+    export.mkdir()
+    (export / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    zipped(source, export / "up.zip", "../{}")
+    check_refused(
+        tmp_path, params, zipped(source, tmp_path / "only.zip", "../{}"), labels,
+        r"only\.zip holds no CT image among its 5 files \(not read: only\.zip/\.\./README\.txt: archive_member_unsafe",
+    )  # fmt: skip
+    zipped(source, export / "whole.zip")
+    check_refused(
+        tmp_path, params, export, labels,
+        r"files or archives that cannot be read whole \(cut\.zip: archive_broken, .*mend these, or add --lenient",
+    )  # fmt: skip
+    summary = bring_folder(export, labels, tmp_path / "data", params, lenient=True)
+    assert "3 labelled" in summary and "files or archives that cannot be read whole" in summary
+    named = {identifier for code, _, identifier, _ in report(tmp_path / "data") if code == "not_read"}
+    assert "cut.zip" in named and sum(name.startswith("up.zip/../") for name in named) == 4
+    assert sorted(p.name for p in (tmp_path / "data" / "dicom").iterdir()) == ["cut.zip", "up.zip", "whole.zip"]
+
+
+def test_archives_stay_within_the_limits_of_params(tmp_path, params, source):
+    labels = write_table(tmp_path / "mine.csv", params, ALL)
+    archives = params.ingest.archives.model_copy(update={"members": 2})
+    tight = params.model_copy(update={"ingest": params.ingest.model_copy(update={"archives": archives})})
+    export = zipped(source, tmp_path / "study.zip")
+    check_refused(tmp_path, tight, export, labels, r"study\.zip.* archive_bomb")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_dicomdir_brings_the_files_that_it_names(tmp_path, params, write_export):
+    from pydicom.fileset import FileSet
+
+    made = write_export(tmp_path / "made", [{UID: uid} for uid in ALL])
+    files = FileSet()
+    for path in sorted(made.rglob("IM[0-9]")):
+        ds = pydicom.dcmread(path)
+        ds.PatientID, ds.PatientName = "7", "A^B"
+        files.add(ds)
+    files.write(tmp_path / "disc")
+    (tmp_path / "disc" / "viewer.exe").write_bytes(b"no part of the file-set")
+    labels = write_table(tmp_path / "mine.csv", params, ALL)
+    summary = bring_folder(tmp_path / "disc" / "DICOMDIR", labels, tmp_path / "data", params)
+    assert summary.startswith("4 files copied, 3 CT images among them, 3 labelled")
+    copied = snapshot(tmp_path / "data" / "dicom")
+    assert "DICOMDIR" in copied and "viewer.exe" not in copied and len(copied) == 4
+
+
+def test_a_link_to_a_folder_is_named(tmp_path, params, source):
+    labels = write_table(tmp_path / "mine.csv", params, ALL)
+    (source / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(
+        InputError, match=r"1 file or archive that cannot be read whole \(elsewhere: unreadable, a link"
+    ):
+        bring_folder(source, labels, tmp_path / "data", params)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
+import tempfile
+import zipfile
 from pathlib import Path
 
 import data_store  # the package pydicom-data
@@ -367,7 +370,7 @@ def test_mistakes_are_one_sentence(export, project, tmp_path):
         ("deidentify", export): "--out and --key are needed",
         ("deidentify", export, "--out", tmp_path / "full", "--key", keyfile): "exists and is not empty",
         ("deidentify", export, "--out", export / "in", "--key", keyfile): "contain one another",
-        ("deidentify", tmp_path / "nowhere", "--out", tmp_path / "o", "--key", keyfile): "is not a folder",
+        ("deidentify", tmp_path / "nowhere", "--out", tmp_path / "o", "--key", keyfile): "nowhere is missing: name",
         (
             "deidentify",
             export,
@@ -402,6 +405,75 @@ def test_mistakes_are_one_sentence(export, project, tmp_path):
         status, _, err = ich(*arguments)
         assert (status, err.count("\n")) == (2, 1) and sentence in err, (arguments, err)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.fixture
+def packed(export, tmp_path):
+    """The export in archives: one patient in a zip within a zip, the other in a tar.gz, the rest in a folder."""
+    root = tmp_path / "packed"
+    root.mkdir()
+    with zipfile.ZipFile(tmp_path / "Jane.zip", "w", zipfile.ZIP_DEFLATED) as inner:
+        for path in sorted((export / "P1").iterdir()):
+            inner.write(path, f"P1/{path.name}")
+    with zipfile.ZipFile(root / "Doe Jane.zip", "w") as outer:
+        outer.write(tmp_path / "Jane.zip", "Jane.zip")
+    with tarfile.open(root / "Doe.tar.gz", "w:gz") as archive:
+        archive.add(export / "P2", "P2")
+    for name in ("copy of Jane", "page", "notes.txt"):
+        shutil.copyfile(export / name, root / name)
+    return root
+
+
+def test_archives_give_the_files_of_the_folder(export, packed, project, tmp_path):
+    keyfile = tmp_path / "key"
+    new_key(keyfile)
+    assert ich("deidentify", export, "--out", tmp_path / "plain", "--key", keyfile)[0] == 0
+    linkage = tmp_path / "linkage.csv"
+    status, said, err = ich(
+        "deidentify", packed, "--out", tmp_path / "out", "--key", keyfile, "--linkage", linkage
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "24 files: 19 de-identified, 5 set aside; 2 patients." in said
+    names = {name: data for name, data in tree(tmp_path / "out" / "dicom").items() if "_2" not in name}
+    plain = {name: data for name, data in tree(tmp_path / "plain" / "dicom").items() if "_2" not in name}
+    assert names == plain and len(names) == 18
+    account = pd.read_csv(tmp_path / "out" / "account.csv", keep_default_na=False)
+    assert account["reason"].value_counts().to_dict() == {
+        "deidentified": 19, "archive": 3, "secondary_capture": 1, "not_dicom": 1,
+    }  # fmt: skip
+    linked = pd.read_csv(linkage, dtype=str)
+    assert set(linked["source"]) == set(account["source"]) and len(set(account["source"])) == 24
+    assert "Doe Jane.zip/Jane.zip/P1/IM01" in set(linked["original_path"])
+    assert b"Jane" not in b"".join(name.encode() + data for name, data in tree(tmp_path / "out").items())
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "account.csv", "dicom", "removed.csv", "report.json",
+    ]  # fmt: skip
+
+
+def test_a_damaged_archive_is_accounted_for_and_names_nobody(packed, project, tmp_path, monkeypatch):
+    keyfile, scratch = tmp_path / "key", tmp_path / "scratch"
+    new_key(keyfile)
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    cut = (tmp_path / "Jane.zip").read_bytes()
+    (packed / "Jane Doe.zip").write_bytes(cut[: len(cut) * 2 // 3])
+    (packed / "Jane.rar").write_bytes(b"Rar!\x1a\x07\x00" + bytes(600))
+    status, said, err = ich("deidentify", packed, "--out", tmp_path / "out", "--key", keyfile)
+    assert (status, err) == (0, "") and "Jane" not in said.replace(str(tmp_path), "")
+    account = pd.read_csv(tmp_path / "out" / "account.csv", keep_default_na=False)
+    reasons = account["reason"].value_counts()
+    assert reasons["archive_broken"] >= 1 and reasons["archive_unsupported"] == 1
+    assert not account.loc[account["reason"].str.startswith("archive"), "detail"].any(), "a detail may name a member"
+    status, said, _ = ich("deidentify", packed, "--check")
+    assert status == 1
+    assert "Jane.rar: not looked at: an archive, or a compression in one, that is not read here" in said
+    assert "Doe Jane.zip/Jane.zip/P1/IM01: " in said
+    only = tmp_path / "only.zip"
+    only.write_bytes(b"PK\x03\x04" + bytes(50))
+    status, _, err = ich("deidentify", only, "--out", tmp_path / "none", "--key", keyfile)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "only.zip holds no file that can be read (only.zip" in err and "only.zip: archive_broken" in err
+    assert list(scratch.iterdir()) == [] and not list(tmp_path.glob(".*"))
 
 
 @pytest.mark.long

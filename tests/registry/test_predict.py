@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from ich_pipeline.cli import app
-from ich_pipeline.commands.predict import find_studies
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
 
 PLANTED = ("4711-PLANTED", "PLANTED^PATIENT", "2.25.7", "2.25.8")
 
@@ -105,11 +105,44 @@ def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path:
 
 
 def test_sources_that_hold_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither a file nor a folder"):
-        find_studies([tmp_path / "missing"])
-    (tmp_path / "text").write_text("no DICOM")
-    with pytest.raises(InputError, match=r"holds no DICOM image \(files looked at: 1\)"):
-        find_studies([tmp_path])
+    status, _, err = ich("predict", tmp_path / "missing", "--out", tmp_path / "out" / "deep")
+    assert (status, err.count("\n")) == (2, 1) and "missing is missing: name a folder, an archive or a DICOMDIR" in err
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "text").write_text("no DICOM")
+    with zipfile.ZipFile(source / "a.zip", "w") as archive:
+        archive.write(source / "text", "inside")
+    with zipfile.ZipFile(source / "b.zip", "w") as archive:
+        archive.write(source / "text", "../outside")
+    status, _, err = ich("predict", source, "--out", tmp_path / "out" / "deep")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "source holds no DICOM image (files looked at: 2; not read: b.zip/../outside: archive_member_unsafe" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_studies_in_archives_are_read_as_those_in_folders(studies, tmp_path: Path) -> None:
+    """A zip with one study, a zip in a tar with the other, and a file that is damaged."""
+    plain, packed = tmp_path / "plain", tmp_path / "packed"
+    assert ich("predict", studies.folder, "--out", plain)[0] == 0
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    for place, files in ((sources / "one.zip", studies.files[0]), (tmp_path / "two.zip", studies.files[1])):
+        with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in files:
+                archive.write(path, f"PLANTED^PATIENT/{path.name}")
+    with tarfile.open(sources / "PLANTED^PATIENT.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "two.zip", "two.zip")
+    damaged = (sources / "one.zip").read_bytes()
+    (sources / "PLANTED^PATIENT.zip").write_bytes(damaged[: len(damaged) // 2])
+    status, out, err = ich("predict", sources, "--out", packed)
+    assert status == 1 and "ich: PLANTED^PATIENT.zip was not read: an archive" in err and "cut short" in err, out + err
+    assert {path.name for path in packed.iterdir()} == {path.name for path in plain.iterdir()}, "no member is left"
+    for path in plain.glob("*.html"):
+        assert (packed / path.name).read_bytes() == path.read_bytes()
+    tables = json.loads((packed / "predictions.json").read_text())
+    assert tables["cases"] == json.loads((plain / "predictions.json").read_text())["cases"]
+    assert tables["files_not_read"]["archive_broken"] >= 1
+    assert not [p for p in packed.iterdir() if "PLANTED" in p.read_text()], "names of files are for the terminal alone"
 
 
 def test_an_unknown_model_is_one_sentence(studies, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import quiet
 from ich_pipeline.sources.folder import list_files, list_folder
+from ich_pipeline.sources.opened import list_several
 from ich_pipeline.sources.source import open_source
 
 
@@ -49,3 +50,18 @@ def test_a_single_file_and_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="neither a file nor a folder"):
         open_source(tmp_path / "pipe")
+
+
+def test_several_sources_are_one_listing_without_repeats(tmp_path: Path) -> None:
+    for name in ("a/IM1", "a/IM2", "b/IM1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    os.mkfifo(tmp_path / "b" / "pipe")
+    a, b = tmp_path / "a", tmp_path / "b"
+    listing = list_several([a, b, a / "IM2", b / "IM1", a])
+    assert [path for path, _ in listing.files] == [a / "IM1", a / "IM2", b / "IM1"]
+    assert [name for _, name in listing.files] == [f"{a}/IM1", f"{a}/IM2", f"{b}/IM1"]
+    assert [one.name for one in listing.judged] == [f"{b}/pipe"]
+    assert [name for _, name in list_several([a]).files] == ["IM1", "IM2"]
+    with pytest.raises(InputError, match="nowhere is missing"):
+        list_several([a, tmp_path / "nowhere"])

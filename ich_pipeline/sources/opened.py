@@ -1,0 +1,68 @@
+"""Sources of this machine as the commands read them: archives opened in a scratch folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ich_pipeline.config import ArchiveParams
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.listing import Judged, Listing, Names
+from ich_pipeline.sources.source import list_local
+from ich_pipeline.sources.unpack import unpack
+
+NAMED_AT_MOST = 3  # in a sentence; the count says the rest
+
+
+@contextlib.contextmanager
+def opened(listing: Listing, scratch: Path, limits: ArchiveParams, track: Track = quiet) -> Iterator[Listing]:
+    """The listing with the members of its archives, which lie on the disk within the block.
+
+    Args:
+        listing: what :func:`ich_pipeline.sources.source.list_local` or :func:`list_several` gave.
+        scratch: a folder for the members, of nobody else's: it is removed before and after, and with it what a killed
+            run left there.
+        limits: of archives, over the whole listing.
+        track: progress.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        yield unpack(listing, scratch, limits, track)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def list_several(sources: Sequence[Path]) -> Listing:
+    """Several sources as one: each file once, named below its source.
+
+    Raises:
+        InputError: one of them is missing, holds no file or cannot be listed.
+    """
+    names = Names()
+    files: dict[Path, str] = {}
+    judged: list[Judged] = []
+    for source in dict.fromkeys(sources):
+        listing = list_local(source)
+        below = f"{source}/" if source.is_dir() and len(sources) > 1 else ""
+        for path, name in listing.files:
+            if path not in files:
+                files[path] = names.unique(below + name)
+        judged += [Judged(names.unique(below + one.name), one.reason, one.detail) for one in listing.judged]
+    return Listing(tuple(files.items()), tuple(judged))
+
+
+def not_read(listing: Listing) -> tuple[Judged, ...]:
+    """What could not be read, whole or at all: damaged, locked, refused; an archive that was opened is none of it."""
+    return tuple(one for one in listing.judged if one.reason is not Reason.ARCHIVE)
+
+
+def in_words(found: Sequence[Judged]) -> str:
+    """The first of them with their reasons: ``a.zip: archive_broken (cut short)``; empty for none."""
+    named = [f"{one.name}: {one.reason}{f' ({one.detail})' if one.detail else ''}" for one in found[:NAMED_AT_MOST]]
+    return ", ".join(named) + (", …" if len(found) > NAMED_AT_MOST else "")
