@@ -7,6 +7,7 @@ import pandas as pd
 from flows import layout
 from flows._quality import judge
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.dicom.frames import known_slices
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_table
 from ich_pipeline.label_tables import UID, check_against, read_labels
@@ -26,7 +27,8 @@ def body(stage: Stage) -> StageResult:
             f"{layout.LABELS} labels no slice, and training needs a label for every slice: bring a cohort with slice labels "
             "(`ich cohort --help` lists the forms)."
         )
-    coverage = check_against(table, slices, account[UID], layout.LABELS)
+    known = known_slices(account[UID], account["frames"].astype(int))
+    coverage = check_against(table, slices, known, layout.LABELS)
     stage.log.info(coverage.sentence)
     suites = validate_suites(series, slices, table, coverage, stage.params)
     notes = (coverage.sentence + ".",)

@@ -18,14 +18,15 @@ def match(rows: LabelRows, headers: Sequence[Header], account: LabelAccount) -> 
 
     Args:
         rows: what an adapter read.
-        headers: of every file in the source; only CT images count.
+        headers: of every file in the source; only CT images and their frames count, used by the ingest or not.
         account: gets labels without image, images without label, and what is ambiguous.
 
     Returns:
         ``SOPInstanceUID`` (slices) or ``StudyInstanceUID`` (cases), ``key`` and the label columns, sorted by the UID: the
         same labels give the same bytes in whatever order the source has them.
     """
-    images = [header for header in headers if header.is_ct_image and header.sop_instance_uid]
+    slices = (one for header in headers for one in header.slices())
+    images = [one for one in slices if one.is_ct_image and one.sop_instance_uid]
     by_key: dict[str, set[str]] = defaultdict(set)
     keys_of: dict[str, set[str]] = defaultdict(set)
     for header in images:

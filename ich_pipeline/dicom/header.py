@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.uid import CTImageStorage
 
+from ich_pipeline.dicom.frames import frame_name
 from ich_pipeline.dicom.reasons import Reason
 
 Source = Path | bytes
@@ -42,6 +44,7 @@ class Header:
     acquisition_number: int | None = None
     instance_number: int | None = None
     frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in "#frame"
+    frames: int = 0  # that an enhanced object describes, where it cannot be read frame by frame and so has one header
 
     def set(self, reason: Reason, detail: str = "") -> Header:
         """The same header with this verdict."""
@@ -52,6 +55,21 @@ class Header:
         """Belongs into the series table: a CT image, or a frame of one, whose series and matrix are known."""
         is_image = self.sop_class_uid == CTImageStorage or self.frame is not None
         return is_image and bool(self.series_uid and self.study_uid and self.rows and self.columns)
+
+    def slices(self) -> Iterator[Header]:
+        """What a label may be of: this header, or one for every frame of an object that has one header for all."""
+        if not self.frames:
+            yield self
+        for n in range(1, self.frames + 1):
+            uid = frame_name(self.sop_instance_uid, n)
+            yield replace(
+                self,
+                name=frame_name(self.name, n),
+                sop_instance_uid=uid if self.sop_instance_uid else "",
+                frame=n,
+                frames=0,
+                instance_number=n,
+            )
 
     @property
     def path(self) -> str:
@@ -64,4 +82,4 @@ class Header:
         return self._of_file(self.sop_instance_uid)
 
     def _of_file(self, name: str) -> str:
-        return name if self.frame is None else name.removesuffix(f"#{self.frame}")
+        return name if self.frame is None else name.removesuffix(frame_name("", self.frame))

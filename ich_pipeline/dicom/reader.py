@@ -11,6 +11,7 @@ from typing import BinaryIO
 from pydicom.dataset import Dataset
 
 from ich_pipeline.dicom import fields, multiframe
+from ich_pipeline.dicom.frames import frame_name
 from ich_pipeline.dicom.header import Header, Source
 from ich_pipeline.dicom.opening import (
     DEFAULT_LIMITS,
@@ -137,12 +138,13 @@ def _read(
         return [_judged(blank, ds, has_pixels, thickness_range_mm)]
     problem = multiframe.problem(ds)
     if problem:
-        return [_filled(blank, ds).set(Reason.MULTI_FRAME, problem)]
+        of_all = replace(_filled(blank, ds), frames=multiframe.frame_count(ds))
+        return [of_all.set(Reason.MULTI_FRAME, problem)]
     headers = []
     for frame in range(1, multiframe.frame_count(ds) + 1):
         deadline.check()
         flat = multiframe.frame_dataset(ds, frame)
-        of_frame = replace(blank, name=f"{blank.name}#{frame}", frame=frame)
+        of_frame = replace(blank, name=frame_name(blank.name, frame), frame=frame)
         headers.append(_judged(of_frame, flat, has_pixels, thickness_range_mm))
     return headers or [_filled(blank, ds).set(Reason.MULTI_FRAME, "no frame is described")]
 
@@ -156,7 +158,7 @@ def _judged(blank: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tu
 def _filled(blank: Header, ds: Dataset) -> Header:
     sop_instance_uid = fields.text(ds, "SOPInstanceUID")
     if sop_instance_uid and blank.frame is not None:
-        sop_instance_uid = f"{sop_instance_uid}#{blank.frame}"
+        sop_instance_uid = frame_name(sop_instance_uid, blank.frame)
     return replace(
         blank,
         sop_class_uid=fields.text(ds, "SOPClassUID"),

@@ -23,7 +23,8 @@ from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group
 from ich_pipeline.dicom.study import Verdicts, Volume
 
-ACCOUNT_COLUMNS = ("path", "status", "reason", "detail", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+_UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+ACCOUNT_COLUMNS = ("path", "status", "reason", "detail", *_UIDS, "frames")
 STEP_RUNS = 8  # named in the series table
 AIR_BELOW_HU = -900  # air_fraction counts pixels at or below it
 SOFT_HU = (0, 100)  # soft_fraction counts pixels from the first up to, not including, the second
@@ -90,7 +91,7 @@ def hu_histogram(hu: NDArray[np.int16]) -> NDArray[np.int64]:
 
 
 def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame:
-    """One row a file, sorted by path.
+    """One row a file, sorted by path; ``frames`` counts those of an enhanced object, 0 for any other file.
 
     Raises:
         KeyError: a file has no verdict (a fault of the program: the account would not add up).
@@ -101,7 +102,8 @@ def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame
         first = slices[0]
         reason, detail = verdicts[first.name] if first.frame is None else _of_frames(slices, verdicts)
         uids = (first.file_uid, first.series_uid, first.study_uid)
-        rows.append((path, str(reason.status), str(reason), detail, *uids))
+        frames = first.frames if first.frame is None else len(slices)
+        rows.append((path, str(reason.status), str(reason), detail, *uids, frames))
     return pd.DataFrame(rows, columns=list(ACCOUNT_COLUMNS)).sort_values("path", ignore_index=True)
 
 

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import data_store  # the package pydicom-data
 import numpy as np
 import pandas as pd
 import pydicom
@@ -351,3 +352,23 @@ def test_a_link_to_a_folder_is_named(tmp_path, params, source):
         InputError, match=r"1 file or archive that cannot be read whole \(elsewhere: unreadable, a link"
     ):
         bring_folder(source, labels, tmp_path / "data", params)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["frames judged one by one", "a part of a concatenation"])
+def test_labels_of_frames_that_the_ingest_does_not_use_are_known(tmp_path, params, source, whole):
+    """Two perfusion maps in one enhanced object: set aside, as single slices of another series would be."""
+    [path] = Path(next(iter(data_store.__path__))).rglob("eCT_Supplemental.dcm")
+    ds = pydicom.dcmread(path)
+    if not whole:
+        ds.ConcatenationUID = "2.25.5"
+    ds.save_as(source / "enhanced")
+    frames = [f"{ds.SOPInstanceUID}#{n}" for n in (1, 2)]
+    wrong = write_table(tmp_path / "wrong.csv", params, [*ALL, frames[0], f"{ds.SOPInstanceUID}#3"])
+    check_refused(tmp_path, params, source, wrong, r"1 label without an image in the folder \(line 6 .*#3\)")
+    summary = bring_folder(
+        source, write_table(tmp_path / "mine.csv", params, [*ALL, *frames]), tmp_path / "data", params
+    )
+    assert "5 labelled" in summary and report(tmp_path / "data") == []
+    assert set(frames) <= set(read_labels(tmp_path / "data" / "labels.csv", params.label_set)[UID])
+    bring_folder(source, write_table(tmp_path / "some.csv", params, ALL), tmp_path / "none", params)
+    assert report(tmp_path / "none") == [], "a frame that is not used needs no label"

@@ -13,8 +13,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from ich_pipeline.dicom.case import load_case
 from ich_pipeline.dicom.decode import SliceReader
+from ich_pipeline.dicom.frames import known_slices
 from ich_pipeline.dicom.ingest import ingest
 from ich_pipeline.dicom.reader import read_slice_headers
+from ich_pipeline.dicom.tables import account_table
 from ich_pipeline.dicom.volumes import read_volume
 
 RANGE = (0.5, 15.0)
@@ -48,6 +50,7 @@ def test_an_enhanced_head_gives_the_volume_of_its_single_frame_copy(
             "SOPInstanceUID": ds.SOPInstanceUID,
             "SeriesInstanceUID": ds.SeriesInstanceUID,
             "StudyInstanceUID": ds.StudyInstanceUID,
+            "frames": 6,
         }
     ]
     np.testing.assert_allclose(report.slices["position_mm"], single.slices["position_mm"])
@@ -76,6 +79,8 @@ def test_a_frame_of_its_own_kind_is_judged_by_itself(tmp_path, phantom_head, mak
     assert row["reason"] == "used"
     assert row["detail"].startswith("6 frames: 3 used, 1 contrast (ContrastBolusAgent is filled), 1 header_incomplete")
     assert sorted(report.slices["frame"]) == [4, 5, 6]
+    known = list(known_slices(report.account["SOPInstanceUID"], report.account["frames"]))
+    assert known == [ds.SOPInstanceUID, *(f"{ds.SOPInstanceUID}#{n}" for n in range(1, 7))]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +102,12 @@ def test_frames_that_do_not_stand_for_themselves_are_set_aside(
             setattr(ds, keyword, value)
     [header] = read_slice_headers(save_slice(ds, tmp_path / "e"), "e", RANGE)
     assert (header.reason, header.detail, header.path) == ("multi_frame", detail, "e")
+    [row] = account_table([header], {"e": (header.reason, header.detail)}).to_dict("records")
+    described = 6 if "PerFrameFunctionalGroupsSequence" in ds else 0
+    assert row["frames"] == described
+    named = [one.sop_instance_uid for one in header.slices()]
+    assert named == [f"{ds.SOPInstanceUID}#{n}" for n in range(1, 7)] if described else [ds.SOPInstanceUID]
+    assert {one.path for one in header.slices()} == {"e"}
 
 
 def test_the_perfusion_map_of_pydicom_data_is_known_as_such_and_decoded_as_by_simple_itk():

@@ -35,7 +35,7 @@ def project(
     shutil.copy(Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml", tmp_path / "params.yaml")
     write_table(tmp_path / "work/ingest/series.parquet", series, "series/2")
     write_table(tmp_path / "work/ingest/slices.parquet", slices, "slices/2")
-    account = pd.DataFrame({"path": slices[UID], "status": "used", UID: slices[UID]})
+    account = pd.DataFrame({"path": slices[UID], "status": "used", UID: slices[UID], "frames": 0})
     account.to_csv(tmp_path / "work/ingest/account.csv", index=False)
     write_labels(tmp_path / "data/labels.csv", table, params.label_set)
     monkeypatch.chdir(tmp_path)
@@ -100,6 +100,31 @@ def test_a_label_of_an_unknown_slice_stops_with_one_sentence(project: Path, caps
         "these rows or add their files.\n"
     )
     assert not (project / "work/validate").exists()
+
+
+def test_a_label_of_a_frame_that_is_not_used_is_unused_and_not_unknown(
+    project: Path, table: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = project / "work/ingest/account.csv"
+    account = pd.read_csv(place, dtype=str)
+    more = pd.DataFrame({"path": ["e", "s"], "status": "set_aside", UID: ["8.8", "8.9"], "frames": [3, 0]})
+    pd.concat([account, more]).to_csv(place, index=False)
+    with (project / "data/labels.csv").open("a") as file:
+        file.write("8.8#1,0,0,0,0,0,0\n8.8#3,0,0,0,0,0,0\n8.9,0,0,0,0,0,0\n")
+    assert run("validate", validate_body) == 0
+    assert "label rows for files that ingest set aside, not used: 3" in result(project)["summary"]
+    assert run("split", split_body) == 0
+    files = pd.concat([pd.read_csv(path, dtype=str) for path in (project / "work/split").glob("*/*.csv")])
+    assert set(files[UID]) == set(table[UID])
+    capsys.readouterr()
+    for unknown in ("8.8#4", "8.8#0", "8.9#1"):
+        text = (project / "data/labels.csv").read_text()
+        (project / "data/labels.csv").write_text(f"{text}{unknown},0,0,0,0,0,0\n")
+        assert run("validate", validate_body) == 2
+        assert f"1 slice that is not in the DICOM files under data/dicom (SOPInstanceUID {unknown})" in (
+            capsys.readouterr().err
+        )
+        (project / "data/labels.csv").write_text(text)
 
 
 def test_split_writes_cohorts_and_label_files(project: Path, params: Params, table: pd.DataFrame) -> None:

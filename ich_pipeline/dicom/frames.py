@@ -1,0 +1,23 @@
+"""Names of the frames of an enhanced object, which have no SOPInstanceUID of their own: ``UID#n``, n from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+
+def frame_name(name: str, frame: int) -> str:
+    """What a frame of the file or object of this name is called."""
+    return f"{name}#{frame}"
+
+
+def known_slices(uids: Iterable[str], frames: Iterable[int]) -> Iterator[str]:
+    """Every name that a label of a slice may bear.
+
+    Args:
+        uids: SOPInstanceUID of every file of the input, as the account has it.
+        frames: how many frames each of them describes; 0 where it is no enhanced object.
+    """
+    for uid, count in zip(uids, frames, strict=True):
+        yield uid
+        for frame in range(1, count + 1):
+            yield frame_name(uid, frame)
