@@ -12,7 +12,7 @@
                  "first": {label: p}, "second": {label: p} | null, "final": {label: p},
                  "sets": {label: word | null}, "disagreement": {label: d} | null,
                  "attention": {label: {"method": "…", "map": [[0..1]] | null,
-                                       "cells": {"first": [row, column], "step": [row, column]} | null}},
+                                       "cells": {"first": [row, column], "step": [rows, columns]} | null}},
                  "basis": {subtype: [{"example": "S…", "case_id": "C…", "distance": d, "percentile": q | null,
                                       "truth": [subtype], "thumbnail": {"rows", "columns", "hu": base64}}]}}],
      "reasons": {subtype: why it has no prediction basis}}
@@ -24,7 +24,9 @@ The slices' ``first``, ``second`` and ``final`` are calibrated wherever validati
 holds the truth for ``coverage`` of new patients with, and of those without, the finding; a slice's for one slice drawn at
 random from a patient's slices of its kind, not for all of them at once. ``disagreement`` is the standard deviation over the
 ensemble's networks. ``uncertainty`` is null where the model was registered before it had any.
-``cells`` says where the map's cells are centred, in shares of the square picture: the first, and the step to the next.
+``map`` has the rows and columns of the file that its slice came from, however the patient lay: the page alone turns pictures to the
+standard view. ``cells`` says where the map's cells are centred, in pixels of the file (0 is the centre of the first pixel): the
+first, and the step to the next. Of HU arrays they are pixels of the array.
 ``attention`` and ``basis`` are there for the slices that the case page shows large, empty for the others.
 ``thumbnail.hu`` is little-endian int16, row by row.
 """
@@ -38,9 +40,10 @@ from typing import Any
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.registry.file_pixels import ReadCase
 
 
-def answer(case: ExplainedCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
+def answer(case: ReadCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
     """The case as JSON values.
 
     Args:
@@ -59,7 +62,7 @@ def answer(case: ExplainedCase, *, uids: bool, thumbnails: bool) -> dict[str, An
     }
 
 
-def _slice(case: ExplainedCase, index: int, uids: bool, thumbnails: bool) -> dict[str, Any]:
+def _slice(case: ReadCase, index: int, uids: bool, thumbnails: bool) -> dict[str, Any]:
     reread = bool(case.reread[index])
     return {
         "index": index,
@@ -70,7 +73,7 @@ def _slice(case: ExplainedCase, index: int, uids: bool, thumbnails: bool) -> dic
         "second": _named(case, case.second[index]) if reread else None,
         "final": _named(case, case.final[index]),
         **_certainty(case, index),
-        "attention": {label: _map(found) for label, found in case.attention.get(index, {}).items()},
+        "attention": {label: _map(case, index, found) for label, found in case.attention.get(index, {}).items()},
         "basis": {
             label: [_example(one, thumbnails) for one in examples]
             for label, examples in case.basis.get(index, {}).items()
@@ -109,13 +112,14 @@ def _named(case: ExplainedCase, values: Iterable[float]) -> dict[str, float | No
     }
 
 
-def _map(attention: AttentionMap) -> dict[str, Any]:
+def _map(case: ReadCase, index: int, attention: AttentionMap) -> dict[str, Any]:
     if attention.map is None:
         return {"method": attention.method, "map": None, "cells": None}
+    values, first, step = case.pixels.back(index, attention.map)
     return {
         "method": attention.method,
-        "map": attention.map.values.tolist(),
-        "cells": attention.map.grid.to_json(),
+        "map": values.tolist(),
+        "cells": {"first": list(first), "step": list(step)},
     }
 
 

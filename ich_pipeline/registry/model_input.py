@@ -18,7 +18,7 @@ from ich_pipeline.dicom.reader import read_header
 from ich_pipeline.errors import InputError
 
 if TYPE_CHECKING:
-    from ich_pipeline.explain.case import ExplainedCase
+    from ich_pipeline.registry.file_pixels import ReadCase
     from ich_pipeline.registry.system import System
 
 COLUMNS = ("dicom", "hu", "position_mm", "case")
@@ -33,7 +33,7 @@ class CaseInput:
     hu: NDArray[Any] | None = None
     positions_mm: NDArray[np.floating] | None = None
 
-    def read(self, system: System) -> ExplainedCase:
+    def read(self, system: System) -> ReadCase:
         """Read it."""
         if self.hu is not None:
             return system.read_hu(self.hu, self.positions_mm, self.case or "array")

@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 
 from ich_pipeline.dicom import geometry
 from ich_pipeline.dicom.case import load_case
+from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import read
 from ich_pipeline.errors import InputError
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.attention import Explainer
-from ich_pipeline.explain.case import ExplainedCase, explain_case
+from ich_pipeline.explain.case import explain_case
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.registry.bundle import SystemParams, read_system
+from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
 from ich_pipeline.windowing import prepare
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class System:
         """The labels of every answer."""
         return self.ensemble.labels
 
-    def read_case(self, sources: Sequence[bytes | Path]) -> ExplainedCase:
+    def read_case(self, sources: Sequence[bytes | Path]) -> ReadCase:
         """Read one study.
 
         Args:
@@ -75,11 +77,12 @@ class System:
             InputError: no series among them can be read.
         """
         case = load_case(sources, self.params.ingest)
-        return self._read(case.case_id, case.SOPInstanceUIDs, case.hu, case.neighbours, case.positions_mm)
+        uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
+        return self._read(case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places)
 
     def read_hu(
         self, hu: NDArray[np.integer], positions_mm: NDArray[np.floating] | None = None, case_id: str = "array"
-    ) -> ExplainedCase:
+    ) -> ReadCase:
         """Read one case from an array instead of DICOM.
 
         Args:
@@ -103,7 +106,7 @@ class System:
         unknown = np.full(len(hu), np.nan)
         neighbours, _ = geometry.neighbours(positions, unknown, self.params.ingest.spacing_tolerance)
         uids = tuple(f"{case_id}.{index}" for index in range(len(hu)))
-        return self._read(case_id, uids, whole, neighbours, positions)
+        return self._read(case_id, uids, whole, neighbours, positions, Turn(), np.zeros((len(hu), 2)))
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -116,14 +119,17 @@ class System:
         hu: NDArray[np.int16],
         neighbours: NDArray[np.integer],
         positions_mm: NDArray[np.floating],
-    ) -> ExplainedCase:
+        turn: Turn,
+        shifts_px: NDArray[np.float64],
+    ) -> ReadCase:
         windows = self.params.windowing.windows
-        hu = focus(hu, self.params.windowing).hu
+        rows, columns = hu.shape[1:]
+        hu, box = focus(hu, self.params.windowing)
         sizes = sorted({network.spec.image_size for network in self.networks.values()})
         images: dict[int, NDArray[Any]] = {size: prepare(hu, size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)
         reading = read(self.networks, self.ensemble, images, neighbours, one_case, everywhere=False)
-        return explain_case(
+        explained = explain_case(
             case_id=case_id,
             sop_instance_uids=uids,
             hu=hu,
@@ -138,3 +144,4 @@ class System:
             ensemble=self.ensemble,
             explainer=self._explainer,
         )
+        return ReadCase(**vars(explained), pixels=FilePixels((rows, columns), box, turn, shifts_px))

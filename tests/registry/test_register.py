@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from ich_pipeline.config import Params
@@ -132,6 +133,34 @@ def test_dicom_and_its_array_give_the_same(system: System, studies) -> None:
     for name in ("first", "second", "final", "case_scores", "reread"):
         np.testing.assert_array_equal(getattr(from_files, name), getattr(from_array, name))
     assert from_files.reread.any() and not from_files.reread.all()
+
+
+def test_maps_lie_over_the_files_of_a_prone_patient(system: System, studies, tmp_path: Path) -> None:
+    """The same head on its face: the same reading and page, and each map as that file has its pixels."""
+    prone = []
+    for path in studies.files[0]:
+        ds = pydicom.dcmread(path)
+        ds.PixelData = np.ascontiguousarray(ds.pixel_array[::-1, ::-1]).tobytes()
+        x, y, z = map(float, ds.ImagePositionPatient)
+        across, down = (float(step) * (n - 1) for step, n in zip(ds.PixelSpacing, (ds.Columns, ds.Rows), strict=True))
+        ds.ImagePositionPatient, ds.ImageOrientationPatient = [x + across, y + down, z], [-1, 0, 0, 0, -1, 0]
+        prone.append(tmp_path / path.name)
+        ds.save_as(prone[-1])
+    as_usual, turned = system.read_case(studies.files[0]), system.read_case(prone)
+    np.testing.assert_array_equal(turned.hu, as_usual.hu)
+    slices = [answer(case, uids=True, thumbnails=False)["slices"] for case in (as_usual, turned)]
+    compared = 0
+    for one, other in zip(*slices, strict=True):
+        assert one["final"] == other["final"]
+        for label, usual in one["attention"].items():
+            if usual["map"] is None:
+                continue
+            values, found = np.array(usual["map"]), other["attention"][label]
+            np.testing.assert_array_equal(np.array(found["map"]), values[::-1, ::-1])
+            last = np.add(usual["cells"]["first"], np.multiply(usual["cells"]["step"], np.array(values.shape) - 1))
+            np.testing.assert_allclose(found["cells"]["first"], np.array(turned.hu.shape[1:]) - 1 - last)
+            compared += 1
+    assert compared
 
 
 def test_a_gap_is_not_interpolated_across(system: System, studies) -> None:
