@@ -128,6 +128,6 @@ def one_a_patient(names: Sequence[str], patients: NDArray[np.integer], members: 
         Rows, in the order of the patients' numbers.
     """
     rows = np.flatnonzero(members)
-    hashes = np.array([hashlib.sha256(names[row].encode()).hexdigest() for row in rows], dtype="U64")
+    hashes = np.array([hashlib.sha256(names[int(row)].encode()).hexdigest() for row in rows], dtype="U64")
     order = rows[np.argsort(hashes, kind="stable")]
     return order[np.unique(patients[order], return_index=True)[1]]

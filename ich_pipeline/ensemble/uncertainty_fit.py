@@ -45,8 +45,9 @@ def fit_uncertainty(
         nothing = dict.fromkeys(labels.columns, ConformalLabel(None, None, 0, 0, reading))
         cases, slices = nothing, nothing
     else:
-        of_cases = ([names[1][row] for row in first], patients[first], cases_positive(truth, case_index))
-        cases = _limits(labels, reading.case_scores, *of_cases, params.coverage)
+        case_names = [names[1][row] for row in first]
+        case_truth = cases_positive(truth, case_index)
+        cases = _limits(labels, reading.case_scores, case_names, patients[first], case_truth, params.coverage)
         slices = _limits(labels, reading.final, names[0], patients, truth, params.coverage)
     fold = patient_folds(patients, truth, params.folds)
     networks = {

@@ -295,7 +295,7 @@ def test_a_piece_that_kills_workers_is_given_up(own, tmp_path):
     with connected(own.address) as client:
         runner = Cluster(client, own.address)
         runner.prepare(tmp_path, tmp_path / "sample")
-        with pytest.raises(Fault, match="4 workers of the Dask cluster at .* died over the same piece"):
+        with pytest.raises(Fault, match=r"4 workers of the Dask cluster at .* died over the same piece"):
             list(runner.run(eval, ["1", "__import__('os').kill(__import__('os').getppid(), 9)"]))
 
 

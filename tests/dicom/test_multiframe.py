@@ -102,6 +102,7 @@ def test_frames_that_do_not_stand_for_themselves_are_set_aside(
             setattr(ds, keyword, value)
     [header] = read_slice_headers(save_slice(ds, tmp_path / "e"), "e", RANGE)
     assert (header.reason, header.detail, header.path) == ("multi_frame", detail, "e")
+    assert header.reason is not None
     [row] = account_table([header], {"e": (header.reason, header.detail)}).to_dict("records")
     described = 6 if "PerFrameFunctionalGroupsSequence" in ds else 0
     assert row["frames"] == described

@@ -171,6 +171,7 @@ def certain(ensemble) -> Ensemble:
 def test_disagreement_is_the_spread_of_the_members_own_calibrated_probabilities(certain, networks, cases) -> None:
     whole = read(networks, certain, *cases, everywhere=True)
     quick = read(networks, certain, *cases, everywhere=False)
+    assert quick.disagreement is not None
     for level in ("slices", "cases"):
         np.testing.assert_array_equal(getattr(whole.disagreement, level), getattr(quick.disagreement, level))
     of = {
@@ -184,6 +185,7 @@ def test_disagreement_is_the_spread_of_the_members_own_calibrated_probabilities(
 def test_a_case_says_its_sets_in_words(certain, networks, cases) -> None:
     images, neighbours, case_index = cases
     whole = read(networks, certain, *cases, everywhere=True)
+    assert whole.disagreement is not None
     for case in range(3):
         mine = case_index == case
         local = np.where(neighbours[mine] >= 0, neighbours[mine] - 6 * case, -1)

@@ -114,9 +114,9 @@ def test_disagreement_tells_errors_as_scikit_learn_counts(tested) -> None:
 
 def test_disagreement_that_knows_the_errors_is_found() -> None:
     cohort = certain(make_cohort())
-    wrong = (cohort.reading.final[:, 0] >= cohort.ensemble.slice_points["any"]["balanced"].threshold) != (
-        cohort.truth[:, 0] == 1
-    )
+    threshold = cohort.ensemble.slice_points["any"]["balanced"].threshold
+    assert threshold is not None
+    wrong = (cohort.reading.final[:, 0] >= threshold) != (cohort.truth[:, 0] == 1)
     a = np.full(cohort.truth.shape, 0.5)
     b = np.where(wrong[:, None], 0.9, 0.6) * np.ones_like(a)
     told = judged(replace(cohort, reading=replace(cohort.reading, original={"a": a, "b": b})))
