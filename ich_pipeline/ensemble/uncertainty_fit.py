@@ -45,7 +45,7 @@ def fit_uncertainty(
         nothing = dict.fromkeys(labels.columns, ConformalLabel(None, None, 0, 0, reading))
         cases, slices = nothing, nothing
     else:
-        case_names = [names[1][row] for row in first]
+        case_names = [names[1][int(row)] for row in first]
         case_truth = cases_positive(truth, case_index)
         cases = _limits(labels, reading.case_scores, case_names, patients[first], case_truth, params.coverage)
         slices = _limits(labels, reading.final, names[0], patients, truth, params.coverage)
