@@ -92,15 +92,20 @@ def run_inside_flow(params: Params) -> Outcome:
     from flows.prefect_show import progress_artifact, redacted
 
     logger = get_run_logger()
-    failures: list[DvcError] = []
+    failures: list[InputError | DvcError] = []
     stopping = threading.Event()
     gpus = side_by_side.devices(params)
     slots = side_by_side.Slots(gpus) if len(gpus) > 1 else None
 
     @task(name="data", persist_result=False)
-    def data_task() -> str:
+    def data_task() -> State | None:
         stale.remove(params)
-        return data.ensure(params)
+        try:
+            logger.info(data.ensure(params))
+        except (InputError, DvcError) as error:
+            failures.append(error)
+            return Failed(message=redacted(str(error)))
+        return None
 
     @task(persist_result=False)
     def stage_task(stage: str, run_id: str, beside_others: bool) -> State | None:
@@ -132,7 +137,11 @@ def run_inside_flow(params: Params) -> Outcome:
             if not state.is_completed():
                 raise RuntimeError(f"{', '.join(stages)}: {state.message}")
 
-    logger.info(data_task())
+    prepared = data_task(return_state=True)
+    if failures:
+        raise failures[0]
+    if not prepared.is_completed():
+        raise RuntimeError(f"data: {prepared.message}")
     if is_up_to_date():
         logger.info("Everything is up to date.")
         return _registered(ran=False)

@@ -18,7 +18,17 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-UID = re.compile(r"\b(?:[0-2](?:\.\d+){3,}|2\.25\.\d{9,})\b")
+# What of a sentence may tell whose a file is, and what stands for it. Rather a word too many than one too few.
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_SECRETS = (
+    (re.compile(r"\b(?:[0-2](?:\.\d+){3,}|2\.25\.\d{9,})\b(?:#\d+)?"), "[UID]"),
+    # An identifier or a value as a table gave it: a name may stand in a wrong column.
+    (re.compile(rf"(?<=InstanceUID )(?:{_QUOTED}|(?!more than|or |and |of )[^'\"\s(].*?(?=[):]| is |$))"), "[UID]"),
+    (re.compile(rf"(?<=\bis ){_QUOTED}"), "[VALUE]"),
+    (re.compile(r"(?<=\bdata/dicom/)(?:.+(?= cannot be )|[^'\":;]+)"), "[FILE]"),
+    # A fault in a library's own words, as flows.boundary says it.
+    (re.compile(r"(?<=\bfailed: )(\w+): .*(?= \(the traceback is in )"), r"\1"),
+)
 PICTURE_BYTES = 1 << 20  # an artifact is a database row; a larger picture is left to the report
 
 
@@ -28,8 +38,13 @@ def key(*parts: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """The text without DICOM UIDs, which lead back to the patient: the server may be another team's."""
-    return UID.sub("[UID]", text)
+    """The text without what may lead back to a patient, for the server may be another team's.
+
+    DICOM UIDs, values and identifiers that a sentence cites from a table, and names of files below data/dicom.
+    """
+    for pattern, word in _SECRETS:
+        text = pattern.sub(word, text)
+    return text
 
 
 def publish(title: str, result: dict[str, Any]) -> None:

@@ -29,35 +29,39 @@ def run_as_flow(name: str, item: str | None, params: Params, body: Body) -> Stag
 
     title = f"{name}@{item}" if item else name
 
+    errors: list[Exception] = []
+    results: list[StageResult] = []
+
     @task(name=title, persist_result=False)
-    def work() -> StageResult:
+    def work() -> State | None:
         logger = get_run_logger()
         handler = _Forward(logger)
         log = logging.getLogger(f"ich.{name}")
         log.addHandler(handler)
         try:
             result = body(Stage(name, item, params, log, progress_artifact(title, "starting")))
+        except InputError as error:
+            errors.append(error)
+            return Failed(message=redacted(str(error)))
+        except (
+            Exception
+        ) as error:  # what a library says may cite a file: a server is told the kind alone, and no traceback
+            errors.append(error)
+            return Failed(message=f"{type(error).__name__}: the terminal and .state/faults where it ran say more")
         finally:
             log.removeHandler(handler)
         publish(title, result.to_json())
-        logger.info(result.summary)
-        return result
-
-    mistakes: list[InputError] = []
-    results: list[StageResult] = []
-
-    @flow(name=name, flow_run_name=title, persist_result=False)
-    def stage_flow() -> State | None:
-        try:
-            results.append(work())
-        except InputError as error:  # one sentence is all there is to say: no traceback
-            mistakes.append(error)
-            return Failed(message=redacted(str(error)))
+        logger.info(redacted(result.summary))
+        results.append(result)
         return None
 
+    @flow(name=name, flow_run_name=title, persist_result=False)
+    def stage_flow() -> State:
+        return work(return_state=True)
+
     state = stage_flow(return_state=True)
-    if mistakes:
-        raise mistakes[0]
+    if errors:
+        raise errors[0]
     if not results:
         raise RuntimeError(state.message or "the flow did not finish")
     return results[0]

@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed
 
 from flows.dvc_command import DvcError
 from flows.pipeline import closing, run_inside_flow
+from flows.prefect_show import redacted
 from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
 from ich_pipeline.errors import InputError
@@ -28,7 +29,7 @@ def retrain() -> State:
         with alone():
             outcome = run_inside_flow(params)
     except (InputError, DvcError) as error:
-        return Failed(message=str(error))
+        return Failed(message=redacted(str(error)))
     text = (
         f"New version {outcome.version} of {params.registry.model_name}, alias challenger."
         if outcome.new_version

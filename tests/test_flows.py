@@ -38,6 +38,38 @@ def test_uids_do_not_reach_prefect() -> None:
     assert redacted(text) == "data/labels.csv names [UID] and [UID]; AUC 0.912, version 3.11.7"
 
 
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        (
+            "data/labels.csv names 2 slices that are not in the DICOM files (SOPInstanceUID 1.2.3.4.5#3, Doe^Jane, …): remove",
+            "data/labels.csv names 2 slices that are not in the DICOM files (SOPInstanceUID [UID]): remove",
+        ),
+        (
+            "data/labels.csv, line 3 (SOPInstanceUID Doe Jane): any is 'Jane\\'s', but must be 0 or 1: mend that value.",
+            "data/labels.csv, line 3 (SOPInstanceUID [UID]): any is [VALUE], but must be 0 or 1: mend that value.",
+        ),
+        ("line 3: SOPInstanceUID 'Doe J' is empty or", "line 3: SOPInstanceUID [UID] is empty or"),
+        ('line 3: SOPInstanceUID "Doe\'s" is empty or', "line 3: SOPInstanceUID [UID] is empty or"),
+        ("line 3: StudyInstanceUID Doe J is labelled twice", "line 3: StudyInstanceUID [UID] is labelled twice"),
+        ("data/dicom/Doe (Jane)/x cannot be listed (No", "data/dicom/[FILE] cannot be listed (No"),
+        ("ERROR: 'data/dicom/Doe Jane/x' is gone", "ERROR: 'data/dicom/[FILE]' is gone"),
+        (
+            "validate failed: ValueError: no number: 'Doe' (the traceback is in .state/faults/validate.txt).",
+            "validate failed: ValueError (the traceback is in .state/faults/validate.txt).",
+        ),
+        ("Running stage 'evaluate@x':", "Running stage 'evaluate@x':"),
+        ("data/dicom holds no files", "data/dicom holds no files"),
+        ("a.csv lacks the columns SOPInstanceUID, any: its", "a.csv lacks the columns SOPInstanceUID, any: its"),
+        ("the column SOPInstanceUID more than once: keep", "the column SOPInstanceUID more than once: keep"),
+    ],
+)
+def test_of_a_sentence_prefect_is_not_told_whose_it_is(sentence: str, told: str) -> None:
+    from flows.prefect_show import redacted
+
+    assert redacted(sentence) == told
+
+
 def test_half_written_events_wait(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"progress": 0.5, "text": "a"}\n{"prog')

@@ -85,11 +85,11 @@ def bring(
             another, or the disk is too small. Nothing is changed then.
     """
     source, target, labels_csv = Path(source), Path(target), Path(labels_csv)
+    given = list_local(source)
     _check_places(source, target)
     _check_replaceable(target, replace)
     labels, account = params.label_set, LabelAccount()
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
-    given = list_local(source)
     root = source if source.is_dir() else source.parent
     with atomic_dir(target) as partial:
         headers, members = _headers(source, given, partial / ".members", account, params, track)

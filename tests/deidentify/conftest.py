@@ -129,17 +129,31 @@ def item(**values: Any) -> Dataset:
 
 def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     """One slice of the planted patient; ``names`` holds the marks that all slices share."""
-    m = names
-    study = f"1.2.826.0.1.{m['study uid']}"
-    ds = ct(number, m["patient id"], study, f"1.2.826.0.2.{m['series uid']}")
-    ds.SOPInstanceUID = f"1.2.826.0.3.{m['instance uid']}.{number}"
+    ds = ct(number)
+    name_as(ds, names, "", "", "", f".{number}")
+    if number == 6:  # a series of its own: the ingest sets contrast aside
+        ds.SeriesInstanceUID += ".6"
+        ds.ContrastBolusAgent = f"none, says {names['contrast agent']}"
+    return plant(ds, names)
+
+
+def name_as(ds: Dataset, m: dict[str, str], patient: str, study: str, series: str, instance: str) -> None:
+    """Marked identifiers, each with an ending that tells it from others."""
+    ds.PatientID = m["patient id"] + patient
+    ds.StudyInstanceUID = f"1.2.826.0.1.{m['study uid']}{study}"
+    ds.SeriesInstanceUID = f"1.2.826.0.2.{m['series uid']}{series}"
+    ds.SOPInstanceUID = f"1.2.826.0.3.{m['instance uid']}{instance}"
     ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
+
+
+def plant(ds: Dataset, m: dict[str, str]) -> bytes:
+    """The file of a CT slice with marks in all its other places."""
     ds.FrameOfReferenceUID = f"1.2.826.0.4.{m['frame of reference uid']}"
     ds.PatientName = f"{m['family name']}^{m['given name']}=Müller^Jörg"
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.AccessionNumber = m["accession number (SH)"]
     ds.StudyDescription = f"CT Head for {m['study description']}"
-    ds.SeriesDescription = f"Head 5.0 H31s {m['series description']}"
+    ds.SeriesDescription = f"{ds.SeriesDescription} {m['series description']}"
     ds.ProtocolName = f"HeadRoutine_{m['protocol name']}"
     ds.InstitutionName = m["institution"]
     ds.InstitutionAddress = m["address (ST)"]
@@ -150,13 +164,10 @@ def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     ds.DeviceSerialNumber = m["serial number"]
     ds.PatientComments = f"Known to {m['comment (LT)']}"
     ds.ImageComments = m["image comment"]
-    if number == 6:  # a series of its own: the ingest sets contrast aside
-        ds.SeriesInstanceUID += ".6"
-        ds.ContrastBolusAgent = f"none, says {m['contrast agent']}"
-    ds.ConvolutionKernel = ["H31s", m["kernel (SH, not in the table)"]]
+    ds.ConvolutionKernel = [ds.ConvolutionKernel, m["kernel (SH, not in the table)"]]
     ds.BodyPartExamined = m["body part (CS, not in the table)"]
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", m["image type (CS)"]]
-    ds.Manufacturer = f"SIEMENS {m['manufacturer']}"
+    ds.ImageType = [*ds.ImageType, m["image type (CS)"]]
+    ds.Manufacturer = f"{ds.Manufacturer} {m['manufacturer']}"
     ds.OtherPatientIDsSequence = [item(PatientID=m["other id in a sequence"], TypeOfPatientID="TEXT")]
     inner = item(ReferencedSOPClassUID=CTImageStorage, ReferencedSOPInstanceUID=f"1.2.826.0.5.{m['uid in a sequence']}")
     inner.PurposeOfReferenceCodeSequence = [
@@ -185,9 +196,9 @@ def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     ds.add_new(0x60000022, "LO", m["overlay description"])
     ds.add_new(0x60003000, "OB", m["overlay data"].encode())
     ds.add_new(0xFFFCFFFC, "OB", m["data set trailing padding"].encode())
-    ds.PixelData = (
-        bytes(ds.PixelData) + m["after the last pixel"].encode() + b"\0" * (len(m["after the last pixel"]) % 2)
-    )
+    if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        last = m["after the last pixel"].encode()
+        ds.PixelData = bytes(ds.PixelData) + last + b"\0" * (len(last) % 2)
     ds.file_meta.SourceApplicationEntityTitle = m["file meta title"]
     ds.file_meta.PrivateInformationCreatorUID = UID(f"1.2.826.0.7.{m['file meta uid']}")
     ds.file_meta.PrivateInformation = m["file meta bytes"].encode()
@@ -212,11 +223,17 @@ NUMBERS = (
 )  # fmt: skip
 
 
+def new_marks() -> tuple[Plants, dict[str, str]]:
+    """A mark for every place, and the mark of each place."""
+    plants = Plants()
+    names = {place: plants.mark(place) for place in WORDS} | {place: plants.number(place) for place in NUMBERS}
+    return plants, names
+
+
 @pytest.fixture
 def planted(tmp_path: Path) -> tuple[Path, Plants]:
     """A folder with five slices that carry marked identifiers everywhere, and one with contrast, and the marks."""
-    plants = Plants()
-    names = {place: plants.mark(place) for place in WORDS} | {place: plants.number(place) for place in NUMBERS}
+    plants, names = new_marks()
     folder = tmp_path / "export" / f"{names['folder name']}_Head"
     folder.mkdir(parents=True)
     for number in range(1, 7):
