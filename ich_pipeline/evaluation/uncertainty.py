@@ -3,8 +3,7 @@
 Coverage is counted as it is promised: one row a patient and class, drawn as in calibration, so rows are independent and
 Clopper-Pearson's interval is exact. A set that is right on average need not be right after *this* calibration: with
 ``n`` calibration patients, of which ``k`` lie beyond the limit, the count among ``m`` new ones is Beta-Binomial with
-``a = n + 1 - k`` and ``b = k`` (Marques 2023, arXiv 2303.02770). ``expected``
-holds its central interval.
+``a = n + 1 - k`` and ``b = k`` (Marques 2023, arXiv 2303.02770). ``expected`` holds its central interval.
 """
 
 from __future__ import annotations
@@ -197,11 +196,7 @@ def _tells_errors(
         "auc": _area(spread, wrong, rows.level),
         "nearness": _area(-np.abs(logit(rows.scores[:, k]) - logit(point.threshold)), wrong, rows.level),
     }
-    one, other = areas["auc"], areas["nearness"]
-    if one.value is None or other.value is None or one.replicates is None or other.replicates is None:
-        areas["gain"] = Estimate(None, reason=one.reason)
-    else:
-        areas["gain"] = Estimate(one.value - other.value, one.replicates - other.replicates)
+    areas["gain"] = areas["auc"].gain_over(areas["nearness"])
     return {
         "errors": int(wrong.sum()),
         "right": float(spread[~wrong].mean()) if not wrong.all() else None,

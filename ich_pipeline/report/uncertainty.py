@@ -57,11 +57,11 @@ def coverage_words(found: Mapping[str, Any], level: str, labels: Sequence[str]) 
                 continue
             side = "below" if entry["high"] < target else "above"
             low, high = entry["expected"]["low"], entry["expected"]["high"]
-            luck = "as" if low <= entry["value"] <= high else "not as"
+            explains = "explains it" if low <= entry["value"] <= high else "does not explain it"
             sentences.append(
                 f"{display_name(label)}, patients {whose}: covered {entry['covered']} of {entry['patients']}, {side} "
-                f"{target:.0%} by more than chance in this test; {luck} {entry['calibration_patients']} calibration "
-                f"patients let expect ({low:.2f}–{high:.2f})."
+                f"{target:.0%} by more than chance in this test. Limits from {entry['calibration_patients']} patients "
+                f"may cover {low:.2f}–{high:.2f} of as many; that {explains}."
             )
     return " ".join(sentences) or f"No interval excludes {target:.0%}."
 
@@ -79,8 +79,11 @@ def disagreement_words(found: Mapping[str, Any], level: str, label: str) -> str:
             parts.append(f"{whose}: {as_text(tells['auc'])}")
             continue
         words = f"{whose}: AUC {as_text(tells['auc'])} for {tells['errors']} wrong decisions"
+        low = tells["auc"]["low"]
+        if low is not None:
+            words += ", which tells wrong from right" if low > 0.5 else ", not shown to tell wrong from right"
         if tells["nearness"]["value"] is not None:
-            words += f", {as_text(tells['nearness'])} for nearness to the threshold alone"
+            words += f" (nearness of the score to the threshold: {as_text(tells['nearness'])})"
         parts.append(words)
     words = "; ".join(parts)
     return f"{words[:1].upper()}{words[1:]}."

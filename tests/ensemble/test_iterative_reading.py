@@ -191,7 +191,7 @@ def test_a_case_says_its_sets_in_words(certain, networks, cases) -> None:
         local = np.where(neighbours[mine] >= 0, neighbours[mine] - 6 * case, -1)
         one = read(networks, certain, {SIZE: images[SIZE][mine]}, local, np.zeros(6, int), everywhere=False)
         found = of_case(certain, one)
-        assert found is not None and certain.uncertainty is not None
+        assert found is not None and certain.uncertainty is not None and whole.disagreement is not None
         for k, name in enumerate(("any", "epidural")):
             assert found.sets[name] == certain.uncertainty.cases[name].words(whole.case_scores[case, k])
             words = certain.uncertainty.slices[name].words(whole.final[mine, k])

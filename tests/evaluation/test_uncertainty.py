@@ -156,10 +156,10 @@ def _found(value: float, low: float, high: float, expected: tuple[float, float])
 def test_a_miss_of_the_target_is_said_with_what_few_calibration_patients_explain() -> None:
     words = coverage_words(_found(0.775, 0.61, 0.89, (0.75, 1.0)), "case", ("any", *SUBTYPES))
     assert words == (
-        "Any, patients with the finding: covered 31 of 40, below 90% by more than chance in this test; as 39 "
-        "calibration patients let expect (0.75–1.00)."
+        "Any, patients with the finding: covered 31 of 40, below 90% by more than chance in this test. Limits from 39 "
+        "patients may cover 0.75–1.00 of as many; that explains it."
     )
-    assert "not as 39" in coverage_words(_found(0.6, 0.4, 0.7, (0.75, 1.0)), "case", ("any",))
+    assert "does not explain it" in coverage_words(_found(0.6, 0.4, 0.7, (0.75, 1.0)), "case", ("any",))
     assert "above 90%" in coverage_words(_found(1.0, 0.91, 1.0, (0.75, 1.0)), "case", ("any",))
     assert coverage_words(_found(0.9, 0.8, 1.0, (0.75, 1.0)), "case", ("any",)) == "No interval excludes 90%."
 
@@ -172,4 +172,5 @@ def test_the_card_has_a_row_a_finding(tested) -> None:
     assert "one network: no disagreement; all trained networks: AUC" in shown["disagreement"]["case"].lower().replace(
         "auc", "AUC"
     )
+    assert " wrong from right" in shown["disagreement"]["slice"]
     assert all("(" in row["calibration error"] for row in shown["calibration"])
