@@ -18,7 +18,7 @@ setup: $(VENV)/ready ## the virtual environment from requirements.lock; nothing 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed ($(PYTHON) not found): install it, or name it with PYTHON=…"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing the locked packages (about 3 GB on disk, a few minutes) …"
+	@echo "Installing the locked packages (about 4 GB on disk, a few minutes) …"
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --compile -r requirements.lock
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
