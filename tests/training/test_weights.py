@@ -129,7 +129,7 @@ def test_a_training_refuses_another_file_and_records_the_right_one(server: Path)
         ({"frozen_layers": 0.5}, "are for pretrained weights, but weights is none"),
         ({"frozen_epochs": 1.0}, "are for pretrained weights, but weights is none"),
         ({"weights": "imagenet", "weights_sha256": "0" * 64}, "weights_sha256 is of a file, but weights is imagenet"),
-        ({"weights": "imagenet", "frozen_epochs": 1.5}, "leaves none of 1.5 epochs for the backbone"),
+        ({"weights": "imagenet", "frozen_epochs": 1.5}, "leaves none of 1 epochs for the backbone"),
         ({"batch_size": 9}, "batch_size 9 is no multiple of training.accumulate 2"),
     ],
 )
