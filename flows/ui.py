@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -40,6 +40,11 @@ def prefect_command(port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
 
 
+def server_environment(client: Mapping[str, str]) -> dict[str, str]:
+    """Environment of the Prefect server: its clients', and more patience with SQLite."""
+    return {**client, "PREFECT_SERVER_DATABASE_TIMEOUT": "60"}  # s; at its 10 a busy disk makes the server answer 503
+
+
 def mlflow_command(port: int) -> list[str]:
     """Command of the MLflow pages over this project's store."""
     from ich_pipeline.registry.store import tracking_uri
@@ -61,8 +66,7 @@ def main() -> int:
     api = f"http://{HOST}:{prefect_port}/api"
     environment = {
         **os.environ,
-        **client_environment(api),
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # s; at its 10 a busy disk makes the server answer 503
+        **server_environment(client_environment(api)),
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     servers = {

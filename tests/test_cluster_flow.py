@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 
 from tests.dicom.cluster import PYTHONPATH, local_cluster
 from tests.dicom.conftest import ct_slice, save
+from tests.prefect_server import prefect_server
 
 pytestmark = pytest.mark.long
 WAIT = 240.0
@@ -29,30 +29,8 @@ IDENTIFIERS = ("PAT00", "Secret", "DOE", "2.25.", "IM_")
 @pytest.fixture(scope="module")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prefect server of its own."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        url = f"http://127.0.0.1:{port}/api"
-        _until(lambda: _health(url), (home / "log").read_text)
-        yield url
-    finally:
-        server.terminate()
-        server.wait(60)
-
-
-def _health(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server.api
 
 
 def _until(condition: Callable[[], object], told: Callable[[], str]) -> None:

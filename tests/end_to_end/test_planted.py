@@ -8,83 +8,40 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import os
 import shutil
 import sqlite3
-import subprocess
-import time
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 import pytest
 
-from flows.prefect_api import client_environment
-from flows.ui import HOST, free_port, prefect_command
 from ich_pipeline.cohorts.mark import MARK, OWN
 from ich_pipeline.cohorts.phantom import create_phantom
 from ich_pipeline.config import load_params
 from ich_pipeline.files import write_json
 from tests.deidentify.conftest import NUMBERS, WORDS, Plants, encode, name_as, new_marks, plant
 from tests.end_to_end.conftest import Project
+from tests.prefect_server import Server, prefect_server, stop
 
 WAIT = 240
 CONTRAST = "contrast agent"
 
 
-@dataclass(frozen=True)
-class Server:
-    """A Prefect server: its API, its folder, its log."""
-
-    api: str
-    home: Path
-    log: Path
-
-    def dump(self) -> bytes:
-        """Every byte below its folder and in its log, and the database as SQL."""
-        parts = [path.read_bytes() for path in (*self.home.rglob("*"), self.log) if path.is_file()]
-        with contextlib.closing(sqlite3.connect(self.home / "prefect.db")) as connection:
-            parts.append("\n".join(connection.iterdump()).encode())
-        return b"\n".join(parts)
+def dump(server: Server) -> bytes:
+    """Every byte below the server's folder and in its log, and the database as SQL."""
+    parts = [path.read_bytes() for path in (*server.home.rglob("*"), server.log) if path.is_file()]
+    with contextlib.closing(sqlite3.connect(server.home / "prefect.db")) as connection:
+        parts.append("\n".join(connection.iterdump()).encode())
+    return b"\n".join(parts)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Server, Callable[[], None]]]:
-    """A server of its own on a free port of 127.0.0.1, and what stops it."""
-    home, log, port = tmp_path / "prefect", tmp_path / "prefect-server.log", free_port(0)
-    found = Server(f"http://{HOST}:{port}/api", home, log)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "ICH_"))}
-    environment = {**clean, **client_environment(found.api), "PREFECT_HOME": str(home)}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            prefect_command(port),
-            cwd=tmp_path,
-            env={**environment, "PREFECT_SERVER_DATABASE_TIMEOUT": "60"},
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-
-    def stop() -> None:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    try:
-        deadline = time.monotonic() + WAIT
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{found.api}/health", timeout=3):
-                break
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
-        yield found, stop
-    finally:
-        stop()
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A Prefect server of the test's own."""
+    with prefect_server(tmp_path) as found:
+        yield found
 
 
 def plant_all(project: Project) -> Plants:
@@ -143,10 +100,7 @@ def searched(project: Project) -> bytes:
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_no_mark_leaves_data_and_work(
-    fresh: Callable[[str], Project], server: tuple[Server, Callable[[], None]]
-) -> None:
-    prefect, stop = server
+def test_no_mark_leaves_data_and_work(fresh: Callable[[str], Project], server: Server) -> None:
     project = fresh("planted")
     plants = plant_all(project)
     assert set(plants.places.values()) == {*WORDS, *NUMBERS} and len(plants.places) >= 40
@@ -158,33 +112,33 @@ def test_no_mark_leaves_data_and_work(
     # What goes wrong is told on the user's terminal, with the name that is at fault; the server is another's.
     unknown, value = plants.number("an unknown slice"), plants.mark("a value in a table")
     labels.write_text(f"{good}1.2.826.0.9.{unknown},{','.join('0' * 6)}\n")
-    failed = project.run("flows.pipeline", PREFECT_API_URL=prefect.api)
+    failed = project.run("flows.pipeline", PREFECT_API_URL=server.api)
     assert failed.returncode == 2 and unknown in failed.stderr, failed.stdout[-3000:] + failed.stderr[-3000:]
-    failed = project.run("flows.validate", PREFECT_API_URL=prefect.api)  # a flow of its own
+    failed = project.run("flows.validate", PREFECT_API_URL=server.api)  # a flow of its own
     assert failed.returncode == 2 and unknown in failed.stderr, failed.stderr[-3000:]
     labels.write_text(good.replace(",0\n", f",{value}\n", 1))
-    failed = project.run("flows.validate", PREFECT_API_URL=prefect.api)
+    failed = project.run("flows.validate", PREFECT_API_URL=server.api)
     assert failed.returncode == 2 and value in failed.stderr, failed.stderr[-3000:]
     labels.write_text(good)
     account = project.root / "work" / "ingest" / "account.csv"
     kept = account.read_text()
     account.write_text(kept.replace(",0\n", f",{value}\n", 1))  # a fault: the library's words hold the value
-    failed = project.run("flows.validate", PREFECT_API_URL=prefect.api)
+    failed = project.run("flows.validate", PREFECT_API_URL=server.api)
     assert failed.returncode == 1 and value in failed.stderr, failed.stderr[-3000:]
     account.write_text(kept)
     faults = project.root / ".state" / "faults"
     assert value in (faults / "validate.txt").read_text()
     shutil.rmtree(faults)  # a traceback stays with who runs the stage
-    assert plants.found_in(prefect.dump()) == []
+    assert plants.found_in(dump(server)) == []
 
-    done = project.run("flows.pipeline", PREFECT_API_URL=prefect.api)
+    done = project.run("flows.pipeline", PREFECT_API_URL=server.api)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    alone = [project.run(f"flows.{stage}", PREFECT_API_URL=prefect.api) for stage in ("ingest", "validate", "split")]
+    alone = [project.run(f"flows.{stage}", PREFECT_API_URL=server.api) for stage in ("ingest", "validate", "split")]
     assert [one.returncode for one in alone] == [0, 0, 0], [one.stderr[-2000:] for one in alone]
-    stop()
+    stop(server.process)
 
     assert plants.found_in((project.root / "work" / "ingest" / "account.csv").read_bytes()), "the ingest knows them"
-    told = prefect.dump()
+    told = dump(server)
     for word in (b"Running stage 'evaluate@test_retrospective'", b"[UID]", b"set_aside", b"expectations hold"):
         assert word in told, "the server has not been told what it should be"
     assert plants.found_in(told) == []

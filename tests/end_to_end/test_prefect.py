@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import Project
+from tests.prefect_server import WAIT, stop
 
-WAIT = 240
+from .conftest import Project
 
 
 def post(api: str, path: str, body: dict | None = None) -> Any:
@@ -54,15 +54,6 @@ def start(project: Project, module: str, log: Path) -> subprocess.Popen[bytes]:
             stdout=file,
             stderr=subprocess.STDOUT,
         )
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
