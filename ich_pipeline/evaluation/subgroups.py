@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import SubgroupParams
 from ich_pipeline.evaluation.cohort import TestCohort
+from ich_pipeline.evaluation.makers import maker
 from ich_pipeline.evaluation.metrics import Level, label_metrics
 from ich_pipeline.masks import Masks
 
@@ -34,14 +35,14 @@ def case_facts(case_ids: Sequence[str], series: pd.DataFrame, slices: pd.DataFra
         masks: lesions; empty where the data has none.
 
     Returns:
-        Index ``case_id``; Manufacturer, sex (text, empty where not stated), thickness_mm, age_years, lesion_ml (NaN where
+        Index ``case_id``; Manufacturer (one spelling a maker), sex (both empty where not stated), thickness_mm, age_years, lesion_ml (NaN where
         not stated; lesion_ml also where the case has no mask).
     """
     chosen = series[series["chosen"]].drop_duplicates("case_id").set_index("case_id").reindex(list(case_ids))
     pixel_ml = chosen["row_spacing_mm"] * chosen["column_spacing_mm"] * chosen["spacing_mm"] / 1000.0
     return pd.DataFrame(
         {
-            "Manufacturer": chosen["Manufacturer"].fillna("").astype(str),
+            "Manufacturer": chosen["Manufacturer"].fillna("").map(maker).astype(str),
             "sex": chosen["PatientSex"].fillna("").astype(str),
             "thickness_mm": chosen["SliceThickness"].astype(float),
             "age_years": chosen["PatientAge"].fillna("").map(age_years).astype(float),

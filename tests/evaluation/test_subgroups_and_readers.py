@@ -92,14 +92,14 @@ def test_lesion_volume_counts_overlapping_masks_once(tmp_path: Path) -> None:
     write_masks(tmp_path / "m.csv", [("1", "a", mask), ("1", "b", other), ("2", "a", mask)])
     series = pd.DataFrame(
         {
-            "case_id": ["C1", "C1", "C2"], "chosen": [False, True, True], "Manufacturer": ["x", "A", None], "PatientSex": "",
+            "case_id": ["C1", "C1", "C2"], "chosen": [False, True, True], "Manufacturer": ["x", "SIEMENS", None], "PatientSex": "",
             "PatientAge": "", "SliceThickness": 5.0, "row_spacing_mm": 2.0, "column_spacing_mm": 3.0, "spacing_mm": [9.0, 5.0, 5.0],
         }
     )  # fmt: skip
     slices = pd.DataFrame({"SOPInstanceUID": ["1", "2", "3"], "case_id": ["C1", "C1", "C2"]})
     found = case_facts(["C2", "C1"], series, slices, read_masks(tmp_path / "m.csv"))
     assert found.loc["C1", "lesion_ml"] == pytest.approx((15 + 10) * 2 * 3 * 5 / 1000)
-    assert found["lesion_ml"].isna().tolist() == [True, False] and list(found["Manufacturer"]) == ["", "A"]
+    assert found["lesion_ml"].isna().tolist() == [True, False] and list(found["Manufacturer"]) == ["", "Siemens"]
 
 
 def test_failures_are_all_wrong_decisions_worst_first(cohort) -> None:
