@@ -13,17 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
+from noise import noise_slices, started
 
 from ich_pipeline.config import load_params
-from ich_pipeline.training.data import CohortSlices, SliceRows
-from ich_pipeline.training.fit import start_network
-from ich_pipeline.training.loss import class_weights
-from ich_pipeline.training.network import NetworkSpec
 from ich_pipeline.training.sampling import Batch, Sampler, ahead
-from ich_pipeline.training.trainer import Trainer
-from ich_pipeline.windowing import window_of
 
 STEPS = 12
 WARM_UP = 2  # steps that compile
@@ -36,19 +29,9 @@ def main(architecture: str, size: int, batch: int) -> None:
     ranges = params.training.augmentation.model_copy(update={"rotation_deg": 15, "shift": 0.1})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hu.npy"
-        np.save(path, np.random.default_rng(0).integers(-20, 181, (SLICES, size, size)).astype(np.int16))
-        hu = np.load(path, mmap_mode="r")
-        labels = params.label_set.columns
-        truth = (np.random.default_rng(1).random((SLICES, len(labels))) < 0.3).astype(np.int8)
-        slices = CohortSlices(
-            pd.DataFrame(index=range(SLICES)), SliceRows(hu, np.arange(SLICES)), np.full((SLICES, 2), -1), truth
-        )
-        windows = tuple(window_of(window) for window in params.windowing.windows)
-        spec = NetworkSpec(architecture, size, windows, labels, "none", params.training.dtype, 0.9, 1)
-        network = start_network(spec, slices, params.training)
+        slices = noise_slices(path, SLICES, size, params.label_set.columns)
         settings = next(iter(params.networks.values())).model_copy(update={"batch_size": batch, "image_size": size})
-        trainer = Trainer(network, settings, params.training, class_weights(truth, 3.0))
-        trainer.begin(frozen=False)
+        _, trainer = started(architecture, settings, params, slices)
 
         def waiting(read: Callable[[Iterable[Batch]], Iterator[Batch]]) -> tuple[float, float]:
             batches = read(islice(Sampler(slices, SLICES, batch, ranges, 1), STEPS + WARM_UP))
