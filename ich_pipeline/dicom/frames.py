@@ -10,6 +10,11 @@ def frame_name(name: str, frame: int) -> str:
     return f"{name}#{frame}"
 
 
+def frame_path(path: str, frame: int) -> str:
+    """What a frame is called among files. A file may be called ``path#1``, and none has a NUL in its name."""
+    return f"{path}\0{frame}"
+
+
 def known_slices(uids: Iterable[str], frames: Iterable[int]) -> Iterator[str]:
     """Every name that a label of a slice may bear.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom.uid import CTImageStorage
 
-from ich_pipeline.dicom.frames import frame_name
+from ich_pipeline.dicom.frames import frame_name, frame_path
 from ich_pipeline.dicom.reasons import Reason
 
 Source = Path | bytes
@@ -43,7 +43,7 @@ class Header:
     series_number: int | None = None
     acquisition_number: int | None = None
     instance_number: int | None = None
-    frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in "#frame"
+    frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in it, see frames.py
     frames: int = 0  # that an enhanced object describes, where it cannot be read frame by frame and so has one header
 
     def set(self, reason: Reason, detail: str = "") -> Header:
@@ -64,7 +64,7 @@ class Header:
             uid = frame_name(self.sop_instance_uid, n)
             yield replace(
                 self,
-                name=frame_name(self.name, n),
+                name=frame_path(self.name, n),
                 sop_instance_uid=uid if self.sop_instance_uid else "",
                 frame=n,
                 frames=0,
@@ -74,12 +74,10 @@ class Header:
     @property
     def path(self) -> str:
         """The file's name in the account, which all frames of a file share."""
-        return self._of_file(self.name)
+        return self.name if self.frame is None else self.name.removesuffix(frame_path("", self.frame))
 
     @property
     def file_uid(self) -> str:
         """SOPInstanceUID of the file."""
-        return self._of_file(self.sop_instance_uid)
-
-    def _of_file(self, name: str) -> str:
-        return name if self.frame is None else name.removesuffix(frame_name("", self.frame))
+        uid = self.sop_instance_uid
+        return uid if self.frame is None else uid.removesuffix(frame_name("", self.frame))

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from pydicom.dataset import Dataset
 
 from ich_pipeline.dicom import fields, multiframe
-from ich_pipeline.dicom.frames import frame_name
+from ich_pipeline.dicom.frames import frame_name, frame_path
 from ich_pipeline.dicom.header import Header, Source
 from ich_pipeline.dicom.opening import (
     DEFAULT_LIMITS,
@@ -144,7 +144,7 @@ def _read(
     for frame in range(1, multiframe.frame_count(ds) + 1):
         deadline.check()
         flat = multiframe.frame_dataset(ds, frame)
-        of_frame = replace(blank, name=frame_name(blank.name, frame), frame=frame)
+        of_frame = replace(blank, name=frame_path(blank.name, frame), frame=frame)
         headers.append(_judged(of_frame, flat, has_pixels, thickness_range_mm))
     return headers or [_filled(blank, ds).set(Reason.MULTI_FRAME, "no frame is described")]
 

@@ -61,6 +61,18 @@ def test_an_enhanced_head_gives_the_volume_of_its_single_frame_copy(
     assert report.series["slices"].tolist() == [6]
 
 
+def test_a_file_that_is_called_like_a_frame_of_another_keeps_its_own_verdict(
+    tmp_path, phantom_head, make_enhanced, save_slice, ingest_params
+):
+    """Archives with two members of one name make such names too."""
+    save_slice(make_enhanced(phantom_head), tmp_path / "in" / "IM")
+    (tmp_path / "in" / "IM#2").write_text("no image, but long enough to be looked at" * 9)
+    report = ingest(tmp_path / "in", tmp_path / "out", ingest_params)
+    found = report.account.set_index("path")["reason"].to_dict()
+    assert found == {"IM": "used", "IM#2": "not_dicom"}
+    assert len(report.slices) == 6 and set(report.slices["path"]) == {"IM"}
+
+
 def test_serving_reads_frames_alike(tmp_path, phantom_head, make_enhanced, save_slice, ingest_params):
     path = save_slice(make_enhanced(phantom_head), tmp_path / "e")
     single = [save_slice(ds, tmp_path / f"{n}") for n, ds in enumerate(phantom_head)]
