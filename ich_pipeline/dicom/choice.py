@@ -12,6 +12,7 @@ Of the series that are left after every file was judged by itself:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.series import Group
 
 COVERAGE_STEP_MM = 10.0
+UNKNOWN_OFF = 10**6  # tenths of a millimetre: a thickness that nobody knows comes last
 _TOLERANCE_MM = 1e-6  # a coverage that is short by exactly one step is short, whatever the rounding
 
 
@@ -55,7 +57,7 @@ def standings(groups: Sequence[Group], ingest: IngestParams) -> list[Standing]:
             kernel,
             int((best[kernel] - group.coverage_mm + _TOLERANCE_MM) // COVERAGE_STEP_MM),
             len(group.gaps),
-            round(10 * abs(thickness_mm(group) - ingest.preferred_thickness_mm)),
+            _off_tenths_mm(group, ingest),
             -len(group.slots),
             (
                 group.first.series_number if group.first.series_number is not None else 2**31,
@@ -67,8 +69,13 @@ def standings(groups: Sequence[Group], ingest: IngestParams) -> list[Standing]:
     ]
 
 
+def _off_tenths_mm(group: Group, ingest: IngestParams) -> int:
+    off = 10 * abs(thickness_mm(group) - ingest.preferred_thickness_mm)
+    return UNKNOWN_OFF if math.isnan(off) else round(off)
+
+
 def thickness_mm(group: Group) -> float:
-    """SliceThickness, or the usual step where it is missing."""
+    """SliceThickness, or the usual step where it is missing; NaN for a single slice without."""
     return group.first.thickness_mm if group.first.thickness_mm is not None else group.spacing_mm
 
 
@@ -84,6 +91,8 @@ def why_behind(group: Group, standing: Standing, chosen: Group, ahead: Standing,
         return f"has gaps ({len(group.gaps)}), the chosen series has {len(chosen.gaps) or 'none'}"
     if standing.off_tenths_mm != ahead.off_tenths_mm:
         mine, other = thickness_mm(group), thickness_mm(chosen)
+        if math.isnan(mine):
+            return "has one slice without SliceThickness"
         return (
             f"is {mine:g} mm thick, the chosen series {other:g} mm, {ingest.preferred_thickness_mm:g} mm is preferred"
         )

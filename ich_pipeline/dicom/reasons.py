@@ -133,7 +133,7 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
         _REJECTED,
         "a CT image without a field that geometry, identity or Hounsfield units need",
     ),
-    Reason.GEOMETRY_INVALID: (_REJECTED, "orientation or spacing that no plane can have"),
+    Reason.GEOMETRY_INVALID: (_REJECTED, "orientation, spacing or position that no plane of a patient can have"),
     Reason.PIXELS_MISSING: (_REJECTED, "a CT image without pixel data"),
     Reason.SYNTAX_UNSUPPORTED: (_REJECTED, "a transfer syntax that no decoder here reads"),
     Reason.DECODE_FAILED: (_REJECTED, "the pixel data is cut short or damaged"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 SEAMS_NEEDED = 64  # of the reading that is refuted
 SEAMS_LEFT = 0.1  # of them in the reading that is proven
 WRAP_INTERCEPT = -100  # an intercept above it leaves no room for air in unsigned values
+LEAST_SLOPE = 1e-3  # HU a stored value; 32 bits of less hold no air, and dividing by next to nothing overflows
 AIR_SHARE = 0.01  # of the pixels, which must become air when the wrap is undone
 LOWEST_AIR_HU, HIGHEST_AIR_HU = -1124, -850
 
@@ -82,7 +83,7 @@ def undo_wrap(
     Returns:
         The values, and a note that is empty where nothing was done.
     """
-    if intercept <= WRAP_INTERCEPT or slope <= 0 or bits < 12:
+    if intercept <= WRAP_INTERCEPT or slope < LEAST_SLOPE or bits < 12:
         return stored, ""
     counted = stored if padded is None else stored[~padded]
     modulus = 1 << bits

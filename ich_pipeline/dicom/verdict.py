@@ -21,6 +21,8 @@ from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.reasons import Reason
 
 MATRIX_RANGE = (16, 4096)
+SPACING_RANGE_MM = (1e-3, 100.0)  # beyond it lies no scanner, and arithmetic overflows somewhere
+FARTHEST_MM = 1e6  # from the origin, along any axis
 SECONDARY_CAPTURE_ROOT = "1.2.840.10008.5.1.4.1.1.7"
 LOCALIZER_VALUES = frozenset({"LOCALIZER", "SCOUT", "SURVIEW", "TOPOGRAM"})
 REFORMATTED_VALUES = frozenset(
@@ -103,12 +105,15 @@ def _image_verdict(header: Header, ds: Dataset, has_pixels: bool) -> Verdict:
     missing = [keyword for keyword, value in needed.items() if not value]
     if missing:
         return Reason.HEADER_INCOMPLETE, f"missing or malformed: {', '.join(missing)}"
-    assert header.rows and header.columns and header.spacing_mm and header.orientation  # judged just above
+    # judged just above
+    assert header.rows and header.columns and header.spacing_mm and header.orientation and header.position
     low, high = MATRIX_RANGE
     if not (low <= header.rows <= high and low <= header.columns <= high):
         return Reason.MATRIX_OUT_OF_RANGE, f"{header.rows} x {header.columns}"
-    if min(header.spacing_mm) <= 0:
+    if min(header.spacing_mm) < SPACING_RANGE_MM[0] or max(header.spacing_mm) > SPACING_RANGE_MM[1]:
         return Reason.GEOMETRY_INVALID, f"PixelSpacing {header.spacing_mm[0]:g}, {header.spacing_mm[1]:g}"
+    if max(map(abs, header.position)) > FARTHEST_MM:
+        return Reason.GEOMETRY_INVALID, f"ImagePositionPatient {', '.join(f'{v:g}' for v in header.position)}"
     if not is_orthonormal(header.orientation):
         return Reason.GEOMETRY_INVALID, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
     if not has_pixels:

@@ -131,6 +131,15 @@ def test_coverage_lost_to_broken_files_gives_the_next_series_its_turn(tmp_path, 
     assert table["place"].to_dict() == {"11": 1, "H31s": 0}
 
 
+def test_single_slices_without_thickness_come_last(tmp_path, make_slice, save_slice, ingest_params, read_in_process):
+    save_slice(make_slice(study="s", series="a", SliceThickness=None), tmp_path / "in" / "a")
+    save_slice(make_slice(study="s", series="b", SliceThickness="0.5"), tmp_path / "in" / "b")
+    params = ingest_params.model_copy(update={"minimum_slices": 1})
+    found = read_in_process(tmp_path / "in", params)
+    assert sorted(found.account["reason"]) == ["not_chosen", "used"]
+    assert found.account.set_index("path").loc["a", "detail"] == "has one slice without SliceThickness"
+
+
 def test_bone_cannot_be_preferred(ingest_params):
     with pytest.raises(ValidationError, match="bone"):
         IngestParams(**{**ingest_params.model_dump(), "kernel_preference": ("bone", "soft")})
