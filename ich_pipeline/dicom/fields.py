@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
+LONGEST = (
+    1 << 16
+)  # bytes of a value; pydicom takes seconds and hundreds of bytes of memory for each character of a longer one
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a carriage return would end a row of a table
+
 
 def text(ds: Dataset, keyword: str) -> str:
-    """The value as text without padding; several values joined by a backslash."""
+    """The value as text without padding and control characters; several values joined by a backslash."""
+    raw = ds.get_item(keyword)
+    if isinstance(raw, RawDataElement) and len(raw.value or b"") > LONGEST:
+        return ""
     try:
         value = ds.get(keyword)
     except Exception:  # a value that pydicom cannot convert counts as missing
@@ -22,7 +32,7 @@ def text(ds: Dataset, keyword: str) -> str:
         if isinstance(value, (str, bytes, PersonName))
         else (list(value) if hasattr(value, "__iter__") else [value])
     )
-    return "\\".join(str(v) for v in values).strip(" \x00")
+    return _CONTROL.sub(" ", "\\".join(str(v) for v in values)).strip()
 
 
 def numbers(ds: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

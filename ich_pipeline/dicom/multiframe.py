@@ -58,7 +58,8 @@ def frame_dataset(ds: Dataset, frame: int) -> Dataset:
         frame: from 1.
     """
     flat = Dataset()
-    flat.update({element.tag: element for element in ds if element.VR != "SQ" and element.tag.group < 0x7FE0})
+    # As they lie in the file: whoever asks for a value converts it, and does so with care (see fields.text).
+    flat.update({element.tag: element for element in ds.values() if element.VR != "SQ" and element.tag.group < 0x7FE0})
     if "NumberOfFrames" in flat:
         del flat.NumberOfFrames
     flat.InstanceNumber = str(frame)
@@ -93,8 +94,9 @@ def _items(groups: list[Dataset], sequence: str) -> Iterator[Dataset]:
 def _copy(groups: list[Dataset], sequence: str, keywords: tuple[str, ...], flat: Dataset) -> None:
     for item in _items(groups, sequence):
         for keyword in keywords:
-            if keyword in item:
-                flat[keyword] = item[keyword]
+            element = item.get_item(keyword)
+            if element is not None:
+                flat[keyword] = element
 
 
 def _agent(ds: Dataset, groups: list[Dataset]) -> str:

@@ -12,8 +12,10 @@ from typing import Any, BinaryIO
 
 import pydicom
 from pydicom import uid
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_sequence
 from pydicom.tag import Tag
 
 from ich_pipeline.dicom.header import Source
@@ -21,6 +23,7 @@ from ich_pipeline.dicom.header import Source
 META_START = 132
 PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 LARGEST_HEADER_VALUE = 1 << 26  # bytes; no element that the ingest asks for comes near it
+LARGEST_CHARSET = 1 << 16  # bytes of SpecificCharacterSet
 _INFLATE_STEP = 1 << 22
 
 
@@ -81,11 +84,41 @@ def read_header_dataset(
     start = file.read(1024)
     file.seek(0)
     if is_deflated(start):
-        return _read_inflated(file, inflated_mib, deadline, tags)
+        ds, has_pixels = _read_inflated(file, inflated_mib, deadline, tags)
+        _read_sequences(ds, ds.original_character_set, deadline)
+        return ds, has_pixels
     guarded: Any = _Guarded(file, deadline)
     ds = pydicom.dcmread(guarded, stop_before_pixels=True, specific_tags=list(tags), force=force)
     # pydicom leaves the file at the element that it stopped before: no such element, no pixels.
-    return ds, file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+    has_pixels = file.read(4) in (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+    _read_sequences(ds, ds.original_character_set, deadline)
+    return ds, has_pixels
+
+
+def _read_sequences(ds: Dataset, encoding: Any, deadline: Deadline) -> None:
+    """Parse sequences now: pydicom would when they are first asked for, and then nothing looks at the clock."""
+    for found in list(ds.values()):
+        if isinstance(found, RawDataElement):
+            if not _is_sequence(found):
+                continue
+            value = found.value or b""
+            guarded: Any = _Guarded(io.BytesIO(value), deadline)
+            try:
+                read = read_sequence(guarded, found.is_implicit_VR, found.is_little_endian, len(value), encoding)
+            except Exception:  # of a malformed one; pydicom hides the deadline's among them
+                deadline.check()
+                continue
+            ds[found.tag] = DataElement(found.tag, "SQ", read)
+        if ds[found.tag].VR == "SQ":
+            for item in ds[found.tag].value or ():
+                deadline.check()
+                _read_sequences(item, encoding, deadline)
+
+
+def _is_sequence(raw: RawDataElement) -> bool:
+    if raw.VR not in (None, "UN"):
+        return raw.VR == "SQ"
+    return dictionary_has_tag(raw.tag) and dictionary_VR(raw.tag) == "SQ"
 
 
 def read_whole_dataset(data: bytes, inflated_mib: int) -> Dataset:
@@ -141,11 +174,14 @@ class _Guarded:
     """A file for a reader of headers: refuses huge values and ends when time is up."""
 
     def __init__(self, file: BinaryIO, deadline: Deadline) -> None:
-        self._file, self._deadline = file, deadline
+        self._file, self._deadline, self._last = file, deadline, b""
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
         self._deadline.check()
-        if not 0 <= size <= LARGEST_HEADER_VALUE:
+        # pydicom converts SpecificCharacterSet as it reads, name by name.
+        charset = self._last.startswith((b"\x08\x00\x05\x00", b"\x00\x08\x00\x05"))
+        if not 0 <= size <= (LARGEST_CHARSET if charset else LARGEST_HEADER_VALUE):
             raise TooLargeError(f"a header element of {size} bytes")
-        return self._file.read(size)
+        self._last = self._file.read(size)
+        return self._last

@@ -107,7 +107,7 @@ def stored_frame(ds: Dataset, frame: int) -> StoredFrame:
             warnings.simplefilter("ignore")
             syntax = transfer_syntax(ds)
             if syntax not in _PLUGINS and syntax not in _NATIVE:
-                raise PixelError(Reason.SYNTAX_UNSUPPORTED, f"TransferSyntaxUID {syntax}")
+                raise PixelError(Reason.SYNTAX_UNSUPPORTED, f"TransferSyntaxUID {' '.join(syntax.split())[:64]}")
             return _decode(ds, syntax, frame)
     except PixelError:
         raise

@@ -6,16 +6,19 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-import pydicom
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from ich_pipeline.dicom import fields
+from ich_pipeline.dicom.opening import DEFAULT_LIMITS, Deadline, read_header_dataset
 from ich_pipeline.errors import InputError
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.names import shown
 
 LARGEST = 256 << 20  # bytes of a directory; it is read as a whole
+PATIENCE_S = 300.0  # for a directory that a person named as the source
 _NAMED_AT_MOST = 20  # absent files in a detail
 
 FileID = tuple[str, ...]  # components of ReferencedFileID
@@ -33,8 +36,12 @@ def is_directory_file(path: Path) -> bool:
     return meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
 
 
-def references(path: Path) -> list[FileID]:
+def references(path: Path, seconds: float = DEFAULT_LIMITS.seconds) -> list[FileID]:
     """Every file that a directory names, once, in its order.
+
+    Args:
+        path: a DICOMDIR.
+        seconds: that its reading may take.
 
     Raises:
         ValueError: it cannot be read.
@@ -44,20 +51,19 @@ def references(path: Path) -> list[FileID]:
             raise ValueError("too large")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            records = pydicom.dcmread(path, specific_tags=["DirectoryRecordSequence"]).get(
-                "DirectoryRecordSequence", []
-            )
-            found = [
-                _components(record["ReferencedFileID"].value) for record in records if "ReferencedFileID" in record
-            ]
+            with path.open("rb") as file:
+                ds, _ = read_header_dataset(
+                    file, ["DirectoryRecordSequence"], DEFAULT_LIMITS.inflated_mib, Deadline(seconds), force=False
+                )
+            records = ds.get("DirectoryRecordSequence") or []
+            found = [_components(record) for record in records if "ReferencedFileID" in record]
     except Exception as error:  # whatever a hostile directory makes pydicom raise
         raise ValueError(f"its records cannot be read ({type(error).__name__})") from None
     return list(dict.fromkeys(found))
 
 
-def _components(value: object) -> FileID:
-    parts = [value] if isinstance(value, str) else list(value) if isinstance(value, Iterable) else []
-    return tuple(str(part).strip(" \x00") for part in parts)
+def _components(record: Dataset) -> FileID:
+    return tuple(part.strip() for part in fields.text(record, "ReferencedFileID").split("\\"))
 
 
 class Presence:
@@ -119,7 +125,7 @@ def list_directory(path: Path) -> Listing:
         if name != own and not is_directory_file(files[name]):
             continue
         try:
-            named = references(files[name])
+            named = references(files[name], PATIENCE_S)
         except ValueError as error:
             if name == own:
                 raise InputError(f"{path} is no usable DICOMDIR: {error}; name its folder instead.") from None

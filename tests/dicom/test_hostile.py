@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import dcmread, uid
+from pydicom import dataset, dcmread, uid
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 
@@ -71,6 +72,36 @@ def test_a_header_that_takes_too_long_is_given_up(make_slice):
     assert header.reason == "timed_out"
 
 
+def implicit(group: int, element: int, value: bytes) -> bytes:
+    return struct.pack("<HHI", group, element, len(value)) + value
+
+
+@pytest.mark.parametrize("element", [(0x0008, 0x0005), (0x0008, 0x0016), (0x0020, 0x000D), (0x0028, 0x0030)])
+def test_a_value_that_goes_on_and_on_is_not_converted(element, monkeypatch):
+    """A megabyte of numbers takes pydicom seconds and hundreds of megabytes; without VR it may have 64."""
+    said = [((0x0008, 0x0016), b"1.2.840.10008.5.1.4.1.1.2\0"), ((0x0008, 0x0060), b"CT")]
+    values = sorted([*(one for one in said if one[0] != element), (element, b"1\\" * (1 << 19))])
+    converted = []
+    plain = dataset.convert_raw_data_element
+    monkeypatch.setattr(
+        dataset, "convert_raw_data_element", lambda r, **k: converted.append(len(r.value)) or plain(r, **k)
+    )
+    header = read_header(b"".join(implicit(*tag, value) for tag, value in values), "x", RANGE)
+    assert header.reason in ("header_incomplete", "not_dicom", "too_large")
+    assert max(converted, default=0) < 100
+
+
+@pytest.mark.parametrize("tag", [(0x5200, 0x9229), (0x5200, 0x9230)])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_sequence_that_goes_on_and_on_is_given_up(tag, nested):
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (1 << 19)
+    if nested:
+        inner = implicit(0x0028, 0x9110, items)
+        items = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    data = implicit(0x0008, 0x0016, b"1.2.840.10008.5.1.4.1.1.2.1\0") + implicit(*tag, items)
+    assert read_header(data, "x", RANGE, Limits(seconds=0.1)).reason == "timed_out"
+
+
 LIES = [
     ({"Rows": 65535, "Columns": 65535}, "matrix_out_of_range"),
     ({"Rows": 4096, "Columns": 4096}, "decode_failed"),
@@ -80,6 +111,11 @@ LIES = [
     ({"HighBit": 3}, "decode_failed"),
     ({"SamplesPerPixel": 3}, "not_hu"),
     ({"RescaleSlope": "1e300"}, "implausible_hu"),
+    ({"RescaleSlope": "1e-310", "RescaleIntercept": "0", "signed": False}, "implausible_hu"),
+    ({"PixelSpacing": ["1e-300", "1e-300"]}, "geometry_invalid"),
+    ({"PixelSpacing": ["1e300", "0.5"]}, "geometry_invalid"),
+    ({"ImagePositionPatient": ["0", "0", "-1e308"]}, "geometry_invalid"),
+    ({"ImagePositionPatient": ["1e308", "0", "0"]}, "geometry_invalid"),
 ]
 
 
@@ -87,7 +123,7 @@ def test_lies_about_the_pixels_have_a_reason(tmp_path, make_slice, save_slice, s
     save_series(tmp_path / "in" / "good", 3, patient="P2", study="good")
     for number, (fields, _) in enumerate(LIES):
         lie = make_slice(patient=f"L{number}", study=f"lie {number}", series=f"lie {number}", **fields)
-        save_slice(lie, tmp_path / "in" / "lies" / f"{number}")
+        save_slice(lie, tmp_path / "in" / "lies" / f"{number:02d}")
     params = ingest_params.model_copy(update={"minimum_slices": 1})
     account = ingest(tmp_path / "in", tmp_path / "out", params).account
     found = account[account["path"].str.startswith("lies/")]

@@ -260,6 +260,22 @@ def test_without_prefix_and_meta_information(tmp_path, make_slice, make_anatomy,
     np.testing.assert_array_equal(hu, np.stack([make_anatomy(("P1", "study", n)) for n in range(1, 5)]))
 
 
+def test_a_carriage_return_in_a_header_ends_no_row(tmp_path, make_slice, save_slice, save_series, ingest_params):
+    save_series(tmp_path / "in", 4)
+    ds = make_slice(patient="P2", study="two", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    path = save_slice(ds, tmp_path / "in" / "odd")
+    uid = ds.SOPInstanceUID.encode()
+    data = path.read_bytes().replace(b"ORIGINAL", b"ORI\rINAL").replace(uid, uid[:9] + b"\r" + uid[10:])
+    path.write_bytes(data)
+    ingest(tmp_path / "in", tmp_path / "out", ingest_params)
+    account = pd.read_csv(tmp_path / "out" / "account.csv", dtype=str, keep_default_na=False)
+    assert len(account) == 5 and b"\r" not in (tmp_path / "out" / "account.csv").read_bytes()
+    assert account.set_index("path").loc["odd", ["reason", "detail"]].tolist() == [
+        "localizer",
+        "ImageType ORI INAL/PRIMARY/LOCALIZER",
+    ]
+
+
 @pytest.mark.parametrize(
     "make", [lambda p: None, lambda p: p.mkdir(), lambda p: (p.mkdir(), (p / "x").write_text("x" * 99))]
 )

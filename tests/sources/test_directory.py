@@ -86,6 +86,12 @@ def test_references_that_lead_elsewhere_are_absent_and_not_looked_at(disc, tmp_p
     assert "3 absent: ../secret, ../secret, " in Presence(names(listing)).describe(disc / "DICOMDIR", "DICOMDIR")
 
 
+def test_a_directory_that_takes_too_long_to_read_is_given_up(disc):
+    assert references(disc / "DICOMDIR")
+    with pytest.raises(ValueError, match="its records cannot be read"):
+        references(disc / "DICOMDIR", seconds=0.0)
+
+
 @pytest.mark.parametrize("cut", [200, 400, 2000])
 def test_a_broken_directory_hides_nothing(disc, ingest_params, tmp_path, cut):
     path = disc / "DICOMDIR"
