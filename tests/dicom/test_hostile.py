@@ -6,11 +6,13 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pydicom import dataset, dcmread, uid
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import RawDataElement
 from pydicom.encaps import encapsulate
 
 from ich_pipeline.dicom.ingest import ingest
@@ -72,8 +74,8 @@ def test_a_header_that_takes_too_long_is_given_up(make_slice):
     assert header.reason == "timed_out"
 
 
-def implicit(group: int, element: int, value: bytes) -> bytes:
-    return struct.pack("<HHI", group, element, len(value)) + value
+def implicit(tag: tuple[int, int], value: bytes) -> bytes:
+    return struct.pack("<HHI", *tag, len(value)) + value
 
 
 @pytest.mark.parametrize("element", [(0x0008, 0x0005), (0x0008, 0x0016), (0x0020, 0x000D), (0x0028, 0x0030)])
@@ -81,12 +83,15 @@ def test_a_value_that_goes_on_and_on_is_not_converted(element, monkeypatch):
     """A megabyte of numbers takes pydicom seconds and hundreds of megabytes; without VR it may have 64."""
     said = [((0x0008, 0x0016), b"1.2.840.10008.5.1.4.1.1.2\0"), ((0x0008, 0x0060), b"CT")]
     values = sorted([*(one for one in said if one[0] != element), (element, b"1\\" * (1 << 19))])
-    converted = []
-    plain = dataset.convert_raw_data_element
-    monkeypatch.setattr(
-        dataset, "convert_raw_data_element", lambda r, **k: converted.append(len(r.value)) or plain(r, **k)
-    )
-    header = read_header(b"".join(implicit(*tag, value) for tag, value in values), "x", RANGE)
+    converted: list[int] = []
+    plain: Any = dataset.__dict__["convert_raw_data_element"]
+
+    def counted(raw: RawDataElement, **options: Any) -> Any:
+        converted.append(len(raw.value or b""))
+        return plain(raw, **options)
+
+    monkeypatch.setattr("pydicom.dataset.convert_raw_data_element", counted)
+    header = read_header(b"".join(implicit(tag, value) for tag, value in values), "x", RANGE)
     assert header.reason in ("header_incomplete", "not_dicom", "too_large")
     assert max(converted, default=0) < 100
 
@@ -96,9 +101,9 @@ def test_a_value_that_goes_on_and_on_is_not_converted(element, monkeypatch):
 def test_a_sequence_that_goes_on_and_on_is_given_up(tag, nested):
     items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * (1 << 19)
     if nested:
-        inner = implicit(0x0028, 0x9110, items)
+        inner = implicit((0x0028, 0x9110), items)
         items = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
-    data = implicit(0x0008, 0x0016, b"1.2.840.10008.5.1.4.1.1.2.1\0") + implicit(*tag, items)
+    data = implicit((0x0008, 0x0016), b"1.2.840.10008.5.1.4.1.1.2.1\0") + implicit(tag, items)
     assert read_header(data, "x", RANGE, Limits(seconds=0.1)).reason == "timed_out"
 
 

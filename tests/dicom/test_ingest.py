@@ -270,7 +270,8 @@ def test_a_carriage_return_in_a_header_ends_no_row(tmp_path, make_slice, save_sl
     ingest(tmp_path / "in", tmp_path / "out", ingest_params)
     account = pd.read_csv(tmp_path / "out" / "account.csv", dtype=str, keep_default_na=False)
     assert len(account) == 5 and b"\r" not in (tmp_path / "out" / "account.csv").read_bytes()
-    assert account.set_index("path").loc["odd", ["reason", "detail"]].tolist() == [
+    [odd] = account[account["path"] == "odd"].to_dict("records")
+    assert [odd["reason"], odd["detail"]] == [
         "localizer",
         "ImageType ORI INAL/PRIMARY/LOCALIZER",
     ]
