@@ -81,6 +81,10 @@ def open_table(
             f"{path} separates its columns by semicolon or tab: save it with commas, first line {example}."
         )
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
+    if "" in repeated:
+        raise InputError(
+            f"{path} has columns without a name: delete the empty ones (spreadsheets leave them at the end)."
+        )
     if repeated:
         raise InputError(f"{path} has the column {_listed(repeated)} more than once: keep one.")
     missing = [name for name in needed if name not in header]

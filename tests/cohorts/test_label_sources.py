@@ -222,6 +222,7 @@ def test_what_is_no_such_table_is_one_sentence(kind: str, tmp_path: Path) -> Non
         "empty": ("", r"table\.csv is empty: its first line must be "),
         "semicolons": (header.replace(",", ";") + "\n", "separates its columns by semicolon or tab: save it with commas"),
         "a column twice": (f"{header},{first}\n", f"has the column {first} more than once: keep one"),
+        "empty columns": (f"{header},,\n", "has columns without a name: delete the empty ones"),
         "a column less": (header.replace("Label", "x").replace("ntraventricular", "x").replace("R2:IVH", "x"), "lacks the columns"),
         "UTF-16": (f"{header}\n".encode("utf-16"), "is not UTF-8 text: save the label table as CSV"),
         "Latin-1": (f"{header}\né\n".encode("latin-1"), "is not UTF-8 text: save the label table as CSV"),
