@@ -15,12 +15,13 @@ from ich_pipeline.deidentify.header import Tally
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.dicom.child import Crash
+from ich_pipeline.dicom.child import Crash, watching
 from ich_pipeline.dicom.parallel import process_count, run_tasks
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.listing import Judged
 
 CHUNK = 16  # files a task
+SECONDS_A_FILE = 120.0  # a decoder that hangs must not hold up all; a large enhanced object takes a while
 STAGING = ".staging"
 Files = Sequence[tuple[Path, str]]  # path, and name below the source
 Job = tuple[Path, Path]  # what is read, and where its copy waits for its name
@@ -79,6 +80,7 @@ def deidentify_files(
     workers: int = 0,
     track: Track = quiet,
     judged: Sequence[Judged] = (),
+    seconds: float = SECONDS_A_FILE,
 ) -> Result:
     """Write de-identified copies of ``files`` below ``target``: PatientID/study/series/instance.dcm, all of keyed hashes.
 
@@ -93,12 +95,13 @@ def deidentify_files(
         workers: processes; 0 is one a core.
         track: progress over tasks of 16 files.
         judged: what cannot be read or is an archive that was opened; what was seen of it stays out, for it may name someone.
+        seconds: that one file may take; beyond it is ``process_ended``.
     """
     staging = target / STAGING
     staging.mkdir()
     jobs = [(path, staging / str(i)) for i, (path, _) in enumerate(files)]
     chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    task = partial(_work, key=key, options=options)
+    task = partial(_work, key=key, options=options, seconds=seconds)
     results = run_tasks(task, chunks, process_count(workers))  # one worker too: what ends it must not end the command
     rows: list[Row] = []
     taken: Counter[str] = Counter()
@@ -131,20 +134,24 @@ def _place(key: Key, cleaned: Cleaned, taken: Counter[str]) -> str:
     return f"{path}.dcm" if taken[path] == 1 else f"{path}_{taken[path]}.dcm"
 
 
-def _work(chunk: Sequence[Job], key: Key, options: Options) -> list[Cleaned]:
+def _work(chunk: Sequence[Job], key: Key, options: Options, seconds: float) -> list[Cleaned]:
     """Runs in the worker: bytes to disk, the account back."""
     done = []
     for path, staged in chunk:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            done.append(Cleaned(Outcome.UNREADABLE, os.strerror(error.errno) if error.errno else ""))
-            continue
-        cleaned = deidentify_bytes(data, key, options)
-        if cleaned.data is not None:
-            staged.write_bytes(cleaned.data)
-        done.append(replace(cleaned, data=None))
+        with watching("", seconds):
+            done.append(_one(path, staged, key, options))
     return done
+
+
+def _one(path: Path, staged: Path, key: Key, options: Options) -> Cleaned:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Cleaned(Outcome.UNREADABLE, os.strerror(error.errno) if error.errno else "")
+    cleaned = deidentify_bytes(data, key, options)
+    if cleaned.data is not None:
+        staged.write_bytes(cleaned.data)
+    return replace(cleaned, data=None)
 
 
 def _one_by_one(task: Callable[[Sequence[Job]], list[Cleaned]], chunk: Sequence[Job]) -> list[Cleaned]:

@@ -69,5 +69,5 @@ _MEANING = {
     Outcome.STREAM_COMMENT: "the compressed stream holds a comment of unknown words, and must stay as it is",
     Outcome.TEXT_IN_PIXELS: "rows of letter-like shapes in the picture: look at it",
     Outcome.IDENTIFIER_LEFT: "the second pass found something in the output",
-    Outcome.PROCESS_ENDED: "reading it ended the process",
+    Outcome.PROCESS_ENDED: "reading it ended the process, or took two minutes",
 }

@@ -7,7 +7,9 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import data_store  # the package pydicom-data
 import numpy as np
@@ -296,6 +298,29 @@ def test_same_bytes_whatever_the_workers(export, tmp_path, key):
     assert sum(name.endswith("_2.dcm") for name in trees[0]) == 1
     assert result.summary == "22 files: 19 de-identified, 3 set aside; 2 patients"
     assert len(result.rows) == len({row.source for row in result.rows}) == 22
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Stands for a file on which a library ends the process or never comes back."""
+
+    code: str
+
+    def read_bytes(self) -> None:
+        eval(self.code)
+
+
+def test_a_file_that_kills_or_hangs_its_process_is_lost_alone(export, tmp_path, key):
+    files: list[Any] = list_files(export)[:4]
+    files[1] = (Deadly("__import__('os').kill(__import__('os').getpid(), 11)"), "kills")
+    files[2] = (Deadly("sum(range(10**15))"), "hangs")
+    (tmp_path / "out").mkdir()
+    result = deidentify_files(files, tmp_path / "out", key, Options(), 1, seconds=3.0)
+    assert [row.cleaned.outcome.value for row in result.rows] == [
+        "deidentified",
+        *["process_ended"] * 2,
+        "deidentified",
+    ]
 
 
 def ich(*arguments: object) -> tuple[int, str, str]:
