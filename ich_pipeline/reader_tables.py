@@ -108,10 +108,9 @@ def read_decisions(path: Path, default_label: str) -> Reads | None:
         InputError: the file is missing or breaks the rules of :func:`long_reads`.
     """
     path = Path(path)
-    if path.is_file() and path.read_text(encoding="utf-8-sig", errors="replace").count("\n") <= 1:
-        header = path.read_text(encoding="utf-8-sig", errors="replace").strip().split(",")
-        if all(name in header for name in LONG_COLUMNS):
-            return None
+    text = path.read_text(encoding="utf-8-sig", errors="replace").strip() if path.is_file() else ""
+    if len(text.splitlines()) == 1 and all(name in text.split(",") for name in LONG_COLUMNS):
+        return None
     table = read_text_table(path)
     if not is_long(table):
         raise InputError(f"{path}: the first line must name {','.join(LONG_COLUMNS)} (and label, if you like).")

@@ -144,6 +144,9 @@ def test_readers_files_that_are_wrong_or_empty(cohort, tmp_path: Path) -> None:
     path.write_text("reader,case,decision\n")
     assert read_decisions(path, "any") is None
     assert readers_of_test(None, cohort, [], set())["labels"] == {}
+    path.write_text("reader,case,decision,label\nA,C1,1,any")  # a single read, and no line end behind it
+    found = read_decisions(path, "any")
+    assert found is not None and found.cases == ("C1",)
     for rows, sentence in (
         (["reader,case", "A,C1"], "must name reader,case,decision"),
         (["reader,case,decision", "A,C1,2"], "must be 0 or 1"),
