@@ -71,6 +71,7 @@ def chosen_thresholds(given: Sequence[str], labels: Sequence[str]) -> dict[str, 
         InputError: no number between 0 and 1, or a finding that is not evaluated.
     """
     found = dict.fromkeys(labels, 0.5)
+    said: dict[str, str] = {}  # what each name was given
     for text in sorted(given, key=lambda t: "=" in t):  # what is said of one finding holds against what is said of all
         name, _, value = text.rpartition("=")
         near = [label for label in labels if label.casefold() == name.casefold()] if name else list(labels)
@@ -82,6 +83,8 @@ def chosen_thresholds(given: Sequence[str], labels: Sequence[str]) -> dict[str, 
             number = float("nan")
         if not 0 <= number <= 1:
             raise InputError(f"--threshold {text}: {value!r} is no number from 0 to 1.")
+        if said.setdefault(name.casefold(), text) != text:
+            raise InputError(f"--threshold {text} contradicts --threshold {said[name.casefold()]}: give one of them.")
         found |= dict.fromkeys(near, number)
     return found
 
@@ -103,6 +106,8 @@ def _check(request: Request) -> None:
             raise InputError(f"{name} {value:g} must lie between 0 and 1.")
     if request.bootstrap < 10:
         raise InputError(f"--bootstrap {request.bootstrap} is too few: at least 10 replicates.")
+    if request.seed < 0:
+        raise InputError(f"--seed {request.seed} is negative: take 0 or more.")
     if request.out.exists() and not request.out.is_dir():
         raise InputError(f"--out {request.out} is a file: name a folder.")
     strangers = sorted(p.name for p in request.out.iterdir() if p.name not in OWN_FILES) if request.out.exists() else []

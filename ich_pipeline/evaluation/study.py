@@ -16,12 +16,11 @@ from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
 from ich_pipeline.evaluation.readers import Decisions, compare_readers
 from ich_pipeline.external.matched import Matched
-from ich_pipeline.external.names import ANY, SYNONYMS
+from ich_pipeline.external.names import ANY, MEAN, SYNONYMS
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.reader_tables import MISSING, majority
 
 GIVEN, DECIDED = "threshold", "decision"
-MEAN = "mean"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.external.matched import Choices
-from ich_pipeline.external.names import CASES, IDS, PATIENTS, SLICE_IDS, key_of
+from ich_pipeline.external.names import ANY, CASES, IDS, PATIENTS, SLICE_IDS, key_of
 from ich_pipeline.reader_tables import Reads
 from ich_pipeline.text_tables import TextTable
 
@@ -81,6 +81,10 @@ def finding_pairs(
             near = next((f for f in findings if f.casefold() == b.casefold()), None)
             if near is None:
                 raise InputError(f"{labelled.path} has no finding {b!r} (--map); it has {', '.join(findings)}.")
+            if near in (label for _, label, _ in found):
+                raise InputError(
+                    f"--map names the finding {near!r} twice: every finding is judged by one column of the predictions."
+                )
             found.append((predicted.need(a, "--map"), near, key_of(near)))
         return found
     by_key: dict[str, str] = {}
@@ -121,7 +125,9 @@ def _candidates(table: TextTable, ids: str, prefix: str) -> list[str]:
 def unused_columns(
     predicted: TextTable, left: str, labelled: TextTable, right: str, columns: Sequence[tuple[str, str]]
 ) -> dict[str, tuple[str, ...]]:
-    used = {a for a, _ in columns} | {left, "decision"}
+    used = {a for a, _ in columns} | {left}
+    if any(key_of(b) == ANY for _, b in columns):
+        used.add(predicted.find("decision") or "decision")
     findings = {b for _, b in columns} | {right}
     return {
         "predictions": tuple(name for name in predicted.columns if name not in used),

@@ -18,8 +18,9 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.external.columns import challenge_form, choose_level, finding_pairs, id_columns, unused_columns
 from ich_pipeline.external.gather import by_case
 from ich_pipeline.external.matched import Choices, Excluded, Matched
-from ich_pipeline.external.names import ANY, CASES, IDS, PATIENTS, key_of
-from ich_pipeline.reader_tables import MISSING, binary, is_long, is_wide, long_reads, majority, wide_reads
+from ich_pipeline.external.names import ANY, CASES, MEAN, PATIENTS
+from ich_pipeline.external.other_readers import other_readers
+from ich_pipeline.reader_tables import MISSING, binary, is_wide, majority, wide_reads
 from ich_pipeline.text_tables import TextTable, read_text_table
 
 
@@ -48,13 +49,17 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         truth = np.stack([_truth(labelled, b, choices.allow_missing) for _, b in columns], axis=1)[theirs]
     names = tuple(predicted.columns[left][i] for i in mine)
     named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
+    _check_findings([name for name, _ in named], scores, truth)
+    grouped = None if gathered_by is None else _column(predicted, mine, labelled, theirs, gathered_by)
+    unused = unused_columns(predicted, left, labelled, right, columns)
     is_reference = reads is not None and (readers is None or readers.resolve() == labels.resolve())
     if is_reference and reads is not None:
         people, of_rows = reads.readers, reads.reads[theirs]
     else:
-        people, of_rows, more = _other_readers(readers, right, names, named, choices)
+        people, of_rows, more, ignored = other_readers(readers, right, names, grouped, named, choices)
         excluded += more
-    decision = predicted.find("decision")
+        unused["readers"] = ignored
+    decision = predicted.find("decision") if ANY in (key for _, key in named) else None
     who, grouped_by = _groups(predicted, mine, labelled, theirs, (left, right), choices)
     found = Matched(
         level=level,
@@ -63,7 +68,7 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         columns=columns,
         scores=scores,
         truth=truth,
-        decisions=binary(predicted, decision)[mine] if decision else None,
+        decisions=_truth(predicted, decision, choices.allow_missing)[mine] if decision else None,
         names=names,
         lines=np.array(predicted.lines)[mine],
         patients=who,
@@ -72,10 +77,10 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         reads=of_rows,
         reference=reads.readers if reads is not None else (),
         excluded=tuple(excluded),
-        unused=unused_columns(predicted, left, labelled, right, columns),
+        unused=unused,
     )
-    if gathered_by is not None:
-        found = by_case(found, _codes(_column(predicted, mine, labelled, theirs, gathered_by)), gathered_by)
+    if gathered_by is not None and grouped is not None:
+        found = by_case(found, _codes(grouped), gathered_by)
     return _account(found)
 
 
@@ -147,52 +152,16 @@ def _truth(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.int
     return values
 
 
-def _other_readers(
-    path: Path | None,
-    ids: str,
-    names: Sequence[str],
-    labels: Sequence[tuple[str, str]],
-    choices: Choices,
-) -> tuple[tuple[str, ...], NDArray[np.int8], list[Excluded]]:
-    """Reads of a table of its own, in the order of the rows and findings."""
-    none = np.zeros((len(names), 0, len(labels)), dtype=np.int8)
-    if path is None:
-        return (), none, []
-    table = read_text_table(path)
-    if is_wide(table):
-        column = table.find(ids) or next((c for n in IDS if (c := table.find(n))), None)
-        if column is None:
-            raise InputError(f"{path} has no column {ids!r} that names the rows: give it that name.")
-        reads = wide_reads(table, column)
-    elif is_long(table):
-        reads = long_reads(table, ANY)
-    else:
-        raise InputError(
-            f"{path} is no table of readers: it needs the columns reader,case,decision, or <reader>:<finding> of two readers."
-        )
-    rows = {name: i for i, name in enumerate(names)}
-    places = [(rows[c], i) for i, c in enumerate(reads.cases) if c in rows]
-    strangers = len(reads.cases) - len(places)
-    if not places or (strangers and not choices.allow_missing):
-        raise InputError(
-            f"{path} names {strangers:,} cases that are not among those evaluated: remove them, or add --allow-missing to "
-            "leave them out and have them counted."
-        )
-    wanted = {key: k for k, (_, key) in enumerate(labels)} | {name: k for k, (name, _) in enumerate(labels)}
-    columns = [
-        (wanted[k], i) for i, name in enumerate(reads.labels) if (k := name) in wanted or (k := key_of(name)) in wanted
-    ]
-    if not columns:
-        raise InputError(f"{path} names no finding that is evaluated: it has {', '.join(reads.labels)}.")
-    aligned = np.full((len(names), len(reads.readers), len(labels)), MISSING, dtype=np.int8)
-    to, source = np.array(places).T
-    for k, i in columns:
-        aligned[to, :, k] = reads.reads[source, :, i]
-    return (
-        reads.readers,
-        aligned,
-        [Excluded("cases of the readers' table that are not evaluated", strangers)] * (strangers > 0),
-    )
+def _check_findings(labels: Sequence[str], scores: NDArray[np.float64], truth: NDArray[np.int8]) -> None:
+    """A finding must be judged on a row at least, and must not bear the name of the findings' mean."""
+    for k, name in enumerate(labels):
+        if name == MEAN:
+            raise InputError(f"a finding is called {MEAN!r}, as the mean of the findings is: rename that column.")
+        if not (~np.isnan(scores[:, k]) & (truth[:, k] != MISSING)).any():
+            raise InputError(
+                f"no row has both a probability and a label of {name}: fill them in, or name the other findings with --map "
+                "PREDICTIONS_COLUMN=LABELS_COLUMN."
+            )
 
 
 def _groups(
@@ -217,10 +186,15 @@ def _column(
     predicted: TextTable, mine: NDArray[np.int64], labelled: TextTable, theirs: NDArray[np.int64], name: str
 ) -> list[str]:
     here = predicted.find(name)
-    if here:
-        return [predicted.columns[here][i] for i in mine]
-    there = labelled.need(name, "--case or --patient; the predictions have none either")
-    return [labelled.columns[there][i] for i in theirs]
+    table, rows = (predicted, mine) if here else (labelled, theirs)
+    column = here or labelled.need(name, "--case or --patient; the predictions have none either")
+    for i in rows:  # or all rows without a name would be one patient, or one case
+        if not table.columns[column][i]:
+            raise InputError(
+                f"{table.path}, line {table.lines[i]}: {column} is empty: say whose row it is, or name another column with "
+                "--patient or --case."
+            )
+    return [table.columns[column][i] for i in rows]
 
 
 def _codes(names: Sequence[str]) -> NDArray[np.int64]:
@@ -241,4 +215,6 @@ def _account(found: Matched) -> Matched:
         ):
             if missing.any():
                 more.append(Excluded(f"{name}: {what}", int(missing.sum())))
+    if found.decisions is not None and (found.decisions == MISSING).any():
+        more.append(Excluded("rows without the system's own decision", int((found.decisions == MISSING).sum())))
     return replace(found, excluded=(*found.excluded, *more))

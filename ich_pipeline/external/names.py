@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ANY = "any"
+MEAN = "mean"  # beside the findings in metrics.json
 # Names of the same finding, without upper case; the first is ours.
 SYNONYMS = {
     ANY: ("any", "ich", "hemorrhage", "haemorrhage", "bleed", "any_hemorrhage", "any_haemorrhage"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from ich_pipeline.evaluation.study import GIVEN, MEAN, Study
+from ich_pipeline.evaluation.study import GIVEN, Study
+from ich_pipeline.external.names import MEAN
 from ich_pipeline.report.metrics import as_text, markdown_table
 from ich_pipeline.report.pages import embedded
 from ich_pipeline.report.render import render
@@ -116,8 +117,13 @@ def notes(results: Mapping[str, Any], study: Study) -> list[str]:
     if table.readers_are_reference:
         said.append(
             "The readers shown are part of the reference: each had a vote in it, so their points lie too high and every "
-            "comparison with them favours them. Fair are the tables “against the other readers”: reader and system are both "
-            "judged by the majority of the others; rows on which these are split are left out, which makes both look better."
+            "comparison with them favours them."
+        )
+        said[-1] += (
+            " Fair are the tables “against the other readers”: reader and system are both judged by the majority of the "
+            "others; rows on which these are split are left out, which makes both look better."
+            if len(table.readers) > 2
+            else " A fair comparison needs three readers at least."
         )
     thresholds = sorted(set(about["thresholds"].values()))
     said.append(

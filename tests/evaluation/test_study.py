@@ -290,3 +290,67 @@ def test_majority_needs_more_than_half() -> None:
 def test_a_named_column_is_used(tables, tmp_path: Path) -> None:
     found = match_tables(tables[0], tables[1], None, Choices(pairs=(("Other", "sdh"),)))
     assert found.columns == (("Other", "SDH"),) and (found.scores == 0.1).all()
+
+
+def test_nothing_is_lost_in_silence(tmp_path: Path) -> None:
+    """Each of these once gave figures of other rows than the tables hold, and said that nothing was left out."""
+    p = write(tmp_path / "p.csv", "case,A,B", *(f"c{i},0.{i % 10},0.{9 - i % 10}" for i in range(20)))
+    b = write(tmp_path / "l.csv", "case,ICH,SDH", *(f"c{i},{i % 2},{i % 3 // 2}" for i in range(20)))
+    out = ("--out", tmp_path / "o")
+    assert "'ICH' twice" in refused(p, "--labels", b, "--map", "A=ICH", "--map", "B=ich", *out)
+    same = ("--map", "A=ICH", "--threshold", "ICH=0.3", "--threshold", "ich=0.4")
+    assert "contradicts --threshold ICH=0.3" in refused(p, "--labels", b, *same, *out)
+    assert "--seed -1" in refused(p, "--labels", b, "--map", "A=ICH", "--seed", "-1", *out)
+
+    # Slices without a patient or a case are not all of one patient, or one case.
+    rows = [f"1.{i},{'' if i == 7 else f'C{i // 4}'},P{i // 4},0.{i % 10}" for i in range(40)]
+    p = write(tmp_path / "p.csv", "SOPInstanceUID,case_id,PatientID,any", *rows)
+    b = write(tmp_path / "l.csv", "SOPInstanceUID,any", *(f"1.{i},{i % 2}" for i in range(40)))
+    assert "line 9: case_id is empty" in refused(p, "--labels", b, "--level", "case", *out)
+    write(p, "SOPInstanceUID,PatientID,any", *(f"1.{i},{'' if i > 20 else i},0.{i % 10}" for i in range(40)))
+    assert "line 23: PatientID is empty" in refused(p, "--labels", b, *out)
+
+    # A finding that no row can be judged by, and one that the mean's figures would replace.
+    p = write(tmp_path / "p.csv", "case,any,mean", *(f"c{i},,0.{i % 10}" for i in range(20)))
+    b = write(tmp_path / "l.csv", "case,any,mean", *(f"c{i},{i % 2},{i % 2}" for i in range(20)))
+    assert "no row has both a probability and a label of any" in refused(p, "--labels", b, "--allow-missing", *out)
+    assert "a finding is called 'mean'" in refused(p, "--labels", b, "--map", "mean=mean", *out)
+
+    # Rows on which the system did not decide.
+    p = write(
+        tmp_path / "p.csv", "case,any,decision", *(f"c{i},0.{i % 10},{i % 2 if i > 4 else ''}" for i in range(20))
+    )
+    assert "decision is empty (5 rows in all)" in refused(p, "--labels", b, "--map", "any=any", *out)
+    found = match_tables(p, b, None, Choices(pairs=(("any", "any"),), allow_missing=True))
+    assert [(e.what, e.count) for e in found.excluded] == [("rows without the system's own decision", 5)]
+    assert found.unused["predictions"] == ()
+    # A decision is about "any": where that is not evaluated, the column is named as not used.
+    p = write(tmp_path / "p.csv", "case,SDH,Decision", *(f"c{i},0.{i % 10},{i % 2}" for i in range(20)))
+    b = write(tmp_path / "l.csv", "case,SDH", *(f"c{i},{i % 2}" for i in range(20)))
+    found = match_tables(p, b, None, Choices())
+    assert found.decisions is None and found.unused["predictions"] == ("Decision",)
+
+
+def test_readers_may_name_a_finding_either_way_and_cases_of_slices(tmp_path: Path) -> None:
+    p = write(tmp_path / "p.csv", "SOPInstanceUID,case_id,any", *(f"1.{i},C{i // 4},0.{i % 10}" for i in range(80)))
+    b = write(tmp_path / "l.csv", "SOPInstanceUID,any", *(f"1.{i},{i // 4 % 2}" for i in range(80)))
+    rows = [f"{name},C{c},{c % 3 // 2},{label}" for name, label in (("A", "any"), ("B", "ICH")) for c in range(20)]
+    r = write(tmp_path / "r.csv", "reader,case,decision,label", *rows, "A,C3,1,tumour")
+    found = match_tables(p, b, r, Choices(level="case"))
+    assert found.readers == ("A", "B") and found.unused["readers"] == ("tumour",)
+    np.testing.assert_array_equal(found.reads[:, :, 0], np.repeat([[c % 3 // 2] for c in range(20)], 2, axis=1))
+    assert "not among those evaluated" in refused(p, "--labels", b, "--readers", r, "--out", tmp_path / "o")
+    r = write(tmp_path / "r.csv", "reader,case,decision,label", "A,C3,1,any", "A,C3,0,ICH")
+    arguments = ("--level", "case", "--readers", r, "--out", tmp_path / "o")
+    assert "decided twice on any in one case" in refused(p, "--labels", b, *arguments)
+    write(r, "case,A:any,B:any", "C3,1,0", "C4,1,0", "C3,0,0")
+    assert "line 4: 'C3' stands twice" in refused(p, "--labels", b, *arguments)
+
+
+def test_two_readers_are_not_promised_a_fair_comparison(tmp_path: Path) -> None:
+    p = write(tmp_path / "p.csv", "case,ICH", *(f"c{i},0.{i % 10}" for i in range(20)))
+    b = write(tmp_path / "l.csv", "case,R1:ICH,R2:ICH", *(f"c{i},{i % 2},{i % 2 if i > 3 else 1}" for i in range(20)))
+    status, said, error = run(p, "--labels", b, "--out", tmp_path / "o", "--bootstrap", "20")
+    assert status == 0, error
+    said = " ".join(said.split())
+    assert "needs three readers at least" in said and "Fair are the tables" not in said
