@@ -20,9 +20,10 @@ _NO_WIDTH = 1e-12
 
 def draw_counts(patients: int, replicates: int, seed: int) -> NDArray[np.float64]:
     """How often each patient is drawn: shape (replicates, patients), every row sums to ``patients``."""
-    drawn = np.random.default_rng(seed).integers(patients, size=(replicates, patients))
-    flat = drawn + np.arange(replicates)[:, None] * patients
-    return np.bincount(flat.ravel(), minlength=replicates * patients).reshape(replicates, patients).astype(np.float64)
+    generator, counts = np.random.default_rng(seed), np.empty((replicates, patients))
+    for replicate in counts:  # one at a time: the draws themselves would take the counts' memory several times over
+        replicate[:] = np.bincount(generator.integers(patients, size=patients), minlength=patients)
+    return counts
 
 
 def interval(replicates: NDArray[np.float64], confidence: float) -> tuple[float, float] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -16,6 +18,15 @@ def test_draws_are_the_generators_draws() -> None:
     for row, patients in zip(counts, drawn, strict=True):
         np.testing.assert_array_equal(row, np.bincount(patients, minlength=7))
     assert (counts.sum(axis=1) == 7).all()
+
+
+def test_drawing_takes_no_more_memory_than_the_counts() -> None:
+    """A table of slices without patients draws each of them: a copy or two more is what a machine does not have."""
+    tracemalloc.start()
+    counts = draw_counts(3000, 300, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * counts.nbytes
 
 
 def test_interval_is_the_percentile_and_needs_half_of_the_replicates() -> None:
