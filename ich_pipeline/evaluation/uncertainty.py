@@ -153,9 +153,9 @@ def _count(covered: int, patients: int, calibrated: int, coverage: float, confid
 def _share(which: NDArray[np.bool_], level: Level) -> Estimate:
     """Share of the rows, with replicates by patient."""
     top, bottom = level.by_patient(which.astype(np.float64)), level.by_patient(np.ones(len(which)))
-    return Estimate(
-        float(which.mean()), (level.counts @ top) / (level.counts @ bottom), patients=int((bottom > 0).sum())
-    )
+    with np.errstate(invalid="ignore"):  # a replicate in which nobody with a labelled row was drawn
+        replicates = (level.counts @ top) / (level.counts @ bottom)
+    return Estimate(float(which.mean()), replicates, patients=int((bottom > 0).sum()))
 
 
 def _disagreement(
