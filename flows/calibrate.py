@@ -39,6 +39,7 @@ def body(stage: Stage) -> StageResult:
         architectures=params.architectures,
         degrees=params.interpolation.candidates,
         labels=labels,
+        sequence=layout.SEQUENCE,
     )
     predictions = slices.predictions
     with open_run(stage.name, stage.item, params) as run:

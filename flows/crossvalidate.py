@@ -100,6 +100,7 @@ def _steps(params: Params) -> Iterator[tuple[str, str | None]]:
         yield "train", name
     for name in params.ablation:
         yield "ablate", name
+    yield "sequence", None
     yield "calibrate", None
     yield "evaluate", RETROSPECTIVE
 

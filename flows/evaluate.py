@@ -31,6 +31,7 @@ from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, 
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.masks import read_masks
 from ich_pipeline.reader_tables import read_decisions
+from ich_pipeline.sequence.stored import read_list, readers
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -97,7 +98,12 @@ def body(stage: Stage) -> StageResult:
     record_look(
         test,
         test_set=sha256(_sealed(test)),
-        model=digest_of_files(layout.TRAIN, layout.CALIBRATE / "ensemble.json", params.architectures),
+        model=digest_of_files(
+            layout.TRAIN,
+            layout.CALIBRATE / "ensemble.json",
+            params.architectures,
+            [layout.SEQUENCE / name for name in cohort.ensemble.heads],
+        ),
         results=sha256(target / "metrics.json"),
     )
     return _result(cohort, metrics, account, {"ablation": ablation, "subgroups": subgroups}, target)
@@ -120,7 +126,9 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
     single = {name: Network.load(layout.ABLATE / name) for name in params.ablation}
     slices = _slices(table, [*networks.values(), *single.values()])
     stage.log.info("reading %d slices of %d cases", len(table), int(slices.case_index.max()) + 1)
-    reading = read(networks, ensemble, slices.images, slices.neighbours, slices.case_index, everywhere=True)
+    heads = readers(layout.SEQUENCE, networks, tuple(read_list(layout.SEQUENCE)))
+    case_index = slices.case_index
+    reading = read(networks, ensemble, slices.images, slices.neighbours, case_index, everywhere=True, sequences=heads)
     single_window = {
         name: network.probabilities(slices.images[network.spec.image_size])
         for name, network in stage.track(single.items(), "single window", len(single))

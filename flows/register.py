@@ -51,7 +51,9 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
         bundle = Path(folder) / "bundle"
-        content = assemble(layout.TRAIN, layout.CALIBRATE / "ensemble.json", layout.ATLAS, params, bundle)
+        content = assemble(
+            layout.TRAIN, layout.SEQUENCE, layout.CALIBRATE / "ensemble.json", layout.ATLAS, params, bundle
+        )
         metrics = headline(read_json(layout.REPORTS / "metrics.json"), params.labels.any)
         card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
         registered = register(bundle, content, params, metrics, card)

@@ -279,6 +279,19 @@ class InterpolationParams(Section):
         return self
 
 
+class SequenceParams(Section):
+    """The optional head over a case's slices (:mod:`ich_pipeline.sequence`), on a network's frozen features."""
+
+    architectures: tuple[Name, ...]  # networks that get one; none: off
+    units: Annotated[int, Field(ge=1)]  # of the projection, and of the recurrent layer each way
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0)]  # of Adam
+    batch_cases: Annotated[int, Field(ge=1)]
+    epochs: Annotated[int, Field(ge=1)]  # passes over the training cases, at most
+    patience: Annotated[int, Field(ge=1)]  # epochs without a better validation mAP before stopping
+
+
 class EnsembleParams(Section):
     """Combination, calibration, operating points, case score."""
 
@@ -384,6 +397,7 @@ class Params(Section):
     networks: dict[Name, NetworkParams]
     training: TrainingParams
     interpolation: InterpolationParams
+    sequence: SequenceParams
     ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
     ensemble: EnsembleParams
     tests: Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -395,8 +409,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _networks_are_described(self) -> Params:
-        for field in ("architectures", "ablation", "tests"):
-            names = getattr(self, field)
+        named = {field: getattr(self, field) for field in ("architectures", "ablation", "tests")}
+        for field, names in {**named, "sequence.architectures": self.sequence.architectures}.items():
             if len(set(names)) != len(names):
                 raise ValueError(f"{field} names one twice: {', '.join(names)}")
         for name in self.tests:
@@ -416,6 +430,9 @@ class Params(Section):
         for name in (*self.ablation, self.explain.architecture):
             if name not in self.architectures:
                 raise ValueError(f"ablation or explain names {name!r}, which is none of architectures")
+        for name in self.sequence.architectures:
+            if name not in self.architectures:
+                raise ValueError(f"sequence.architectures names {name!r}, which is none of architectures")
         return self
 
     @property

@@ -21,6 +21,7 @@ from ich_pipeline.ensemble.uncertainty import Uncertainty
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
 from ich_pipeline.labels import Labels
+from ich_pipeline.sequence.member import architecture_of, has_head
 
 SCHEMA = "ensemble/1"
 Points = Mapping[str, Mapping[str, OperatingPoint]]
@@ -59,7 +60,7 @@ class Ensemble:
 
     Attributes:
         labels: names and order of every label axis.
-        degrees: SI degree of each architecture, also of those that the combiner does not use.
+        degrees: SI degree of each member, also of those that the combiner does not use; 0 with a sequence head.
         first_reading: for probabilities without SI (degree 0).
         second_reading: for probabilities at each network's degree.
         gate: on the first reading's slice probability of "any": at or above it a slice is read again.
@@ -82,9 +83,14 @@ class Ensemble:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """Architectures that serving needs."""
+        """What serving needs: architectures, and ``<architecture>+sequence`` for one with its sequence head."""
         used = (*self.first_reading.combiner.members, *self.second_reading.combiner.members)
         return tuple(dict.fromkeys(used))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Architectures whose sequence head serving needs."""
+        return tuple(architecture_of(member) for member in self.members if has_head(member))
 
     @property
     def gate_threshold(self) -> float:

@@ -3,6 +3,8 @@
 First every slice is scored without slice interpolation (SI). Slices at or above the gate, and their neighbours, are
 read again with it; the others keep their first score. A case without a slice at the gate is negative: it is never
 rescued.
+
+A member with a sequence head is read at degree 0 in both readings: its neighbours speak through the head.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.uncertainty import Disagreement, disagreement
 from ich_pipeline.errors import InputError
+from ich_pipeline.sequence.member import architecture_of, has_head, member_of
 
 if TYPE_CHECKING:
+    from ich_pipeline.sequence.reading import SequenceReader
     from ich_pipeline.training.network import Network
 
 
@@ -48,8 +52,8 @@ class Reading:
         first_case_scores, case_scores: the case score of ``first`` and of ``final``.
         let_through: the case has a suspicious slice.
         decisions: the case is called positive.
-        original: by architecture, uncalibrated probabilities at degree 0.
-        interpolated: by architecture, uncalibrated probabilities at its degree; NaN where not read.
+        original: by member, uncalibrated probabilities at degree 0.
+        interpolated: by member, uncalibrated probabilities at its degree; NaN where not read.
         disagreement: of the ensemble's members; None where it has one, or knows nothing of disagreement.
     """
 
@@ -75,49 +79,67 @@ def read(
     case_index: NDArray[np.integer],
     everywhere: bool,
     probabilities: Probabilities | None = None,
+    sequences: Mapping[str, SequenceReader] | None = None,
 ) -> Reading:
     """Read whole cases.
 
     Args:
-        networks: by architecture, at least the ensemble's members. With ``everywhere`` all of them are run, else only
-            the members.
+        networks: by architecture, at least the ensemble's members. With ``everywhere`` all of them are run, and all of
+            ``sequences``, else only the members.
         ensemble: the fitted ensemble.
         images: by image size, int16 HU of shape (slices, size, size) as :func:`ich_pipeline.windowing.prepare` makes
             (an array, a memory map or :class:`~ich_pipeline.training.data.SliceRows`).
         neighbours: shape (slices, 2): rows of the slices before and after, -1 at an end or a gap.
-        case_index: shape (slices,): the case of each slice, 0 to cases - 1, every case with a slice.
+        case_index: shape (slices,): the case of each slice, 0 to cases - 1, every case with a slice. The slices of a
+            case come in order of position.
         everywhere: also read with SI where nothing is suspicious (for the ablation). ``final``, case scores and
             decisions are the same either way.
         probabilities: how a network is run; by default
             :func:`ich_pipeline.training.interpolated.interpolated_probabilities`.
+        sequences: by architecture, the networks of ``networks`` that have a sequence head, with it.
 
     Raises:
         InputError: a member is missing, a network has other labels, or there is no slice.
     """
     run = probabilities or _default_probabilities()
-    names = tuple(networks) if everywhere else ensemble.members
-    _check(networks, names, ensemble, len(case_index))
+    heads = sequences or {}
+    names = (*networks, *map(member_of, heads)) if everywhere else ensemble.members
+    _check(networks, heads, names, ensemble, len(case_index))
     neighbours = np.asarray(neighbours)
 
     original: dict[str, NDArray[np.float32]] = {}
     interpolated: dict[str, NDArray[np.float32]] = {}
-    for name in names:
+    alone: dict[str, NDArray[np.float32]] = {}  # what the pass for a head gave of the network itself
+    for name in filter(has_head, names):
+        architecture = architecture_of(name)
+        hu = images[networks[architecture].spec.image_size]
+        alone[architecture], original[name] = heads[architecture].probabilities(hu, case_index)
+        interpolated[name] = original[name]
+    for name in (name for name in names if not has_head(name)):
         degree = ensemble.degrees[name] if everywhere else 0.0
         hu = images[networks[name].spec.image_size]
         degrees = (0.0,) if degree == 0.0 else (0.0, degree)
-        found = run(networks[name], hu, neighbours, degrees)
+        found = run(networks[name], hu, neighbours, degrees, alone.get(name))
         original[name], interpolated[name] = found[0], found[-1]
     first = ensemble.first(original)
     suspicious = ensemble.suspicious(first)
     reread = ensemble.reread(first, neighbours)
     if not everywhere:
         interpolated = {
-            name: _again(networks[name], images, neighbours, reread, ensemble.degrees[name], original[name], run)
+            name: _again(
+                networks[architecture_of(name)],
+                images,
+                neighbours,
+                reread,
+                0.0 if has_head(name) else ensemble.degrees[name],
+                original[name],
+                run,
+            )
             for name in names
         }
     wanted = np.ones_like(reread) if everywhere else reread
     second = np.full(first.shape, np.nan)
-    second[wanted] = ensemble.second({name: interpolated[name][wanted] for name in names})
+    second[wanted] = ensemble.second({name: answers[wanted] for name, answers in interpolated.items()})
     final = np.where(reread[:, None], second, first)
     case_scores = ensemble.case_score(final, case_index)
     let_through = np.zeros(len(case_scores), dtype=bool)
@@ -146,13 +168,25 @@ def _default_probabilities() -> Probabilities:
     return interpolated_probabilities
 
 
-def _check(networks: Mapping[str, Network], names: Sequence[str], ensemble: Ensemble, slices: int) -> None:
+def _check(
+    networks: Mapping[str, Network],
+    heads: Mapping[str, SequenceReader],
+    names: Sequence[str],
+    ensemble: Ensemble,
+    slices: int,
+) -> None:
     if slices == 0:
         raise InputError("There is no slice to read: give at least one case.")
-    for name in {*names, *ensemble.members}:
+    for member in {*names, *ensemble.members}:
+        name = architecture_of(member)
         if name not in networks:
             raise InputError(f"The ensemble needs the network {name}, which is not there: run its train stage again.")
-        if name not in ensemble.degrees:
+        if has_head(member):
+            if name not in heads:
+                raise InputError(
+                    f"The ensemble needs the sequence head of {name}, which is not there: run the sequence stage."
+                )
+        elif name not in ensemble.degrees:
             raise InputError(f"The ensemble knows no network {name}: run the calibrate stage again.")
         if tuple(networks[name].spec.labels) != ensemble.labels.columns:
             raise InputError(

@@ -15,6 +15,8 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.labels import Labels
+from ich_pipeline.sequence import stored
+from ich_pipeline.sequence.member import member_of
 
 SCHEMA = "validation/1"
 INDEX_SCHEMA = "window/1"
@@ -38,7 +40,13 @@ class ValidationSlices:
 
 
 def load_validation(
-    train: Path, labels_csv: Path, index: Path, architectures: Sequence[str], degrees: Sequence[float], labels: Labels
+    train: Path,
+    labels_csv: Path,
+    index: Path,
+    architectures: Sequence[str],
+    degrees: Sequence[float],
+    labels: Labels,
+    sequence: Path | None = None,
 ) -> ValidationSlices:
     """Read and join.
 
@@ -49,6 +57,8 @@ def load_validation(
         architectures: which networks.
         degrees: candidate SI degrees; every network must have all of them.
         labels: names and order of the label columns.
+        sequence: folder of stage sequence. Each head in it that changes anything is a member beside its network, with the
+            same answers at every degree: it is read without slice interpolation.
 
     Raises:
         InputError: a table is missing, or two of them do not belong together.
@@ -65,6 +75,10 @@ def load_validation(
     probabilities = {
         name: _probabilities(train / name / "validation.parquet", uids, degrees, labels) for name in architectures
     }
+    if sequence is not None:
+        for name in stored.candidates(sequence):
+            found = _probabilities(sequence / name / stored.VALIDATION_FILE, uids, (0.0,), labels)
+            probabilities[member_of(name)] = np.repeat(found, len(degrees), axis=0)
     position = pd.Series(np.arange(len(kept)), index=kept["row"])
     neighbours = np.stack(
         [position.reindex(kept[side]).fillna(-1).to_numpy(np.int64) for side in ("before", "after")], axis=1
@@ -86,15 +100,13 @@ def _probabilities(path: Path, uids: pd.Index, degrees: Sequence[float], labels:
     table = read_table(path, SCHEMA)
     missing = [name for name in labels.columns if name not in table.columns]
     if missing:
-        raise InputError(f"{path} lacks the labels {', '.join(missing)}: run its train stage again.")
+        raise InputError(f"{path} lacks the labels {', '.join(missing)}: run its stage again.")
     parts = []
     for degree in degrees:
         at = table.loc[np.isclose(table["degree"], degree)].set_index("SOPInstanceUID")
         if at.empty:
-            raise InputError(
-                f"{path} has no predictions at interpolation degree {degree:g}: run its train stage again."
-            )
+            raise InputError(f"{path} has no predictions at interpolation degree {degree:g}: run its stage again.")
         if len(at) != len(uids) or not at.index.isin(uids).all():
-            raise InputError(f"{path} has other slices than the validation labels: run its train stage again.")
+            raise InputError(f"{path} has other slices than the validation labels: run its stage again.")
         parts.append(at.loc[uids, list(labels.columns)].to_numpy(np.float64))
     return np.stack(parts)

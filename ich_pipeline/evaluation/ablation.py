@@ -1,5 +1,8 @@
 """The ablation: single window → multi-window → + slice interpolation → ensemble, on one test cohort.
 
+A network with a sequence head has a row for it as well. The head reads slices without interpolation, so its gain is over
+the network alone, "multi-window".
+
 Every row is measured on the same slices with the same bootstrap draws, so the gain over the row before it is a paired
 difference; the gain in AUC has DeLong's paired test beside it, by patient. ``ensemble`` is the system's final score, as
 the metrics report it.
@@ -18,8 +21,10 @@ from numpy.typing import NDArray
 from ich_pipeline.evaluation.cohort import RankingSummary, TestCohort, ranking_summary
 from ich_pipeline.evaluation.delong import paired_test
 from ich_pipeline.evaluation.metrics import Estimate
+from ich_pipeline.sequence.member import architecture_of, has_head
 
 STEPS = ("single window", "multi-window", "+ slice interpolation", "ensemble")
+SEQUENCE = "+ sequence head"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class _Measured:
 
 
 def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
-    """One row for each architecture and step, and one for the ensemble.
+    """One row for each architecture and step, one for each sequence head, and one for the ensemble.
 
     Args:
         cohort: with a reading that was made ``everywhere``.
@@ -45,13 +50,14 @@ def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.flo
 
     Returns:
         Columns ``architecture``, ``step``, ``gain_over``, then ``mean_ap``, ``mean_ap_low``, ``mean_ap_high``, the same
-        for ``auc_any``, and the gains (``mean_ap_gain``, …) over the row that ``gain_over`` names: the step before, and
-        for the ensemble the last step of the first architecture in ``single_window``. That one is named before the test
-        is read; the best on this test would be chosen by its labels. ``auc_any_gain_p``: DeLong, two-sided. Empty where
-        the data cannot give a figure; ``reason`` says why.
+        for ``auc_any``, and the gains (``mean_ap_gain``, …) over the row that ``gain_over`` names: the step before, for a
+        sequence head the network alone, and for the ensemble the interpolated step of the first architecture in
+        ``single_window``. That one is named before the test is read; the best on this test would be chosen by its labels.
+        ``auc_any_gain_p``: DeLong, two-sided. Empty where the data cannot give a figure; ``reason`` says why.
     """
     rows: list[dict[str, Any]] = []
     last: dict[str, _Measured] = {}
+    alone: dict[str, _Measured] = {}
     for name, single in single_window.items():
         scores = (single, cohort.reading.original[name], cohort.reading.interpolated[name])
         before: _Measured | None = None
@@ -59,6 +65,15 @@ def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.flo
             measured = _Measured.of(f"{name}, {step}", each, cohort)
             rows.append(_row(name, step, measured, before, cohort))
             before = last[name] = measured
+            if step == STEPS[1]:
+                alone[name] = measured
+    for member in filter(has_head, cohort.reading.original):
+        name = architecture_of(member)
+        if name not in alone:
+            alone[name] = _Measured.of(f"{name}, {STEPS[1]}", cohort.reading.original[name], cohort)
+            rows.append(_row(name, STEPS[1], alone[name], None, cohort))
+        measured = _Measured.of(f"{name}, {SEQUENCE}", cohort.reading.original[member], cohort)
+        rows.append(_row(name, SEQUENCE, measured, alone[name], cohort))
     final = _Measured.of("ensemble", cohort.reading.final, cohort)
     rows.append(_row("ensemble", STEPS[3], final, next(iter(last.values()), None), cohort))
     return pd.DataFrame(rows)

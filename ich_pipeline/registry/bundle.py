@@ -3,6 +3,7 @@
 ::
 
     networks/<architecture>/network.json, model.weights.h5
+    sequence/<architecture>/head.json, head.weights.h5      where the ensemble uses the network with its sequence head
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
     system.json            the parameters that reading a case uses
@@ -21,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Section, WindowingParams
+from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, write_json
 
 SYSTEM = "system.json"
 SCHEMA = "system/1"
 BLOCK = 1 << 20
+NETWORK_FILES = ("network.json", "model.weights.h5")
+HEAD_FILES = ("head.json", "head.weights.h5")
 
 
 class SystemParams(Section):
@@ -74,11 +78,12 @@ def content_of(folder: Path) -> Content:
     return Content(whole.hexdigest(), files)
 
 
-def assemble(train: Path, ensemble: Path, atlas: Path, params: Params, target: Path) -> Content:
+def assemble(train: Path, sequence: Path, ensemble: Path, atlas: Path, params: Params, target: Path) -> Content:
     """Put the bundle together in ``target`` (replacing it) and say what it holds.
 
     Args:
         train: holds ``<architecture>/network.json`` and ``model.weights.h5`` for each of ``params.architectures``.
+        sequence: holds ``<architecture>/head.json`` and ``head.weights.h5`` for each head that the ensemble uses.
         ensemble: ``ensemble.json``.
         atlas: holds ``atlas.npz`` and ``atlas.json``.
 
@@ -87,7 +92,9 @@ def assemble(train: Path, ensemble: Path, atlas: Path, params: Params, target: P
     """
     with atomic_dir(target) as folder:
         for architecture in params.architectures:
-            _take(("network.json", "model.weights.h5"), train / architecture, folder / "networks" / architecture)
+            _take(NETWORK_FILES, train / architecture, folder / "networks" / architecture)
+        for architecture in Ensemble.load(ensemble).heads:
+            _take(HEAD_FILES, sequence / architecture, folder / "sequence" / architecture)
         _take((ensemble.name,), ensemble.parent, folder)
         _take(("atlas.npz", "atlas.json"), atlas, folder / "atlas")
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)

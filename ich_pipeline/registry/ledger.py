@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ich_pipeline.registry import provenance, store
+from ich_pipeline.registry.bundle import HEAD_FILES, NETWORK_FILES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -138,19 +139,17 @@ def model_digest(files: Mapping[str, str]) -> str:
     """One digest of networks and ensemble.
 
     Args:
-        files: sha256 by path in the bundle (``networks/…``, ``ensemble.json``); other paths are left out.
+        files: sha256 by path in the bundle (``networks/…``, ``sequence/…``, ``ensemble.json``); other paths are left out.
     """
-    lines = [f"{files[n]}  {n}\n" for n in sorted(files) if n.startswith("networks/") or n == "ensemble.json"]
+    counted = [n for n in sorted(files) if n.startswith(("networks/", "sequence/")) or n == "ensemble.json"]
+    lines = [f"{files[n]}  {n}\n" for n in counted]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def digest_of_files(train: Path, ensemble: Path, architectures: Iterable[str]) -> str:
-    """:func:`model_digest` of what evaluate read: ``train/<architecture>/`` and ``ensemble.json``."""
-    files = {
-        f"networks/{name}/{file}": sha256(train / name / file)
-        for name in architectures
-        for file in ("network.json", "model.weights.h5")
-    }
+def digest_of_files(train: Path, ensemble: Path, architectures: Iterable[str], heads: Iterable[Path] = ()) -> str:
+    """:func:`model_digest` of what evaluate read: ``train/<architecture>/``, the folders of ``heads``, ``ensemble.json``."""
+    files = {f"networks/{name}/{file}": sha256(train / name / file) for name in architectures for file in NETWORK_FILES}
+    files |= {f"sequence/{head.name}/{file}": sha256(head / file) for head in heads for file in HEAD_FILES}
     return model_digest({**files, "ensemble.json": sha256(ensemble)})
 
 

@@ -24,9 +24,12 @@ from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.registry.bundle import SystemParams, read_system
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
+from ich_pipeline.sequence.member import architecture_of
+from ich_pipeline.sequence.stored import readers
 from ich_pipeline.windowing import prepare
 
 if TYPE_CHECKING:
+    from ich_pipeline.sequence.reading import SequenceReader
     from ich_pipeline.training.network import Network
 
 
@@ -37,12 +40,14 @@ class System:
     Attributes:
         params: the settings that travelled with the model.
         networks: by architecture: the ensemble's members and the network whose attention is shown.
+        sequences: by architecture: those that the ensemble uses with their sequence head.
         ensemble: degrees, combiner, calibration, thresholds.
         atlas: training examples for the prediction basis.
     """
 
     params: SystemParams
     networks: Mapping[str, Network]
+    sequences: Mapping[str, SequenceReader]
     ensemble: Ensemble
     atlas: Atlas
 
@@ -58,9 +63,10 @@ class System:
         folder = Path(folder)
         params = read_system(folder)
         ensemble = Ensemble.load(folder / "ensemble.json")
-        needed = [name for name in params.architectures if name in (*ensemble.members, params.explain.architecture)]
-        networks = {name: Network.load(folder / "networks" / name) for name in needed}
-        return cls(params, networks, ensemble, Atlas.load(folder / "atlas"))
+        used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
+        networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
+        sequences = readers(folder / "sequence", networks, ensemble.heads)
+        return cls(params, networks, sequences, ensemble, Atlas.load(folder / "atlas"))
 
     @property
     def labels(self) -> Labels:
@@ -128,7 +134,9 @@ class System:
         sizes = sorted({network.spec.image_size for network in self.networks.values()})
         images: dict[int, NDArray[Any]] = {size: prepare(hu, size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)
-        reading = read(self.networks, self.ensemble, images, neighbours, one_case, everywhere=False)
+        reading = read(
+            self.networks, self.ensemble, images, neighbours, one_case, everywhere=False, sequences=self.sequences
+        )
         explained = explain_case(
             case_id=case_id,
             sop_instance_uids=uids,

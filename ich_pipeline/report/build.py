@@ -14,7 +14,7 @@ from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
 from ich_pipeline.report.case_page import RULES, Truth, case_page
 from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
-from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion
+from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, sequence_conclusion
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation, localise_test
 from ich_pipeline.report.method import overview_steps, settings
@@ -134,6 +134,7 @@ def _model_card(
         one_map=params.explain.maps == "any",
         rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
         uncalibrated=uncalibrated_labels(inputs.ensemble),
+        sequence=bool(params.sequence.architectures),
         localised=[(found.test, s) for found in localisations for s in found.summaries],
     )
 
@@ -147,4 +148,5 @@ def _spoken(inputs: Inputs, test: TestResult) -> dict[str, Any]:
         "points": markdown_table(point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any)),
         "reading_words": reading_conclusion(test.reading),
         "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
+        "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble),
     }

@@ -1,4 +1,4 @@
-"""What reading again and slice interpolation brought: figures beside each other, and the conclusion that they allow."""
+"""What reading again, slice interpolation and sequence heads brought: figures beside each other, and the conclusion that they allow."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.evaluation.ablation import SEQUENCE
 from ich_pipeline.report.metrics import as_text
 
 INTERPOLATION = "+ slice interpolation"
@@ -53,13 +54,33 @@ def interpolation_conclusion(ablation: pd.DataFrame, ensemble: Ensemble, archite
         if ensemble.degrees[name] == 0:
             words += f" {name} has degree 0: the step changes nothing."
             continue
-        gains = [
-            f"{text} {_gain({bound: row[f'{key}_gain{end}'] for bound, end in ENDS.items()})}"
-            for key, text in WORDS.items()
-            if pd.notna(row[f"{key}_gain"])
-        ]
-        words += f" {name}, degree {ensemble.degrees[name]:g}, on this test: {'; '.join(gains) or 'not estimable'}."
+        words += f" {name}, degree {ensemble.degrees[name]:g}, on this test: {_gains(row)}."
     return words
+
+
+def sequence_conclusion(ablation: pd.DataFrame, ensemble: Ensemble) -> str:
+    """Whether the sequence heads help on this test, and whether the system uses them; empty where there is none."""
+    parts = []
+    for row in ablation[ablation["step"] == SEQUENCE].to_dict("records"):
+        name = row["architecture"]
+        if row["mean_ap_gain"] == 0 and row["auc_any_gain"] == 0:
+            parts.append(
+                f"Sequence head of {name}: no epoch was better on validation than the network alone, so it changes nothing."
+            )
+            continue
+        used = "The ensemble uses it." if name in ensemble.heads else "The ensemble does not use it."
+        parts.append(f"Sequence head of {name} against the network alone, on this test: {_gains(row)}. {used}")
+    return " ".join(parts)
+
+
+def _gains(row: Mapping[Any, Any]) -> str:
+    """The gains of a row of the ablation over the one before it."""
+    gains = [
+        f"{text} {_gain({bound: row[f'{key}_gain{end}'] for bound, end in ENDS.items()})}"
+        for key, text in WORDS.items()
+        if pd.notna(row[f"{key}_gain"])
+    ]
+    return "; ".join(gains) or "not estimable"
 
 
 def _change(first: Mapping[str, Any], final: Mapping[str, Any], gain: Mapping[str, Any], text: str) -> str:

@@ -74,6 +74,7 @@ def settings(
             f"shear ± {augment.shear_deg:g}°, {'horizontal flip' if augment.horizontal_flip else 'no flip'}",
         ),
         ("Slice interpolation candidates", ", ".join(f"{d:g}" for d in params.interpolation.candidates)),
+        ("Sequence head", _sequence(params)),
         ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen on validation with cross-fitting"),
         ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, validation sensitivity ≥ {params.ensemble.sensitivity_target:g}"),
         ("Case score", f"{ensemble.case_score.rule.replace('_', ' ')} of the slices' calibrated probabilities; not calibrated itself"),
@@ -91,6 +92,16 @@ def settings(
 
 def _windows(windows: Sequence[WindowLike]) -> str:
     return ", ".join(f"{w.name} {w.center:.4g}/{w.width:.4g}" for w in windows)
+
+
+def _sequence(params: Params) -> str:
+    of = params.sequence
+    if not of.architectures:
+        return "off"
+    return (
+        f"{', '.join(of.architectures)}: recurrent, {of.units} units each way, dropout {of.dropout:g}, "
+        f"weight decay {of.weight_decay:g}, at most {of.epochs} passes; on frozen features without slice interpolation"
+    )
 
 
 def _weights(text: str) -> str:

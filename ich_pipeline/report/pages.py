@@ -11,7 +11,12 @@ import numpy as np
 
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.report.cases import ChosenCase
-from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, reading_rows
+from ich_pipeline.report.conclusions import (
+    interpolation_conclusion,
+    reading_conclusion,
+    reading_rows,
+    sequence_conclusion,
+)
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation, control_words
 from ich_pipeline.report.metrics import result_rows
@@ -103,6 +108,7 @@ def index_page(
                 "readings": reading_rows(test.reading),
                 "reading_words": reading_conclusion(test.reading),
                 "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
+                "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble),
                 "points": point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any),
                 "headline": _headline(test.metrics, params.labels.any, point),
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
@@ -113,7 +119,8 @@ def index_page(
             for test in inputs.tests
         ],
         figures={path.stem: embedded(path) for path in sorted(figures.glob("*.png"))},
-        ablated=[name for name in dict.fromkeys(inputs.tests[0].ablation["architecture"]) if name != "ensemble"],
+        ablated=params.ablation,
+        sequence=bool(params.sequence.architectures),
         cases=cases,
         localisations=[(found, control_words(found.summaries, params.labels.any)) for found in localisations],
         tolerance=params.explain.hit_tolerance_mm,

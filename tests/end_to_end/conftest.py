@@ -58,6 +58,7 @@ def tiny(values: dict) -> None:
     }
     values["windowing"]["sizes"] = [48]
     values["ablation"] = ["resnet50"]
+    values["sequence"].update(architectures=["resnet50"], units=8, epochs=3)
     values["explain"]["architecture"] = "resnet50"
     values["interpolation"]["candidates"] = [0, 0.3]
     values["ensemble"]["folds"] = 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from ich_pipeline.evaluation.ablation import STEPS, ablation_rows
+from ich_pipeline.evaluation.ablation import SEQUENCE, STEPS, ablation_rows
 from ich_pipeline.evaluation.delong import paired_test
 
 
@@ -59,3 +59,20 @@ def test_what_cannot_be_estimated_is_empty_with_a_reason(build) -> None:
     rows = ablation_rows(cohort, {"a": cohort.reading.original["a"]})
     assert rows["mean_ap"].isna().all()
     assert rows["reason"].str.contains("mean_ap: no label gives it").all()
+
+
+def test_a_sequence_head_is_measured_against_its_network_alone(cohort) -> None:
+    rng = np.random.default_rng(4)
+    better = np.clip(cohort.reading.original["a"] + 0.4 * (2 * cohort.truth - 1) * rng.random(cohort.truth.shape), 0, 1)
+    other = rng.random(cohort.truth.shape)
+    original = {**cohort.reading.original, "b": other, "a+sequence": better, "b+sequence": other}
+    rows = ablation_rows(replace(cohort, reading=replace(cohort.reading, original=original)), {"a": other})
+    heads = rows[rows["step"] == SEQUENCE].set_index("architecture")
+    assert list(rows["architecture"]) == ["a", "a", "a", "a", "b", "b", "ensemble"]
+    assert list(heads["gain_over"]) == ["a, multi-window", "b, multi-window"]
+    alone = rows[rows["step"] == "multi-window"].set_index("architecture")
+    gain = heads["mean_ap"] - alone["mean_ap"]
+    np.testing.assert_allclose(heads["mean_ap_gain"], gain, atol=1e-12)
+    assert heads.loc["a", "mean_ap_gain_low"] > 0 and heads.loc["a", "auc_any_gain_p"] < 0.001
+    assert heads.loc["b", "mean_ap_gain"] == 0
+    assert rows["gain_over"].iloc[-1] == "a, + slice interpolation", "the ensemble's gain is where it was"

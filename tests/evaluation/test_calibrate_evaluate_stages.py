@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows import calibrate, evaluate
+from flows import calibrate, evaluate, sequence
 from flows._stage import Stage, StageResult
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
@@ -29,6 +29,7 @@ PATIENTS = {"validation": 12, "test_retrospective": 8, "test_prospective": 8}
 def _params(project_root: Path, folder: Path) -> Params:
     raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
     raw["architectures"] = [ARCHITECTURE]
+    raw["sequence"]["architectures"] = []
     raw["networks"] = {
         ARCHITECTURE: {"image_size": SIZE, "epochs": 1, "batch_size": 8, "learning_rate": 0.001, "weights": "none"}
     }
@@ -155,6 +156,7 @@ def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
     index, table, hu = _window_and_split(folder, params)
     _facts(folder, index, table)
     _train(folder, params, index, hu)
+    _run(sequence.body, "sequence", None, params)
     results = {
         "calibrate": _run(calibrate.body, "calibrate", None, params),
         "evaluate": _run(evaluate.body, "evaluate", "test_retrospective", params),

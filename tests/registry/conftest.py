@@ -33,6 +33,7 @@ def small_params(root: Path) -> Params:
     return params.model_copy(
         update={
             "architectures": (ARCHITECTURE,),
+            "sequence": params.sequence.model_copy(update={"architectures": ()}),
             "networks": {ARCHITECTURE: network},
             "windowing": params.windowing.model_copy(update={"sizes": (SIZE,)}),
             "ablation": (ARCHITECTURE,),
@@ -184,7 +185,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params)
 
     target = tmp_path_factory.mktemp("bundle") / "bundle"
     made = work / "work"
-    assemble(made / "train", made / "calibrate" / "ensemble.json", made / "atlas", params, target)
+    assemble(made / "train", made / "sequence", made / "calibrate" / "ensemble.json", made / "atlas", params, target)
     return target
 
 

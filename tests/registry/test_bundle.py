@@ -40,7 +40,14 @@ def test_digest_is_of_paths_and_bytes(tmp_path: Path) -> None:
 
 def test_assembled_again_is_the_same_content(work: Path, bundle: Path, params: Params, tmp_path: Path) -> None:
     made = work / "work"
-    again = assemble(made / "train", made / "calibrate" / "ensemble.json", made / "atlas", params, tmp_path / "again")
+    again = assemble(
+        made / "train",
+        made / "sequence",
+        made / "calibrate" / "ensemble.json",
+        made / "atlas",
+        params,
+        tmp_path / "again",
+    )
     assert again == content_of(bundle)
 
 
@@ -50,7 +57,14 @@ def test_a_setting_that_serving_uses_changes_the_content(
     made = work / "work"
     for change, same in (({"basis_neighbours": 2}, False), ({}, True)):
         other = params.model_copy(update={"explain": params.explain.model_copy(update=change), "seed": params.seed + 1})
-        content = assemble(made / "train", made / "calibrate" / "ensemble.json", made / "atlas", other, tmp_path / "o")
+        content = assemble(
+            made / "train",
+            made / "sequence",
+            made / "calibrate" / "ensemble.json",
+            made / "atlas",
+            other,
+            tmp_path / "o",
+        )
         assert (content == content_of(bundle)) is same
 
 
@@ -58,7 +72,12 @@ def test_a_missing_part_is_one_sentence_and_leaves_nothing(work: Path, params: P
     made = work / "work"
     with pytest.raises(InputError, match=r"nowhere/vgg16/network.json is missing"):
         assemble(
-            tmp_path / "nowhere", made / "calibrate" / "ensemble.json", made / "atlas", params, tmp_path / "target"
+            tmp_path / "nowhere",
+            made / "sequence",
+            made / "calibrate" / "ensemble.json",
+            made / "atlas",
+            params,
+            tmp_path / "target",
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -53,7 +53,7 @@ def test_a_look_in_the_bin_still_counts_and_one_that_was_changed_or_lost_is_noti
     client.set_tag(runs[-2].info.run_id, f"{ledger.PREFIX}model", "m1")
 
 
-def test_the_model_is_networks_and_ensemble_alone(tmp_path: Path) -> None:
+def test_the_model_is_networks_heads_and_ensemble_alone(tmp_path: Path) -> None:
     for name, text in (("a/network.json", "1"), ("a/model.weights.h5", "2"), ("ensemble.json", "3")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -66,6 +66,12 @@ def test_the_model_is_networks_and_ensemble_alone(tmp_path: Path) -> None:
         "system.json": "y",
     }
     assert ledger.model_digest(whole) == found
+    for name in ("head.json", "head.weights.h5"):
+        (tmp_path / "sequence" / "a").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "sequence" / "a" / name).write_text(name)
+    head = {f"sequence/a/{n}": ledger.sha256(tmp_path / "sequence/a" / n) for n in ("head.json", "head.weights.h5")}
+    with_head = ledger.digest_of_files(tmp_path, tmp_path / "ensemble.json", ["a"], [tmp_path / "sequence" / "a"])
+    assert ledger.model_digest({**whole, **head}) == with_head != found
     (tmp_path / "ensemble.json").write_text("4")
     assert ledger.digest_of_files(tmp_path, tmp_path / "ensemble.json", ["a"]) != found
 

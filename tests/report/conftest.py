@@ -56,6 +56,7 @@ def params() -> Params:
     return made.model_copy(
         update={
             "architectures": ("vgg16",),
+            "sequence": made.sequence.model_copy(update={"architectures": ()}),
             "ablation": ("vgg16",),
             "tests": ("test_retrospective", "test_prospective"),
             "explain": made.explain.model_copy(update={"architecture": "vgg16", "minimum_map": 7}),

@@ -18,7 +18,12 @@ from ich_pipeline.explain.localisation import LocalisationSummary
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.report.case_page import Truth, case_page
 from ich_pipeline.report.cases import choose_cases
-from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, reading_rows
+from ich_pipeline.report.conclusions import (
+    interpolation_conclusion,
+    reading_conclusion,
+    reading_rows,
+    sequence_conclusion,
+)
 from ich_pipeline.report.figures import error_bars
 from ich_pipeline.report.localisation import control_words
 from ich_pipeline.report.method import settings
@@ -238,6 +243,26 @@ def test_the_conclusion_on_interpolation_counts_the_networks(inputs):
     assert "1 of 2 networks were better without slice interpolation (degree 0): a." in words
     assert "a has degree 0: the step changes nothing." in words
     assert "b, degree 0.3, on this test: AUC of “any” -0.020 (-0.030 to -0.010), a loss" in words
+
+
+def test_the_conclusion_on_sequence_heads_says_whether_they_help_and_are_used(inputs):
+    def table(**gains):
+        row = {f"{k}_gain{e}": v for k, of in gains.items() for e, v in zip(("", "_low", "_high"), of, strict=True)}
+        return pd.DataFrame([{"architecture": "vgg16", "step": "+ sequence head", **row}])
+
+    found = table(auc_any=(0.02, 0.01, 0.03), mean_ap=(0.02, -0.01, 0.05))
+    words = sequence_conclusion(found, inputs.ensemble)
+    assert "AUC of “any” +0.020 (+0.010 to +0.030), a gain" in words
+    assert (
+        "mean average precision +0.020 (-0.010 to +0.050), no difference shown. The ensemble does not use it." in words
+    )
+    combiner = dataclasses.replace(inputs.ensemble.second_reading.combiner, members=("vgg16+sequence",))
+    reading = dataclasses.replace(inputs.ensemble.second_reading, combiner=combiner)
+    using = dataclasses.replace(inputs.ensemble, second_reading=reading)
+    assert sequence_conclusion(found, using).endswith("The ensemble uses it.")
+    same = table(auc_any=(0.0, None, None), mean_ap=(0.0, None, None))
+    assert "no epoch was better on validation than the network alone" in sequence_conclusion(same, inputs.ensemble)
+    assert sequence_conclusion(found.assign(step="multi-window"), inputs.ensemble) == ""
 
 
 def test_operating_points_stand_side_by_side(inputs, params):

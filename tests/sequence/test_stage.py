@@ -1,0 +1,197 @@
+"""The stages sequence, calibrate and evaluate on a made-up work/ with a real, small network: from features to the ablation."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from flows import calibrate, evaluate, sequence
+from flows._stage import Stage, StageResult
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import read_table, write_table
+from ich_pipeline.label_tables import write_labels
+from ich_pipeline.masks import write_masks
+from ich_pipeline.sequence import stored
+
+ARCHITECTURE = "tinynet"
+SIZE, SLICES = 32, 7
+PATIENTS = {"train": 40, "validation": 20, "test_retrospective": 12}
+
+
+def _params(project_root: Path, folder: Path, **changes) -> Params:
+    raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+    raw["architectures"] = raw["ablation"] = [ARCHITECTURE]
+    raw["networks"] = {
+        ARCHITECTURE: {"image_size": SIZE, "epochs": 1, "batch_size": 8, "learning_rate": 0.001, "weights": "none"}
+    }
+    raw["windowing"]["sizes"] = [SIZE]
+    raw["explain"]["architecture"] = ARCHITECTURE
+    raw["interpolation"]["candidates"] = [0, 0.3]
+    raw["ensemble"]["folds"] = 3
+    raw["evaluation"]["bootstrap"] = 50
+    raw["sequence"] |= {"architectures": [ARCHITECTURE], "units": 8, "dropout": 0.1, "learning_rate": 0.02, "epochs": 6}
+    raw["sequence"] |= {"batch_cases": 8, **changes}
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    return load_params(folder / "params.yaml")
+
+
+def _work(folder: Path, params: Params) -> pd.DataFrame:
+    """A lesion spans three slices, bright in the middle one alone; the ends of it show in no picture."""
+    from ich_pipeline.training.data import local_neighbours
+    from ich_pipeline.training.interpolated import interpolated_probabilities
+    from ich_pipeline.training.network import Network, NetworkSpec
+    from ich_pipeline.windowing import Window
+
+    rng = np.random.default_rng(0)
+    labels = params.label_set
+    rows, truth, images = [], [], []
+    for cohort, count in PATIENTS.items():
+        for patient in range(count):
+            case, middle = f"C{cohort}{patient:02}", 1 + patient % (SLICES - 2)
+            for k in range(SLICES):
+                row, image = len(rows), rng.normal(35, 4, (SIZE, SIZE))
+                subtypes = np.zeros(len(labels.subtypes), np.int8)
+                if patient % 2 == 0 and abs(k - middle) <= 1:
+                    kind = patient // 2 % 2
+                    subtypes[kind] = 1
+                    if k == middle:
+                        image[6:20, 6 + 10 * kind : 20 + 10 * kind] += 45
+                before, after = (row - 1 if k else -1), (row + 1 if k < SLICES - 1 else -1)
+                rows.append((row, f"1.2.{row}", case, f"P{case}", cohort, before, after, 5.0 * k))
+                truth.append([int(subtypes.any()), *subtypes])
+                images.append(image)
+    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
+    index = pd.DataFrame(rows, columns=pd.Index(columns))
+    hu = np.rint(np.stack(images)).astype(np.int16)
+    window, split = folder / "work" / "window", folder / "work" / "split"
+    write_table(window / "index.parquet", index, "window/1")
+    np.save(window / f"hu_{SIZE}.npy", hu)
+    table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
+    for cohort in PATIENTS:
+        place = "sealed" if cohort.startswith("test") else "labels"
+        of_cohort = table.loc[index["cohort"] == cohort]
+        # A training slice without a label is context, and nothing else.
+        write_labels(split / place / f"{cohort}.csv", of_cohort.iloc[cohort == "train" :], labels)
+    write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
+    cases = index.drop_duplicates("case_id").reset_index(drop=True)
+    facts = {"chosen": True, "Manufacturer": "ACME", "PatientSex": "F", "PatientAge": "050Y", "SliceThickness": 5.0}
+    facts |= {"row_spacing_mm": 2.0, "column_spacing_mm": 2.0, "spacing_mm": 5.0}
+    write_table(folder / "work/ingest/series.parquet", cases[["case_id"]].assign(**facts), "series/2")
+    write_masks(folder / "data" / "masks.csv", [])
+    (folder / "data" / "readers.csv").write_text("reader,case,decision\n")
+    windows = tuple(Window(w.name, w.center, w.width) for w in params.windowing.windows)
+    validation = index.loc[index["cohort"] == "validation", "row"].to_numpy()
+    for target, used in (("train", windows), ("ablate", (windows[0],) * 3)):
+        network = Network.build(NetworkSpec(ARCHITECTURE, SIZE, used, labels.columns, "none", "float32", 0.9, 1))  # type: ignore[arg-type]
+        head = network.model.get_layer("head")
+        kernel, bias = head.get_weights()
+        head.set_weights([rng.normal(0, 0.3, kernel.shape).astype(np.float32), bias - 2])
+        (folder / "work" / target / ARCHITECTURE).mkdir(parents=True)
+        network.save(folder / "work" / target / ARCHITECTURE)
+        degrees = params.interpolation.candidates
+        found = interpolated_probabilities(network, hu[validation], local_neighbours(index, validation), degrees)
+        parts = [
+            index.loc[validation, ["SOPInstanceUID", "case_id", "patient_key"]].assign(
+                degree=degree, **{label: p[:, k] for k, label in enumerate(labels.columns)}
+            )
+            for degree, p in zip(degrees, found, strict=True)
+        ]
+        write_table(folder / "work" / target / ARCHITECTURE / "validation.parquet", pd.concat(parts), "validation/1")
+    return index
+
+
+def _run(body, name: str, item: str | None, params: Params) -> StageResult:
+    return body(Stage(name, item, params, logging.getLogger("test"), lambda fraction, text: None))
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A folder in which sequence and calibrate ran while the test's labels were not there; then evaluate, with them."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "data").mkdir()
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+    patch.delenv("ICH_RUN_ID", raising=False)
+    params = _params(project_root, folder)
+    _work(folder, params)
+    sealed = folder / "work/split/sealed"
+    sealed.rename(folder / "away")
+    results = {name: _run(stage.body, name, None, params) for name, stage in _STAGES.items()}
+    (folder / "away").rename(sealed)
+    results["evaluate"] = _run(evaluate.body, "evaluate", "test_retrospective", params)
+    yield folder, params, results
+    patch.undo()
+
+
+_STAGES = {"sequence": sequence, "calibrate": calibrate}
+
+
+def test_what_the_stage_leaves(project) -> None:
+    folder, _, results = project
+    work = folder / "work/sequence"
+    assert set(_bytes(work)) == {
+        "heads.json",
+        *(f"{ARCHITECTURE}/{n}" for n in ("head.json", "head.weights.h5", "history.csv", "validation.parquet")),
+    }
+    history = pd.read_csv(work / ARCHITECTURE / "history.csv")
+    epoch = stored.read_list(work)[ARCHITECTURE]
+    assert history["epoch"].iloc[0] == 0 and history.loc[history["val_map"].idxmax(), "epoch"] == epoch > 0
+    assert f"(epoch {epoch})" in results["sequence"].summary
+    # Before training the head is the network: the same figure as of the answers that training left.
+    alone = read_table(folder / "work/train" / ARCHITECTURE / "validation.parquet", "validation/1")
+    joined = read_table(work / ARCHITECTURE / "validation.parquet", "validation/1")
+    assert (joined["degree"] == 0).all() and len(joined) == PATIENTS["validation"] * SLICES
+    assert list(joined["SOPInstanceUID"]) == list(alone.loc[alone["degree"] == 0, "SOPInstanceUID"])
+    assert not list((folder / ".state").iterdir()), "the scratch files of the features are gone"
+
+
+def test_calibrate_weighs_the_head_and_evaluate_measures_it(project) -> None:
+    folder, *_ = project
+    metrics = json.loads((folder / "work/calibrate/metrics.json").read_text())
+    member = f"{ARCHITECTURE}+sequence"
+    assert f"plain_mean({member})" in metrics["candidates"]
+    assert metrics["chosen_degrees"][member] == 0 and len(set(metrics["degrees"][member].values())) == 1
+    table = pd.read_csv(folder / "work/evaluate/test_retrospective/ablation.csv").set_index("step")
+    row = table.loc["+ sequence head"]
+    assert row["gain_over"] == f"{ARCHITECTURE}, multi-window"
+    assert row["mean_ap_gain"] == pytest.approx(row["mean_ap"] - table.loc["multi-window", "mean_ap"], abs=1e-9)
+    assert row["mean_ap_gain_low"] <= row["mean_ap_gain"] <= row["mean_ap_gain_high"]
+    # The ends of a lesion show in their neighbours alone, so here the head must help, and the system must use it.
+    assert row["mean_ap_gain_low"] > 0
+    ensemble = json.loads((folder / "work/calibrate/ensemble.json").read_text())
+    assert member in ensemble["second_reading"]["combiner"]["members"]
+
+
+def test_again_the_same_bytes_and_off_leaves_the_list_alone(project, project_root: Path) -> None:
+    folder, params, _ = project
+    work = folder / "work/sequence"
+    before = _bytes(work)
+    (folder / "work/split/sealed/test_retrospective.csv").rename(folder / "away.csv")
+    _run(sequence.body, "sequence", None, params)
+    assert _bytes(work) == before
+    off = _run(sequence.body, "sequence", None, _params(project_root, folder, architectures=[]))
+    assert set(_bytes(work)) == {"heads.json"} and off.summary.startswith("off")
+    assert stored.candidates(work) == ()
+    (folder / "away.csv").rename(folder / "work/split/sealed/test_retrospective.csv")
+
+
+def test_a_missing_or_foreign_list_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"heads\.json is missing"):
+        stored.read_list(tmp_path)
+    stored.write_list(tmp_path, {"a": 0, "b": 4})
+    assert stored.candidates(tmp_path) == ("b",), "a head that changes nothing is no member"
+    (tmp_path / "heads.json").write_text('{"schema": "sequence/9", "epochs": {}}')
+    with pytest.raises(InputError, match="'sequence/9'"):
+        stored.read_list(tmp_path)
