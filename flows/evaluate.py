@@ -128,7 +128,16 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
     stage.log.info("reading %d slices of %d cases", len(table), int(slices.case_index.max()) + 1)
     heads = readers(layout.SEQUENCE, networks, tuple(read_list(layout.SEQUENCE)))
     case_index = slices.case_index
-    reading = read(networks, ensemble, slices.images, slices.neighbours, case_index, everywhere=True, sequences=heads)
+    reading = read(
+        networks,
+        ensemble,
+        slices.images,
+        slices.neighbours,
+        case_index,
+        everywhere=True,
+        sequences=heads,
+        ablation=params.ablation,
+    )
     single_window = {
         name: network.probabilities(slices.images[network.spec.image_size])
         for name, network in stage.track(single.items(), "single window", len(single))

@@ -53,7 +53,8 @@ class Reading:
         let_through: the case has a suspicious slice.
         decisions: the case is called positive.
         original: by member, uncalibrated probabilities at degree 0.
-        interpolated: by member, uncalibrated probabilities at its degree; NaN where not read.
+        interpolated: by member and by architecture of the ablation, uncalibrated probabilities at its degree; NaN where
+            not read.
         disagreement: of the ensemble's members; None where it has one, or knows nothing of disagreement.
     """
 
@@ -80,6 +81,7 @@ def read(
     everywhere: bool,
     probabilities: Probabilities | None = None,
     sequences: Mapping[str, SequenceReader] | None = None,
+    ablation: Sequence[str] = (),
 ) -> Reading:
     """Read whole cases.
 
@@ -92,11 +94,12 @@ def read(
         neighbours: shape (slices, 2): rows of the slices before and after, -1 at an end or a gap.
         case_index: shape (slices,): the case of each slice, 0 to cases - 1, every case with a slice. The slices of a
             case come in order of position.
-        everywhere: also read with SI where nothing is suspicious (for the ablation). ``final``, case scores and
-            decisions are the same either way.
+        everywhere: also read with SI where nothing is suspicious (for the ablation): the members and ``ablation``. The
+            other networks are read without. ``final``, case scores and decisions are the same either way.
         probabilities: how a network is run; by default
             :func:`ich_pipeline.training.interpolated.interpolated_probabilities`.
         sequences: by architecture, the networks of ``networks`` that have a sequence head, with it.
+        ablation: architectures that ``everywhere`` reads with SI though they may be no members.
 
     Raises:
         InputError: a member is missing, a network has other labels, or there is no slice.
@@ -116,11 +119,14 @@ def read(
         alone[architecture], original[name] = heads[architecture].probabilities(hu, case_index)
         interpolated[name] = original[name]
     for name in (name for name in names if not has_head(name)):
-        degree = ensemble.degrees[name] if everywhere else 0.0
+        with_si = everywhere and name in (*ensemble.members, *ablation)
+        degree = ensemble.degrees[name] if with_si else 0.0
         hu = images[networks[name].spec.image_size]
         degrees = (0.0,) if degree == 0.0 else (0.0, degree)
         found = run(networks[name], hu, neighbours, degrees, alone.get(name))
-        original[name], interpolated[name] = found[0], found[-1]
+        original[name] = found[0]
+        if with_si:
+            interpolated[name] = found[-1]
     first = ensemble.first(original)
     suspicious = ensemble.suspicious(first)
     reread = ensemble.reread(first, neighbours)

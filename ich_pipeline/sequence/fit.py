@@ -77,7 +77,7 @@ def fit_head(
     network too much: few units, dropout and weight decay are there against it, and the epoch is chosen on other patients.
 
     Raises:
-        Fault: the loss is not finite.
+        Fault: the loss or an answer is not finite.
     """
     head = SequenceHead.build(spec, *_scale(train.features))
     weights = class_weights(train.cohort.truth, class_weight_cap)
@@ -90,6 +90,8 @@ def fit_head(
     def look(epoch: int, step: int, loss: float) -> tuple[Look, NDArray[np.float32]]:
         answers = head.probabilities(validation.features, validation.logits, validation.case_index)
         answers = answers[validation.labelled]
+        if not np.isfinite(answers).all():
+            raise _not_finite(spec, f"answers after epoch {epoch} were")
         found = take_look(epoch + 1, step, epoch, loss, params.learning_rate, validation.cohort, answers, weights)
         on_look(found)
         return found, answers
@@ -102,10 +104,7 @@ def fit_head(
             step += 1
             losses.append(float(head.model.train_on_batch(batch.inputs, truth, sample_weight=weight)))
             if not math.isfinite(losses[-1]):
-                raise Fault(
-                    f"the loss of step {step} of the sequence head of {spec.architecture} was not finite: lower "
-                    "sequence.learning_rate in params.yaml; the stage then begins anew."
-                )
+                raise _not_finite(spec, f"loss of step {step} was")
         found, given = look(epoch, step, float(np.mean(losses)))
         history.append(found)
         if found.better_than(best):
@@ -116,6 +115,13 @@ def fit_head(
     done = SequenceHead.build(dataclasses.replace(spec, epoch=round(best.epoch)))
     done.model.set_weights(kept)
     return FitResult(done, tuple(history), best, answers)
+
+
+def _not_finite(spec: HeadSpec, what: str) -> Fault:
+    return Fault(
+        f"the {what} not finite in the sequence head of {spec.architecture}: lower sequence.learning_rate in params.yaml, or "
+        f"take {spec.architecture} out of sequence.architectures; the stage then begins anew."
+    )
 
 
 def _scale(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -101,6 +101,17 @@ def test_everywhere_changes_no_final_score(ensemble, networks, cases) -> None:
     assert set(whole.original) == {"a", "b", "c"} and set(quick.original) == {"a", "b"}
 
 
+def test_a_network_outside_the_ensemble_is_read_with_interpolation_for_the_ablation_alone(
+    ensemble, networks, cases
+) -> None:
+    plain = read(networks, ensemble, *cases, everywhere=True)
+    assert set(plain.interpolated) == {"a", "b"} and networks["c"].images == [18]
+    ablated = read(networks, ensemble, *cases, everywhere=True, ablation=("c",))
+    assert set(ablated.interpolated) == {"a", "b", "c"}
+    assert (ablated.interpolated["c"] != ablated.original["c"]).any()
+    np.testing.assert_array_equal(ablated.final, plain.final)
+
+
 def test_only_what_is_suspicious_and_its_neighbours_is_read_again(ensemble, networks, cases) -> None:
     reading = read(networks, ensemble, *cases, everywhere=False)
     np.testing.assert_array_equal(reading.suspicious, reading.first[:, 0] >= 0.6)
