@@ -78,7 +78,8 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
         place = "sealed" if cohort.startswith("test") else "labels"
         of_cohort = table.loc[index["cohort"] == cohort]
         # A training slice without a label is context, and nothing else.
-        write_labels(split / place / f"{cohort}.csv", of_cohort.iloc[cohort == "train" :], labels)
+        skipped = 1 if cohort == "train" else 0
+        write_labels(split / place / f"{cohort}.csv", of_cohort.iloc[skipped:], labels)
     write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
     cases = index.drop_duplicates("case_id").reset_index(drop=True)
     facts = {"chosen": True, "Manufacturer": "ACME", "PatientSex": "F", "PatientAge": "050Y", "SliceThickness": 5.0}
