@@ -39,7 +39,12 @@ def with_head(work: Path, params: Params, tmp_path_factory: pytest.TempPathFacto
     plain = replace(ensemble.first_reading.combiner, members=members, weights=weights)
     reading = ReadingModel(plain, ensemble.first_reading.calibrations)
     degrees = {ARCHITECTURE: 0.3, members[1]: 0.0}
-    replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading).save(folder / "ensemble.json")
+    assert ensemble.uncertainty is not None
+    calibrations = dict.fromkeys(members, ensemble.uncertainty.networks[ARCHITECTURE])
+    certain = replace(ensemble.uncertainty, networks=calibrations)
+    replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading, uncertainty=certain).save(
+        folder / "ensemble.json"
+    )
     assemble(made / "train", folder / "sequence", folder / "ensemble.json", made / "atlas", params, folder / "bundle")
     return folder / "bundle"
 
@@ -77,6 +82,10 @@ def test_served_from_dicom_it_answers_as_evaluate_reads(
         np.testing.assert_array_equal(case.reread, whole.reread[own])
         np.testing.assert_allclose(case.final, whole.final[own], atol=1e-6)
         np.testing.assert_allclose(case.case_scores, whole.case_scores[number], atol=1e-6)
+        assert case.uncertainty is not None and case.uncertainty.disagreement is not None
+        assert whole.disagreement is not None
+        apart = list(case.uncertainty.disagreement.values())
+        np.testing.assert_allclose(apart, whole.disagreement.cases[number], atol=1e-6)
         differs = max(differs, float(np.abs(case.final - without.read_case(files).final).max()))
     assert differs > 0.005
 

@@ -188,6 +188,7 @@ UNDER_JAX = (
 )
 
 
+@pytest.mark.long
 def test_jax_gives_the_same_answers_and_trains_by_the_same_code(fitted: FitResult, tmp_path: Path) -> None:
     pytest.importorskip("jax", reason="jax is not installed: `pip install jax` to compare the backends")
     head = drawn()
