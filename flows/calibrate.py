@@ -74,12 +74,12 @@ def body(stage: Stage) -> StageResult:
                 params.ensemble.folds,
                 folder / "reliability.png",
             )
-        run.params({"combiner": choice.kind, "members": ",".join(choice.members), "degrees": choice.degrees})
+        run.params({"combiner": choice.kind, "members": ",".join(ensemble.members), "degrees": choice.degrees})
         run.metrics(metrics)
         run.figure(layout.CALIBRATE / "reliability.png")
         run.artifact(layout.CALIBRATE / "ensemble.json")
     summary = (
-        f"{choice.kind.replace('_', ' ')} of {', '.join(choice.members)}; mean average precision "
+        f"{_combination(ensemble, choice)}; mean average precision "
         f"{_text(metrics['cross_fitted']['mean_ap'])} (cross-fitted), prevalence {_text(metrics['prevalence'])}"
     )
     tables = {
@@ -90,6 +90,13 @@ def body(stage: Stage) -> StageResult:
         "conformal sets": _conformal_table(ensemble),
     }
     return StageResult(summary, tables=tables, pictures={"reliability": layout.CALIBRATE / "reliability.png"})
+
+
+def _combination(ensemble: Ensemble, choice: Choice) -> str:
+    """What validation chose, and who of it has no say."""
+    idle = [name for name in choice.members if name not in ensemble.members]
+    words = f"{choice.kind.replace('_', ' ')} of {', '.join(ensemble.members)}"
+    return f"{words} (no weight: {', '.join(idle)})" if idle else words
 
 
 def _figure(value: float) -> float | None:

@@ -20,7 +20,7 @@ neural networks for image classification*, J. Appl. Stat. 45(15), for multi-labe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -39,6 +39,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # Pull of the super learner's weights towards the plain mean, per squared unit of weight, in nats a slice: it decides
 # only where the log-loss is flat (members that say the same, or labels that the members separate perfectly).
 SUPER_LEARNER_RIDGE = 1e-3
+IDLE_WEIGHT = 1e-3  # a member below it for every label costs passes and moves no answer
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,20 @@ class Combiner:
         if self.kind == "majority_vote":
             stacked = (stacked >= np.asarray(self.thresholds)).astype(np.float64)
         return (stacked * weights).sum(axis=-1)
+
+    def without_idle(self) -> Combiner:
+        """The same without members whose weight is below :data:`IDLE_WEIGHT` for every label; theirs go to the others."""
+        weights = np.asarray(self.weights)
+        used = np.flatnonzero(weights.max(axis=0) >= IDLE_WEIGHT)
+        if len(used) == len(self.members):
+            return self
+        kept = weights[:, used] / weights[:, used].sum(axis=1, keepdims=True)
+        return replace(
+            self,
+            members=tuple(self.members[i] for i in used),
+            weights=tuple(tuple(float(w) for w in row) for row in kept),
+            thresholds=None if self.thresholds is None else tuple(tuple(r[i] for i in used) for r in self.thresholds),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and strings."""

@@ -82,7 +82,8 @@ def fit_ensemble(
         calibrations = tuple(
             fit_calibration(scores[:, k], truth[:, k], fold, predictions.patients) for k in range(len(labels))
         )
-        models.append(ReadingModel(fit_combiner(choice.kind, choice.members, probabilities, truth), calibrations))
+        combiner = fit_combiner(choice.kind, choice.members, probabilities, truth).without_idle()
+        models.append(ReadingModel(combiner, calibrations))
         combined.append(scores)
     first, second = (model.calibrate(scores) for model, scores in zip(models, combined, strict=True))
     targets = (params.sensitivity_target, params.specificity_target)

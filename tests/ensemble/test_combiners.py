@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -95,3 +97,18 @@ def test_a_label_of_one_class_gets_equal_weights_with_a_reason(cohort_without_ep
     combiner = fit_combiner("super_learner", tuple(members), members, predictions.truth)
     assert combiner.weights[1] == (0.25, 0.25, 0.25, 0.25)
     assert combiner.reasons == (None, "one class only on validation", None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_without_a_say_are_left_out(kind, members, cohort) -> None:
+    fitted = fit_combiner(kind, tuple(members), members, cohort.predictions.truth)
+    if kind in ("plain_mean", "majority_vote"):
+        assert fitted.without_idle() == fitted, "all of these have a say"
+    shares = np.tile(np.append(np.full(len(members) - 1, (1 - 4e-4) / (len(members) - 1)), 4e-4), (3, 1))
+    idle = replace(fitted, weights=tuple(tuple(row) for row in shares))
+    lean = idle.without_idle()
+    assert lean.members == tuple(members)[:-1]
+    np.testing.assert_allclose(np.sum(lean.weights, axis=1), 1.0, atol=1e-12)
+    used = {name: members[name] for name in lean.members}
+    assert np.abs(lean(used) - idle(members)).max() < 1e-3
+    assert Combiner.from_json(lean.to_json()) == lean
