@@ -31,7 +31,7 @@ from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, 
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.masks import read_masks
 from ich_pipeline.reader_tables import read_decisions
-from ich_pipeline.sequence.stored import read_list, readers
+from ich_pipeline.sequence.stored import candidates, readers
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -126,7 +126,7 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
     single = {name: Network.load(layout.ABLATE / name) for name in params.ablation}
     slices = _slices(table, [*networks.values(), *single.values()])
     stage.log.info("reading %d slices of %d cases", len(table), int(slices.case_index.max()) + 1)
-    heads = readers(layout.SEQUENCE, networks, tuple(read_list(layout.SEQUENCE)))
+    heads = readers(layout.SEQUENCE, networks, candidates(layout.SEQUENCE))
     case_index = slices.case_index
     reading = read(
         networks,

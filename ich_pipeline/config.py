@@ -285,7 +285,6 @@ class SequenceParams(Section):
     architectures: tuple[Name, ...]  # networks that get one; none: off
     units: Annotated[int, Field(ge=1)]  # of the projection, and of the recurrent layer each way
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
     learning_rate: Annotated[float, Field(gt=0)]  # of Adam
     batch_cases: Annotated[int, Field(ge=1)]
     epochs: Annotated[int, Field(ge=1)]  # passes over the training cases, at most

@@ -129,7 +129,7 @@ def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path, right: st
         ),
         ("ablation: [mobilenet]", "ablation or explain names 'mobilenet', which is none of architectures"),
         (
-            "sequence: {architectures: [mobilenet], units: 1, dropout: 0, weight_decay: 0, learning_rate: 1, batch_cases: 1, "
+            "sequence: {architectures: [mobilenet], units: 1, dropout: 0, learning_rate: 1, batch_cases: 1, "
             "epochs: 1, patience: 1}",
             "sequence.architectures names 'mobilenet', which is none of architectures",
         ),

@@ -39,7 +39,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # Pull of the super learner's weights towards the plain mean, per squared unit of weight, in nats a slice: it decides
 # only where the log-loss is flat (members that say the same, or labels that the members separate perfectly).
 SUPER_LEARNER_RIDGE = 1e-3
-IDLE_WEIGHT = 1e-3  # a member below it for every label costs passes and moves no answer
+IDLE_WEIGHT = 1e-3  # a member below it for every label costs a forward pass for hardly a change
 
 
 @dataclass(frozen=True)

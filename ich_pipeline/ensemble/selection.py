@@ -181,7 +181,7 @@ def honest_scores(
     """Calibrated scores (slices, labels) in which a slice's patient had no part in any choice, weight or calibration.
 
     A figure of these scores is not made optimistic by choosing the best of many candidates. (It cannot undo that the
-    networks' best checkpoints were chosen on the same patients.) Folds may choose different combiners, whose raw scores
+    networks' best checkpoints, and the epochs of sequence heads, were chosen on the same patients.) Folds may choose different combiners, whose raw scores
     cannot be ranked together (a share of votes beside a mean): each fold's are calibrated by the other folds before they
     are pooled.
 

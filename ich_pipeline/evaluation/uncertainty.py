@@ -33,6 +33,7 @@ from ich_pipeline.ensemble.uncertainty import ONE_NETWORK, Disagreement, Uncerta
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.metrics import Estimate, Level
 from ich_pipeline.evaluation.proportions import clopper_pearson
+from ich_pipeline.sequence.member import has_head
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def uncertainty_of_test(cohort: TestCohort, slice_names: Sequence[str], case_nam
         }
     found["disagreement"] = {
         "members": _disagreement(cohort, levels, cohort.ensemble.members, cohort.reading.disagreement),
-        "all": _disagreement(cohort, levels, tuple(known.networks), of_all(cohort, known)),
+        "all": _disagreement(cohort, levels, _trained(known), of_all(cohort, known)),
     }
     return found
 
@@ -79,7 +80,12 @@ def uncertainty_of_test(cohort: TestCohort, slice_names: Sequence[str], case_nam
 def of_all(cohort: TestCohort, known: Uncertainty) -> Disagreement | None:
     """Of all trained networks, also of those that the ensemble does not use."""
     reading = cohort.reading
-    return disagreement(known, reading.original, tuple(known.networks), cohort.ensemble.case_score, cohort.case_index)
+    return disagreement(known, reading.original, _trained(known), cohort.ensemble.case_score, cohort.case_index)
+
+
+def _trained(known: Uncertainty) -> tuple[str, ...]:
+    """The networks without sequence heads: a head repeats its network's opinion."""
+    return tuple(name for name in known.networks if not has_head(name))
 
 
 def headline(found: dict[str, Any], level: str, label: str) -> dict[str, dict[str, Any]]:

@@ -148,5 +148,5 @@ def _spoken(inputs: Inputs, test: TestResult) -> dict[str, Any]:
         "points": markdown_table(point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any)),
         "reading_words": reading_conclusion(test.reading),
         "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
-        "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble),
+        "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble, params.sequence.architectures),
     }

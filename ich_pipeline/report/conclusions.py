@@ -58,15 +58,17 @@ def interpolation_conclusion(ablation: pd.DataFrame, ensemble: Ensemble, archite
     return words
 
 
-def sequence_conclusion(ablation: pd.DataFrame, ensemble: Ensemble) -> str:
-    """Whether the sequence heads help on this test, and whether the system uses them; empty where there is none."""
+def sequence_conclusion(ablation: pd.DataFrame, ensemble: Ensemble, wanted: Sequence[str]) -> str:
+    """Whether the sequence heads of the ``wanted`` networks help on this test, and whether the system uses them.
+
+    A head that changes nothing is read by nobody, so the ablation has no row of it.
+    """
     parts = []
-    for row in ablation[ablation["step"] == SEQUENCE].to_dict("records"):
-        name = row["architecture"]
-        if row["mean_ap_gain"] == 0 and row["auc_any_gain"] == 0:
-            parts.append(
-                f"Sequence head of {name}: no epoch was better on validation than the network alone, so it changes nothing."
-            )
+    rows = {row["architecture"]: row for row in ablation[ablation["step"] == SEQUENCE].to_dict("records")}
+    for name in wanted:
+        row = rows.get(name)
+        if row is None:
+            parts.append(f"Sequence head of {name}: no epoch was better on validation than the network alone.")
             continue
         used = "The ensemble uses it." if name in ensemble.heads else "The ensemble does not use it."
         parts.append(f"Sequence head of {name} against the network alone, on this test: {_gains(row)}. {used}")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.evaluation.ablation import SEQUENCE
 from ich_pipeline.evaluation.style import ACCENT, INK, MUTED, PALETTE, axis_labels, new_figure, save, title
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.case import ExplainedCase
@@ -129,19 +130,25 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
                 continue
             x = np.array([steps.index(s) for s in rows["step"]]) + 0.06 * (i - len(names) / 2)
             y = rows["mean_ap"].to_numpy(float)
-            low, high = rows[["mean_ap_low", "mean_ap_high"]].to_numpy(float).T
+            bars = error_bars(y, *rows[["mean_ap_low", "mean_ap_high"]].to_numpy(float).T)
             colour = ACCENT if name == "ensemble" else PALETTE[i % len(PALETTE)]
-            ax.errorbar(
-                x,
-                y,
-                error_bars(y, low, high),
-                marker="o",
-                markersize=6,
-                capsize=3,
-                color=colour,
-                label=name,
-                linewidth=1.6,
-            )
+            # A sequence head reads without slice interpolation: its step does not follow the one before it, so no line.
+            apart = (rows["step"] == SEQUENCE).to_numpy()
+            for chosen, style in (
+                (~apart, {"marker": "o", "label": name}),
+                (apart, {"marker": "D", "linestyle": "none"}),
+            ):
+                if chosen.any():
+                    ax.errorbar(
+                        x[chosen],
+                        y[chosen],
+                        bars[:, chosen],
+                        markersize=6,
+                        capsize=3,
+                        color=colour,
+                        linewidth=1.6,
+                        **style,
+                    )
             for at, value in zip(x, y, strict=True):
                 ax.annotate(f"{value:.2f}", (at, value), (7, 4), textcoords="offset points", fontsize=8.5, color=colour)
         chance = prevalence.get(test)

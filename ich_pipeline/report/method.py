@@ -100,7 +100,7 @@ def _sequence(params: Params) -> str:
         return "off"
     return (
         f"{', '.join(of.architectures)}: recurrent, {of.units} units each way, dropout {of.dropout:g}, "
-        f"weight decay {of.weight_decay:g}, at most {of.epochs} passes; on frozen features without slice interpolation"
+        f"at most {of.epochs} passes; on frozen features without slice interpolation"
     )
 
 

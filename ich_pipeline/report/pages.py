@@ -108,7 +108,7 @@ def index_page(
                 "readings": reading_rows(test.reading),
                 "reading_words": reading_conclusion(test.reading),
                 "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
-                "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble),
+                "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble, params.sequence.architectures),
                 "points": point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any),
                 "headline": _headline(test.metrics, params.labels.any, point),
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),

@@ -74,16 +74,14 @@ def fit_head(
 
     The epoch with the highest validation mAP is kept; where validation gives none, the one with the lowest validation loss.
     The network saw the training slices and is surer of them than of others, so a head that fits them closely trusts the
-    network too much: few units, dropout and weight decay are there against it, and the epoch is chosen on other patients.
+    network too much: few units and dropout are there against it, and the epoch is chosen on other patients.
 
     Raises:
         Fault: the loss or an answer is not finite.
     """
     head = SequenceHead.build(spec, *_scale(train.features))
     weights = class_weights(train.cohort.truth, class_weight_cap)
-    optimizer = FusedAdam(
-        learning_rate=params.learning_rate, weight_decay=params.weight_decay or None, global_clipnorm=CLIP_NORM
-    )
+    optimizer = FusedAdam(learning_rate=params.learning_rate, global_clipnorm=CLIP_NORM)
     head.model.compile(optimizer=optimizer, loss=weighted_binary_crossentropy(weights))
     draw = np.random.default_rng(spec.seed)
 

@@ -60,4 +60,8 @@ def _readers(
         from ich_pipeline.sequence.reading import SequenceReader
 
         for name in names:
+            if name not in networks:
+                raise InputError(
+                    f"{folder / LIST_FILE} names the network {name}, which params.yaml does not: run `dvc repro sequence`."
+                )
             yield name, SequenceReader(networks[name], SequenceHead.load(folder / name))

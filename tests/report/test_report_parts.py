@@ -251,7 +251,7 @@ def test_the_conclusion_on_sequence_heads_says_whether_they_help_and_are_used(in
         return pd.DataFrame([{"architecture": "vgg16", "step": "+ sequence head", **row}])
 
     found = table(auc_any=(0.02, 0.01, 0.03), mean_ap=(0.02, -0.01, 0.05))
-    words = sequence_conclusion(found, inputs.ensemble)
+    words = sequence_conclusion(found, inputs.ensemble, ["vgg16"])
     assert "AUC of “any” +0.020 (+0.010 to +0.030), a gain" in words
     assert (
         "mean average precision +0.020 (-0.010 to +0.050), no difference shown. The ensemble does not use it." in words
@@ -259,10 +259,12 @@ def test_the_conclusion_on_sequence_heads_says_whether_they_help_and_are_used(in
     combiner = dataclasses.replace(inputs.ensemble.second_reading.combiner, members=("vgg16+sequence",))
     reading = dataclasses.replace(inputs.ensemble.second_reading, combiner=combiner)
     using = dataclasses.replace(inputs.ensemble, second_reading=reading)
-    assert sequence_conclusion(found, using).endswith("The ensemble uses it.")
-    same = table(auc_any=(0.0, None, None), mean_ap=(0.0, None, None))
-    assert "no epoch was better on validation than the network alone" in sequence_conclusion(same, inputs.ensemble)
-    assert sequence_conclusion(found.assign(step="multi-window"), inputs.ensemble) == ""
+    assert sequence_conclusion(found, using, ["vgg16"]).endswith("The ensemble uses it.")
+    nothing = found.assign(step="multi-window")
+    assert sequence_conclusion(nothing, inputs.ensemble, ["vgg16"]) == (
+        "Sequence head of vgg16: no epoch was better on validation than the network alone."
+    )
+    assert sequence_conclusion(nothing, inputs.ensemble, []) == ""
 
 
 def test_operating_points_stand_side_by_side(inputs, params):

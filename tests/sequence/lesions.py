@@ -16,7 +16,6 @@ PARAMS = SequenceParams(
     architectures=("tinynet",),
     units=16,
     dropout=0.05,
-    weight_decay=0.001,
     learning_rate=0.02,
     batch_cases=8,
     epochs=7,

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sklearn.metrics import average_precision_score
 
 from flows import calibrate, evaluate, sequence
 from flows._stage import Stage, StageResult
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
-from ich_pipeline.label_tables import write_labels
+from ich_pipeline.label_tables import read_labels, write_labels
 from ich_pipeline.masks import write_masks
 from ich_pipeline.sequence import stored
 
@@ -140,7 +141,7 @@ _STAGES = {"sequence": sequence, "calibrate": calibrate}
 
 
 def test_what_the_stage_leaves(project) -> None:
-    folder, _, results = project
+    folder, params, results = project
     work = folder / "work/sequence"
     assert set(_bytes(work)) == {
         "heads.json",
@@ -155,6 +156,12 @@ def test_what_the_stage_leaves(project) -> None:
     joined = read_table(work / ARCHITECTURE / "validation.parquet", "validation/1")
     assert (joined["degree"] == 0).all() and len(joined) == PATIENTS["validation"] * SLICES
     assert list(joined["SOPInstanceUID"]) == list(alone.loc[alone["degree"] == 0, "SOPInstanceUID"])
+    labels = params.label_set.columns
+    truth = read_labels(folder / "work/split/labels/validation.csv", params.label_set).set_index("SOPInstanceUID")
+    at_zero = alone.loc[alone["degree"] == 0]
+    y = truth.loc[at_zero["SOPInstanceUID"]]
+    precisions = [average_precision_score(y[name], at_zero[name]) for name in labels[1:] if y[name].any()]
+    assert history["val_map"].iloc[0] == pytest.approx(np.mean(precisions), abs=1e-4)
     assert not list((folder / ".state").iterdir()), "the scratch files of the features are gone"
 
 
@@ -193,6 +200,8 @@ def test_a_missing_or_foreign_list_is_one_sentence(tmp_path: Path) -> None:
         stored.read_list(tmp_path)
     stored.write_list(tmp_path, {"a": 0, "b": 4})
     assert stored.candidates(tmp_path) == ("b",), "a head that changes nothing is no member"
+    with pytest.raises(InputError, match=r"names the network b, which params\.yaml does not"):
+        stored.readers(tmp_path, {}, ("b",))
     (tmp_path / "heads.json").write_text('{"schema": "sequence/9", "epochs": {}}')
     with pytest.raises(InputError, match="'sequence/9'"):
         stored.read_list(tmp_path)
