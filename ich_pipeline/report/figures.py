@@ -134,9 +134,9 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
             colour = ACCENT if name == "ensemble" else PALETTE[i % len(PALETTE)]
             # A sequence head reads without slice interpolation: its step does not follow the one before it, so no line.
             apart = (rows["step"] == SEQUENCE).to_numpy()
-            for chosen, style in (
-                (~apart, {"marker": "o", "label": name}),
-                (apart, {"marker": "D", "linestyle": "none"}),
+            for chosen, (marker, line, label) in (
+                (~apart, ("o", "solid", name)),
+                (apart, ("D", "none", None)),
             ):
                 if chosen.any():
                     ax.errorbar(
@@ -147,7 +147,9 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
                         capsize=3,
                         color=colour,
                         linewidth=1.6,
-                        **style,
+                        marker=marker,
+                        linestyle=line,
+                        label=label,
                     )
             for at, value in zip(x, y, strict=True):
                 ax.annotate(f"{value:.2f}", (at, value), (7, 4), textcoords="offset points", fontsize=8.5, color=colour)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "training")]
-import tiny  # noqa: E402, F401  registers the small backbones
+import tiny  # noqa: E402, F401  # pyright: ignore[reportMissingImports]  registers the small backbones
 from lesions import sequences  # noqa: E402
 
 from ich_pipeline.sequence.fit import CohortSequences  # noqa: E402

@@ -149,7 +149,7 @@ def test_what_the_stage_leaves(project) -> None:
     }
     history = pd.read_csv(work / ARCHITECTURE / "history.csv")
     epoch = stored.read_list(work)[ARCHITECTURE]
-    assert history["epoch"].iloc[0] == 0 and history.loc[history["val_map"].idxmax(), "epoch"] == epoch > 0
+    assert history["epoch"].iloc[0] == 0 and history["epoch"][history["val_map"].to_numpy().argmax()] == epoch > 0
     assert f"(epoch {epoch})" in results["sequence"].summary
     # Before training the head is the network: the same figure as of the answers that training left.
     alone = read_table(folder / "work/train" / ARCHITECTURE / "validation.parquet", "validation/1")
@@ -172,9 +172,9 @@ def test_calibrate_weighs_the_head_and_evaluate_measures_it(project) -> None:
     assert f"plain_mean({member})" in metrics["candidates"]
     assert metrics["chosen_degrees"][member] == 0 and len(set(metrics["degrees"][member].values())) == 1
     table = pd.read_csv(folder / "work/evaluate/test_retrospective/ablation.csv").set_index("step")
-    row = table.loc["+ sequence head"]
+    row = table.to_dict("index")["+ sequence head"]
     assert row["gain_over"] == f"{ARCHITECTURE}, multi-window"
-    assert row["mean_ap_gain"] == pytest.approx(row["mean_ap"] - table.loc["multi-window", "mean_ap"], abs=1e-9)
+    assert row["mean_ap_gain"] == pytest.approx(row["mean_ap"] - table["mean_ap"]["multi-window"], abs=1e-9)
     assert row["mean_ap_gain_low"] <= row["mean_ap_gain"] <= row["mean_ap_gain_high"]
     # The ends of a lesion show in their neighbours alone, so here the head must help, and the system must use it.
     assert row["mean_ap_gain_low"] > 0
