@@ -116,12 +116,6 @@ def paired_test(first: ArrayLike, second: ArrayLike, truth: ArrayLike, clusters:
     return _difference(float(found.auc @ contrast), float(contrast @ found.covariance @ contrast))
 
 
-def unpaired_test(first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]) -> Difference:
-    """Scores of different patients, each as (scores, truth): is the difference of their AUCs zero?"""
-    a, b = delong(*first), delong(*second)
-    return _difference(float(a.auc[0] - b.auc[0]), float(a.covariance[0, 0] + b.covariance[0, 0]))
-
-
 def _difference(value: float, variance: float) -> Difference:
     # Equal scores leave a variance of rounding errors only.
     if not variance > 1e-18:

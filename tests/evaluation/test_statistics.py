@@ -49,6 +49,8 @@ def test_delong_equals_the_u_statistic(seed: int) -> None:
     error = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     assert test.z == pytest.approx((auc[0] - auc[1]) / error, abs=TOLERANCE)
     assert test.p == pytest.approx(2 * norm.sf(abs(auc[0] - auc[1]) / error), abs=TOLERANCE)
+    half = norm.ppf(0.95) * error
+    assert test.interval(0.9) == pytest.approx((auc[0] - auc[1] - half, auc[0] - auc[1] + half), abs=TOLERANCE)
 
 
 def test_delong_of_the_published_ratings() -> None:
@@ -64,20 +66,6 @@ def test_delong_of_the_published_ratings() -> None:
     assert auc == pytest.approx(0.8932, abs=5e-5)
     assert math.sqrt(variance) == pytest.approx(0.0307, abs=5e-5)
     assert delong.auc_interval(auc, variance, 0.95) == pytest.approx((0.83295, 0.95339), abs=5e-6)
-
-
-def test_unpaired_test_adds_the_variances() -> None:
-    (first, _), truth = example(1)
-    (second, _), other = example(2, 70)
-    (a, va), (b, vb) = [
-        (x[0], v[0, 0]) for x, v in (u_statistics(np.stack([s, -s]), t) for s, t in ((first, truth), (second, other)))
-    ]
-    test = delong.unpaired_test((first, truth), (second, other))
-    assert test.z == pytest.approx((a - b) / math.sqrt(va + vb), abs=TOLERANCE)
-    low, high = test.interval(0.9) or (0, 0)
-    assert (low + high) / 2 == pytest.approx(a - b) and (high - low) / 2 == pytest.approx(
-        norm.ppf(0.95) * math.sqrt(va + vb)
-    )
 
 
 def clustered(scores: np.ndarray, truth: np.ndarray, clusters: np.ndarray) -> np.ndarray:
