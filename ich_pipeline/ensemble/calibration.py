@@ -1,10 +1,15 @@
-"""Calibration of one label's score: logit-linear ("temperature"), centred isotonic or a shift, all strictly increasing.
+"""Calibration of one label's score: temperature, Platt scaling, centred isotonic or a shift, all strictly increasing.
 
-*Temperature* is p' = sigmoid(logit(p) / T + shift), T > 0, fitted with Platt's smoothed targets (Platt 1999). The
-shift is needed because class-weighted training moves the log-odds of every probability.
+*Temperature* is p' = sigmoid(logit(p) / T), T > 0 (Guo et al. 2017, arXiv 1706.04599): one number, so it learns least
+from noise. It cannot mend what class-weighted training does, which moves the log-odds of every probability.
 
-*Shift* is the same with T = 1, where positives come from too few patients to learn a slope from: it brings the mean to
+*Platt scaling* (Platt 1999) can: p' = sigmoid(scale * logit(p) + shift), scale > 0.
+
+*Shift* is Platt's with scale 1, where positives come from too few patients to learn a slope from: it brings the mean to
 the (smoothed) share of positive slices, or a rare finding of a class-weighted network would be probable everywhere.
+
+All three are fitted by maximum likelihood under Platt's smoothed targets, with which classes that the scores separate
+do not drive the scale to infinity, where probabilities would be tied at 0 and 1.
 
 *Isotonic* is centred isotonic regression (Oron and Flournoy 2017, doi 10.1080/19466315.2017.1286256): the pooled blocks
 of the isotonic fit, joined by straight lines between the blocks' centres. Plain isotonic regression is flat within a
@@ -17,7 +22,7 @@ never to 0 or 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,15 +31,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
+from ich_pipeline.ensemble.logit_linear import least_loss, smoothed_targets
+
 # Probabilities nearer to 0 or 1 than this carry no information in float32.
 _CLIP = 1e-9
 # A scale below it would be a constant; a worthless score must still keep its order.
 _SMALLEST_SCALE = 1e-3
 _LARGEST_SCALE = 1e3
-# Newton's method: most steps; what keeps the curvature above 0 where all probabilities are 0 or 1; smallest gain in nats.
-_NEWTON_STEPS = 100
-_NEWTON_DAMPING = 1e-9
-_NEWTON_GAIN = 1e-14
 # Slices at the prevalence that every isotonic block is mixed with.
 _PRIOR_SLICES = 2.0
 # With positives in fewer patients, a fold can leave a fit with one patient or none.
@@ -58,14 +61,15 @@ class Calibration:
     """A strictly increasing map from score to probability.
 
     Attributes:
-        kind: ``temperature``, ``isotonic``, ``shift``, or ``identity``.
-        scale, shift: of the logit, where kind is ``temperature`` (scale = 1/T) or ``shift`` (scale = 1).
+        kind: ``temperature``, ``platt``, ``isotonic``, ``shift``, or ``identity``.
+        scale, shift: of the logit, where kind is ``temperature`` (scale = 1/T, shift = 0), ``platt`` or ``shift``
+            (scale = 1).
         knots: (score, probability) pairs, both rising, where kind is ``isotonic``.
         negative_log_likelihood: cross-validated mean over slices for each kind tried, in nats.
         reason: why it is no more than a shift; None otherwise.
     """
 
-    kind: Literal["temperature", "isotonic", "shift", "identity"]
+    kind: Literal["temperature", "platt", "isotonic", "shift", "identity"]
     scale: float = 1.0
     shift: float = 0.0
     knots: tuple[tuple[float, float], ...] = ()
@@ -75,7 +79,7 @@ class Calibration:
     def __call__(self, scores: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of scores in 0..1; any shape."""
         scores = np.asarray(scores, dtype=np.float64)
-        if self.kind in ("temperature", "shift"):
+        if self.kind in ("temperature", "platt", "shift"):
             return expit(self.scale * logit(scores) + self.shift)
         if self.kind == "isotonic":
             x, y = np.array(self.knots).T
@@ -95,90 +99,64 @@ class Calibration:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Calibration:
-        """Inverse of :meth:`to_json`."""
+        """Inverse of :meth:`to_json`.
+
+        Before ``ensemble/2`` Platt scaling was called temperature: it is known by its shift, or by losses without
+        Platt's, and gets its name.
+        """
+        kind, losses = value["kind"], dict(value["negative_log_likelihood"])
+        if kind == "temperature" and (value["shift"] != 0 or (losses and "platt" not in losses)):
+            kind = "platt"
+        if "temperature" in losses and "platt" not in losses:
+            losses["platt"] = losses.pop("temperature")
         return cls(
-            kind=value["kind"],
+            kind=kind,
             scale=value["scale"],
             shift=value["shift"],
             knots=tuple((float(x), float(y)) for x, y in value["knots"]),
-            negative_log_likelihood=tuple(sorted(value["negative_log_likelihood"].items())),
+            negative_log_likelihood=tuple(sorted(losses.items())),
             reason=value["reason"],
         )
 
 
 def fit_temperature(scores: ArrayLike, truth: ArrayLike) -> Calibration:
+    """Maximum likelihood of the scale of the logit alone, under Platt's smoothed targets.
+
+    Args:
+        scores: shape (n,) in 0..1.
+        truth: shape (n,), 0 and 1.
+    """
+    scale, _ = least_loss(logit(scores), smoothed_targets(truth), 1.0, 0.0, free="scale")
+    # The loss is convex: outside, the best allowed scale is the bound.
+    return Calibration("temperature", scale=float(np.clip(scale, _SMALLEST_SCALE, _LARGEST_SCALE)))
+
+
+def fit_platt(scores: ArrayLike, truth: ArrayLike) -> Calibration:
     """Maximum likelihood of scale and shift of the logit under Platt's smoothed targets.
 
     Args:
         scores: shape (n,) in 0..1.
         truth: shape (n,), 0 and 1.
     """
-    x, target = logit(scores), _smoothed(truth)
-    scale, shift = _newton(x, target, 1.0, 0.0, free_scale=True)
+    x, target = logit(scores), smoothed_targets(truth)
+    scale, shift = least_loss(x, target, 1.0, 0.0, free="both")
     if not _SMALLEST_SCALE <= scale <= _LARGEST_SCALE:
         # The loss is convex: the best allowed scale is the bound, with the shift that suits it.
         scale = float(np.clip(scale, _SMALLEST_SCALE, _LARGEST_SCALE))
-        scale, shift = _newton(x, target, scale, shift, free_scale=False)
-    return Calibration("temperature", scale=scale, shift=shift)
+        scale, shift = least_loss(x, target, scale, shift, free="shift")
+    return Calibration("platt", scale=scale, shift=shift)
 
 
 def fit_shift(scores: ArrayLike, truth: ArrayLike, reason: str) -> Calibration:
-    """The same with the scale held at 1.
+    """:func:`fit_platt` with the scale held at 1.
 
     Args:
         scores: shape (n,) in 0..1.
         truth: shape (n,), 0 and 1; may be all of one kind.
         reason: why no slope is fitted.
     """
-    _, shift = _newton(logit(scores), _smoothed(truth), 1.0, 0.0, free_scale=False)
+    _, shift = least_loss(logit(scores), smoothed_targets(truth), 1.0, 0.0, free="shift")
     return Calibration("shift", shift=shift, reason=reason)
-
-
-def _smoothed(truth: ArrayLike) -> NDArray[np.float64]:
-    """Platt's targets: as if each class had one slice of the other."""
-    y = np.asarray(truth)
-    positives = int(y.sum())
-    return np.where(y == 1, (positives + 1) / (positives + 2), 1 / (len(y) - positives + 2))
-
-
-def _newton(
-    x: NDArray[np.float64], target: NDArray[np.float64], scale: float, shift: float, free_scale: bool
-) -> tuple[float, float]:
-    """Minimise the cross-entropy of sigmoid(scale x + shift) by Newton steps, halved until they help.
-
-    Two parameters: several times faster than a general solver, and this is the inner loop of the choice of a combiner.
-    """
-
-    def loss(a: float, b: float) -> float:
-        z = a * x + b
-        return float((np.logaddexp(0.0, z) - target * z).mean())
-
-    now = loss(scale, shift)
-    for _ in range(_NEWTON_STEPS):
-        p = expit(scale * x + shift)
-        away, curve = p - target, p * (1.0 - p) + _NEWTON_DAMPING
-        g_shift, h_shift = float(away.mean()), float(curve.mean())
-        step_scale, step_shift = 0.0, g_shift / h_shift
-        if free_scale:
-            g_scale, h_scale, h_both = (
-                float((away * x).mean()),
-                float((curve * x * x).mean()),
-                float((curve * x).mean()),
-            )
-            determinant = h_scale * h_shift - h_both * h_both
-            if determinant > 0.0:
-                step_scale = (h_shift * g_scale - h_both * g_shift) / determinant
-                step_shift = (h_scale * g_shift - h_both * g_scale) / determinant
-        length = 1.0
-        while (after := loss(scale - length * step_scale, shift - length * step_shift)) > now and length > 1e-6:
-            length /= 2
-        if after >= now:
-            break
-        scale, shift = scale - length * step_scale, shift - length * step_shift
-        if now - after < _NEWTON_GAIN:
-            break
-        now = after
-    return scale, shift
 
 
 def fit_isotonic(scores: ArrayLike, truth: ArrayLike) -> Calibration:
@@ -222,7 +200,7 @@ def fit_calibration(
     fold: NDArray[np.integer],
     patients: NDArray[np.integer],
 ) -> Calibration:
-    """The kind with the lower cross-validated negative log-likelihood, fitted on everything.
+    """The kind with the lowest cross-validated negative log-likelihood, fitted on everything.
 
     Args:
         scores: shape (n,) in 0..1.
@@ -240,7 +218,12 @@ def fit_calibration(
             return fit_shift(
                 scores, truth, f"{name} in {found} validation patients, {MINIMUM_POSITIVE_PATIENTS} needed"
             )
-    fits = {"isotonic": fit_isotonic, "temperature": fit_temperature}
+    # From simple to complex: of equal ones the first is taken.
+    fits: dict[Literal["temperature", "platt", "isotonic"], Callable[[ArrayLike, ArrayLike], Calibration]] = {
+        "temperature": fit_temperature,
+        "platt": fit_platt,
+        "isotonic": fit_isotonic,
+    }
     losses: dict[str, float] = {}
     for kind, fit in fits.items():
         total = sum(
@@ -248,7 +231,7 @@ def fit_calibration(
             for k in np.unique(fold)
         )
         losses[kind] = -total / len(truth)
-    best = "isotonic" if losses["isotonic"] < losses["temperature"] else "temperature"
+    best = min(fits, key=lambda kind: losses[kind])
     chosen = fits[best](scores, truth)
     return Calibration(
         best, chosen.scale, chosen.shift, chosen.knots, negative_log_likelihood=tuple(sorted(losses.items()))

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
-from ich_pipeline.ensemble.calibration import fit_temperature, log_likelihood, logit
+from ich_pipeline.ensemble.calibration import fit_platt, log_likelihood, logit
 from ich_pipeline.ensemble.operating_points import balanced_threshold
 from ich_pipeline.ensemble.ranking import Ranked
 
@@ -156,7 +156,7 @@ def _by_average_precision(scores: NDArray[np.float64], y: NDArray[np.integer]) -
 
 
 def _by_likelihood(scores: NDArray[np.float64], y: NDArray[np.integer]) -> NDArray[np.float64]:
-    return softmax([log_likelihood(fit_temperature(s, y)(s), y) for s in scores.T])
+    return softmax([log_likelihood(fit_platt(s, y)(s), y) for s in scores.T])
 
 
 def _by_stacking(scores: NDArray[np.float64], y: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -23,7 +23,9 @@ from ich_pipeline.files import read_json, write_json
 from ich_pipeline.labels import Labels
 from ich_pipeline.sequence.member import architecture_of, has_head
 
-SCHEMA = "ensemble/1"
+SCHEMA = "ensemble/2"
+# An older version of this software would take the kind "platt" for no calibration at all, so the number had to rise.
+READABLE = ("ensemble/1", SCHEMA)
 Points = Mapping[str, Mapping[str, OperatingPoint]]
 
 
@@ -191,9 +193,9 @@ class Ensemble:
         """
         value = read_json(path)
         found = value.get("schema") if isinstance(value, dict) else None
-        if found != SCHEMA:
+        if found not in READABLE:
             raise InputError(
-                f"{path} has schema {found!r} where this version reads {SCHEMA!r}: run the calibrate stage."
+                f"{path} has schema {found!r} where this version reads {' and '.join(READABLE)}: run the calibrate stage."
             )
         return cls.from_json(value)
 

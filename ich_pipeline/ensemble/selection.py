@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.ensemble.calibration import fit_calibration, fit_temperature
+from ich_pipeline.ensemble.calibration import fit_calibration, fit_platt
 from ich_pipeline.ensemble.combiners import KINDS, Kind, fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.model import ReadingModel
@@ -169,7 +169,7 @@ def honest_reader(
         calibration = fit_calibration(seen[:, label], y, inner, rest.patients)
         if calibration.kind == "shift":
             # Too few patients for a probability to be believed, but enough to bring the folds to one scale.
-            calibration = fit_temperature(seen[:, label], y)
+            calibration = fit_platt(seen[:, label], y)
         calibrations.append(calibration)
     combiner = fit_combiner(choice.kind, choice.members, probabilities, rest.truth)
     return ReadingModel(combiner, tuple(calibrations)), seen

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -14,6 +15,7 @@ from ich_pipeline.ensemble.calibration import (
     Calibration,
     fit_calibration,
     fit_isotonic,
+    fit_platt,
     fit_shift,
     fit_temperature,
     log_likelihood,
@@ -25,37 +27,79 @@ rows = st.lists(st.tuples(st.floats(0.001, 0.999), st.integers(0, 1)), min_size=
 
 @given(rows)
 @settings(max_examples=100, deadline=None)
-def test_both_kinds_keep_the_order_of_the_scores(drawn) -> None:
+def test_every_kind_keeps_the_order_of_the_scores(drawn) -> None:
     scores = np.array([r[0] for r in drawn]).round(3)
     truth = np.array([r[1] for r in drawn])
     grid = np.unique(scores)
-    for fit in (fit_temperature, fit_isotonic):
+    for fit in (fit_temperature, fit_platt, fit_isotonic):
         calibrated = fit(scores, truth)(grid)
         assert (np.diff(calibrated) > 0).all(), fit.__name__
         assert ((calibrated >= 0) & (calibrated <= 1)).all()
 
 
-def test_temperature_equals_logistic_regression_on_platts_targets() -> None:
+def _drawn() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, truth and Platt's targets of 300 slices."""
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 2, 300)
     scores = expit(1.5 * (2 * truth - 1) + rng.normal(size=300) * 2 + 1)
     positives = truth.sum()
-    high, low = (positives + 1) / (positives + 2), 1 / (300 - positives + 2)
-    target = np.where(truth == 1, high, low)
+    return scores, truth, np.where(truth == 1, (positives + 1) / (positives + 2), 1 / (300 - positives + 2))
+
+
+@pytest.mark.parametrize(("fit", "intercept"), [(fit_temperature, False), (fit_platt, True)])
+def test_temperature_and_platt_equal_logistic_regression_on_platts_targets(fit, intercept: bool) -> None:
+    scores, truth, target = _drawn()
     # A fractional target is the same likelihood as two weighted slices, one of each class.
     x = np.tile(logit(scores), 2)[:, None]
-    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+    model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000, fit_intercept=intercept)
     model.fit(x, np.repeat([1, 0], 300), sample_weight=np.concatenate([target, 1 - target]))
-    fitted = fit_temperature(scores, truth)
+    fitted = fit(scores, truth)
     assert fitted.scale == pytest.approx(float(model.coef_[0, 0]), abs=2e-4)
     assert fitted.shift == pytest.approx(float(np.ravel(model.intercept_)[0]), abs=2e-4)
 
 
-def test_temperature_finds_the_distortion_of_calibrated_probabilities() -> None:
+def _best_temperature(x: np.ndarray, target: np.ndarray) -> float:
+    """T of Guo et al. by a bounded search of scipy."""
+
+    def loss(log_t: float) -> float:
+        z = x / np.exp(log_t)
+        return float((np.logaddexp(0, z) - target * z).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x))
+
+
+def test_temperature_is_the_one_that_scipy_finds() -> None:
+    scores, truth, target = _drawn()
+    fitted = fit_temperature(scores, truth)
+    assert (fitted.kind, fitted.shift) == ("temperature", 0.0)
+    assert 1 / fitted.scale == pytest.approx(_best_temperature(logit(scores), target), rel=1e-6)
+    np.testing.assert_allclose(logit(fitted(scores)), logit(scores) * fitted.scale, atol=1e-9)
+
+
+def test_temperature_mends_overconfidence_as_guo_et_al_define_it() -> None:
     rng = np.random.default_rng(4)
     honest = rng.beta(1, 3, 40_000)
     truth = (rng.random(40_000) < honest).astype(int)
-    fitted = fit_temperature(expit(2.0 * logit(honest) + 1.0), truth)
+    fitted = fit_temperature(expit(2.5 * logit(honest)), truth)
+    assert 1 / fitted.scale == pytest.approx(2.5, abs=0.05)
+    # With this many slices smoothed targets are the labels themselves, as the paper has them.
+    assert 1 / fitted.scale == pytest.approx(_best_temperature(2.5 * logit(honest), truth), rel=1e-3)
+
+
+def test_a_temperature_stays_finite_and_positive() -> None:
+    scores, parted = np.repeat([0.3, 0.7], 100), np.repeat([0, 1], 100)
+    # To 0 and 1 the scale would be infinite; to Platt's targets it is where 0.7 becomes 101 / 102.
+    assert fit_temperature(scores, parted).scale == pytest.approx(np.log(101) / np.log(0.7 / 0.3), rel=1e-6)
+    turned = fit_temperature(scores, 1 - parted)
+    assert 0 < turned.scale < 0.01, "a worthless score keeps its order and says next to nothing"
+    assert fit_temperature(np.full(6, 0.5), np.array([0, 1] * 3)).scale == 1.0
+
+
+def test_platt_finds_the_distortion_of_calibrated_probabilities() -> None:
+    rng = np.random.default_rng(4)
+    honest = rng.beta(1, 3, 40_000)
+    truth = (rng.random(40_000) < honest).astype(int)
+    fitted = fit_platt(expit(2.0 * logit(honest) + 1.0), truth)
     assert fitted.scale == pytest.approx(0.5, abs=0.02)
     assert fitted.shift == pytest.approx(-0.5, abs=0.05)
 
@@ -118,7 +162,7 @@ def _patients(n: int) -> np.ndarray:
     return np.repeat(np.arange(n // 5), 5)
 
 
-def test_the_kind_with_the_lower_cross_validated_loss_is_taken() -> None:
+def test_the_kind_with_the_lowest_cross_validated_loss_is_taken() -> None:
     rng = np.random.default_rng(5)
     n = 4000
     patients = _patients(n)
@@ -126,8 +170,13 @@ def test_the_kind_with_the_lower_cross_validated_loss_is_taken() -> None:
     linear = (rng.random(n) < expit(3 * logit(smooth) * 0.3 - 1)).astype(int)
     # A step cannot be reached by a line in log-odds.
     step = (rng.random(n) < np.where(smooth > 0.5, 0.4, 0.1)).astype(int)
-    assert fit_calibration(smooth, linear, patients % 5, patients).kind == "temperature"
-    assert fit_calibration(smooth, step, patients % 5, patients).kind == "isotonic"
+    # Overconfident and nothing else: a second number would only learn noise.
+    scaled = (rng.random(n) < expit(0.4 * logit(smooth))).astype(int)
+    for truth, kind in ((linear, "platt"), (step, "isotonic"), (scaled, "temperature")):
+        chosen = fit_calibration(smooth, truth, patients % 5, patients)
+        losses = dict(chosen.negative_log_likelihood)
+        assert sorted(losses) == ["isotonic", "platt", "temperature"]
+        assert chosen.kind == kind == min(losses, key=lambda name: losses[name])
 
 
 def test_too_few_positive_patients_give_a_shift_with_a_reason() -> None:
@@ -155,12 +204,27 @@ def test_json_round_trip_of_every_kind() -> None:
     scores = rng.random(100)
     for calibration in (
         fit_temperature(scores, truth),
+        fit_platt(scores, truth),
         fit_isotonic(scores, truth),
         fit_calibration(scores, truth, patients % 5, patients),
         fit_shift(scores, truth, "few"),
         Calibration("identity"),
     ):
         assert Calibration.from_json(calibration.to_json()) == calibration
+
+
+@pytest.mark.parametrize("losses", [{}, {"isotonic": 0.4, "temperature": 0.3}])
+def test_what_was_called_temperature_and_had_a_shift_is_read_as_platt(losses) -> None:
+    old = {
+        "kind": "temperature", "scale": 0.5, "shift": -0.75, "knots": [], "negative_log_likelihood": losses, "reason": None,
+    }  # fmt: skip
+    read = Calibration.from_json(old)
+    assert read.kind == "platt"
+    assert dict(read.negative_log_likelihood) == {name.replace("temperature", "platt"): v for name, v in losses.items()}
+    np.testing.assert_allclose(read([0.2, 0.9]), expit(0.5 * logit([0.2, 0.9]) - 0.75), rtol=1e-12)
+    isotonic = old | {"kind": "isotonic", "scale": 1.0, "shift": 0.0, "knots": [[0, 0.1], [1, 0.9]]}
+    assert Calibration.from_json(isotonic).kind == "isotonic"
+    assert Calibration.from_json(read.to_json()) == read
 
 
 def test_log_likelihood_is_finite_at_a_confident_mistake() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.fit import cases_positive, cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble, spread
 from ich_pipeline.ensemble.ranking import mean_average_precision
@@ -81,8 +83,20 @@ def test_json_round_trip_is_exact(fitted, cohort, tmp_path) -> None:
 def test_another_version_is_refused_in_one_sentence(fitted, tmp_path) -> None:
     content = fitted[0].to_json() | {"schema": "ensemble/0"}
     (tmp_path / "ensemble.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"ensemble/0.*ensemble/1"):
+    with pytest.raises(InputError, match=r"ensemble/0.*ensemble/1 and ensemble/2"):
         Ensemble.load(tmp_path / "ensemble.json")
+
+
+def test_the_version_before_platt_had_its_name_is_still_read(fitted, cohort, tmp_path) -> None:
+    ensemble = fitted[0]
+    second = replace(ensemble.second_reading, calibrations=(Calibration("platt", 0.8, -0.3),) * len(ensemble.labels))
+    now = replace(ensemble, second_reading=second)
+    text = json.dumps(now.to_json() | {"schema": "ensemble/1"}).replace('"platt"', '"temperature"')
+    (tmp_path / "ensemble.json").write_text(text)
+    old = Ensemble.load(tmp_path / "ensemble.json")
+    assert {c.kind for c in old.second_reading.calibrations} == {"platt"}
+    probabilities = cohort.predictions.at(ensemble.degrees)
+    np.testing.assert_array_equal(old.second(probabilities), now.second(probabilities))
 
 
 def test_fitting_twice_gives_equal_content(fitted, cohort, ensemble_params) -> None:

@@ -49,7 +49,7 @@ class SmallNetwork:
 
 def model(shift: float) -> ReadingModel:
     combiner = Combiner("plain_mean", ("a", "b"), ((0.5, 0.5),) * 3, None, (None,) * 3)
-    return ReadingModel(combiner, (Calibration("temperature", 0.8, shift),) * 3)
+    return ReadingModel(combiner, (Calibration("platt", 0.8, shift),) * 3)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def certain(ensemble) -> Ensemble:
         "subdural": ConformalLabel(None, None, 20, 3, "validation has 3 patients with the finding"),
     }
     calibrations = {
-        name: (Calibration("temperature", scale, 0.1),) * 3 for name, scale in (("a", 1.0), ("b", 2.0), ("c", 0.5))
+        name: (Calibration("platt", scale, 0.1),) * 3 for name, scale in (("a", 1.0), ("b", 2.0), ("c", 0.5))
     }
     return replace(ensemble, uncertainty=Uncertainty(0.9, limits, limits, calibrations))
 
@@ -185,9 +185,7 @@ def test_disagreement_is_the_spread_of_the_members_own_calibrated_probabilities(
     assert quick.disagreement is not None
     for level in ("slices", "cases"):
         np.testing.assert_array_equal(getattr(whole.disagreement, level), getattr(quick.disagreement, level))
-    of = {
-        name: Calibration("temperature", scale, 0.1)(whole.original[name]) for name, scale in (("a", 1.0), ("b", 2.0))
-    }
+    of = {name: Calibration("platt", scale, 0.1)(whole.original[name]) for name, scale in (("a", 1.0), ("b", 2.0))}
     np.testing.assert_allclose(quick.disagreement.slices, np.abs(of["a"] - of["b"]) / 2, rtol=1e-12)
     tops = [np.stack([p[cases[2] == case].max(axis=0) for case in range(3)]) for p in of.values()]
     np.testing.assert_allclose(quick.disagreement.cases, np.abs(tops[0] - tops[1]) / 2, rtol=1e-12)
