@@ -12,7 +12,7 @@ from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
-from ich_pipeline.report.case_page import RULES, Truth, case_page
+from ich_pipeline.report.case_page import RULES, case_page
 from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
 from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, sequence_conclusion
 from ich_pipeline.report.inputs import Inputs, TestResult
@@ -41,22 +41,14 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     chosen = [
         case
         for test in inputs.tests
-        for case in choose_cases(test.cases, params.labels.any, test.name, params.report.case_pages, params.seed)
-    ]
-    by_name = {test.name: test for test in inputs.tests}
-    pages = [
-        (case, *explained(inputs, by_name[case.test], case.case_id, network, explainer))
-        for case in track(chosen, "cases", len(chosen))
+        for case in choose_cases(
+            test.cases, test.failures, params.labels.any, test.name, params.report.case_pages, params.seed
+        )
     ]
     localisations = [localise_test(inputs, t, explainer, network.spec.image_size, track) for t in inputs.tests]
-    fraction = params.explain.region_fraction
-
-    with atomic_dir(target / "cases") as folder:
-        for case, content, truth in pages:
-            page = case_page(content, truth=truth, region_fraction=fraction, home="../index.html")
-            write_text(folder / f"{case.case_id}.html", page)
+    example = _case_pages(inputs, chosen, network, explainer, target / "cases", track)
     with atomic_dir(target / "figures") as folder:
-        _figures(inputs, pages, localisations, folder)
+        _figures(inputs, example, localisations, folder)
     specs = {name: _spec(inputs, name) for name in params.architectures}
     trainable = [name for name, spec in specs.items() if spec.trainable_windows]
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
@@ -66,7 +58,8 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
     write_json(target / "metrics.json", blocks)
     write_text(target / "metrics.md", results)
-    write_text(target / "atlas.html", atlas_page(inputs.atlas, params.windowing.windows, fraction, "index.html"))
+    atlas = atlas_page(inputs.atlas, params.windowing.windows, params.explain.region_fraction, "index.html")
+    write_text(target / "atlas.html", atlas)
     write_text(target / "model_card.md", _model_card(inputs, specs, described, results, localisations))
     index = index_page(inputs, target / "figures", chosen, localisations, described, explainer.method)
     write_text(target / "index.html", index)
@@ -80,9 +73,32 @@ def _spec(inputs: Inputs, name: str) -> NetworkSpec:
     return NetworkSpec.from_json(read_json(path), path)
 
 
+def _case_pages(
+    inputs: Inputs, chosen: Sequence[ChosenCase], network: Network, explainer: Explainer, target: Path, track: Track
+) -> ExplainedCase:
+    """Write a page for every chosen case, one case in memory at a time; returns the figures' example.
+
+    The example is a case that the system calls positive, rightly where there is one.
+    """
+    shown = next((i for i, case in enumerate(chosen) if case.kind == "true positive"), 0)
+    by_name = {test.name: test for test in inputs.tests}
+    example = None
+    with atomic_dir(target) as folder:
+        for i, case in enumerate(track(chosen, "cases", len(chosen))):
+            content, truth = explained(inputs, by_name[case.test], case.case_id, network, explainer)
+            page = case_page(
+                content, truth=truth, region_fraction=inputs.params.explain.region_fraction, home="../index.html"
+            )
+            write_text(folder / f"{case.case_id}.html", page)
+            if i == shown:
+                example = content
+    assert example is not None  # a test cohort has a case, and case_pages is at least 1
+    return example
+
+
 def _figures(
     inputs: Inputs,
-    pages: Sequence[tuple[ChosenCase, ExplainedCase, Truth]],
+    example: ExplainedCase,
     localisations: Sequence[TestLocalisation],
     folder: Path,
 ) -> None:
@@ -90,8 +106,6 @@ def _figures(
     params = inputs.params
     fraction = params.explain.region_fraction
     draw.draw_overview(overview_steps(params, inputs.ensemble), folder / "1_system.png")
-    # The example is a case that the system calls positive, rightly where there is one.
-    example = next((p for p in pages if p[0].kind == "true positive"), pages[0])[1]
     draw.draw_outputs(example, fraction, folder / "2_outputs.png")
     prevalence = {t.name: t.metrics["slice"]["mean"]["prevalence"]["value"] for t in inputs.tests}
     draw.draw_ablation({t.name: t.ablation for t in inputs.tests}, prevalence, folder / "3_ablation.png")

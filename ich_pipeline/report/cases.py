@@ -14,6 +14,7 @@ from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.training.network import Network
 
 KINDS = ("true positive", "false negative", "false positive", "true negative")
+LISTED_FAILURES = 10  # a test and kind, worst first, each with a page; failures.csv has all
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,25 @@ class ChosenCase:
     score: float
 
 
-def choose_cases(cases: pd.DataFrame, any_label: str, test: str, count: int, seed: int) -> list[ChosenCase]:
-    """Cases of every kind in turn: of each first the most telling one, then others drawn at random.
+def listed_failures(failures: pd.DataFrame) -> pd.DataFrame:
+    """What the overview page lists of evaluate's table: the worst :data:`LISTED_FAILURES` of each kind, in its order."""
+    return failures.groupby("kind", sort=False).head(LISTED_FAILURES)
 
-    The most telling true or false positive has the highest score, false negative the lowest; a true negative is drawn
-    at random from the start.
+
+def choose_cases(
+    cases: pd.DataFrame, failures: pd.DataFrame, any_label: str, test: str, count: int, seed: int
+) -> list[ChosenCase]:
+    """Cases of every kind in turn, then the listed failures that are not among them, worst first.
+
+    Of each kind first the most telling one, then others drawn at random. The most telling true or false positive has the
+    highest score, false negative the lowest; a true negative is drawn at random from the start.
 
     Args:
         cases: evaluate's case table.
+        failures: evaluate's failures, worst first (:func:`~ich_pipeline.evaluation.failures.case_failures`).
         any_label: name of "any".
         test: name of the test cohort.
-        count: how many in all.
+        count: how many of every kind in turn; up to twice :data:`LISTED_FAILURES` more have failed.
         seed: of the drawing.
     """
     random = np.random.default_rng(seed)
@@ -60,6 +69,12 @@ def choose_cases(cases: pd.DataFrame, any_label: str, test: str, count: int, see
             if queues[kind] and len(chosen) < count:
                 row = queues[kind].pop(0)
                 chosen.append(ChosenCase(test, str(cases["case_id"].iloc[row]), kind, float(scores[row])))
+    already = {case.case_id for case in chosen}
+    chosen += [
+        ChosenCase(test, str(row["case_id"]), str(row["kind"]), float(row["score"]))
+        for row in listed_failures(failures).to_dict("records")
+        if str(row["case_id"]) not in already
+    ]
     return chosen
 
 

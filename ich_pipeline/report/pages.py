@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ich_pipeline.explain.atlas import Atlas
-from ich_pipeline.report.cases import ChosenCase
+from ich_pipeline.report.cases import ChosenCase, listed_failures
 from ich_pipeline.report.conclusions import (
     interpolation_conclusion,
     reading_conclusion,
@@ -26,7 +26,6 @@ from ich_pipeline.report.render import render
 from ich_pipeline.report.uncertainty import card
 from ich_pipeline.windowing import WindowLike
 
-SHOWN_FAILURES = 10  # a test and kind; failures.csv has all
 HARDLY = 0.6  # area under the ROC curve below which a subtype's examples are not called typical of it
 
 
@@ -136,7 +135,7 @@ def index_page(
 def _failures(test: TestResult, cases: Sequence[ChosenCase]) -> dict[str, Any]:
     """The worst ones, each with whether it has a page, and how many there are."""
     pages = {case.case_id for case in cases}
-    worst = test.failures.groupby("kind", sort=False).head(SHOWN_FAILURES).astype(object)
+    worst = listed_failures(test.failures).astype(object)
     rows = worst.where(worst.notna(), "").to_dict("records")
     return {"count": len(test.failures), "rows": [{**row, "page": row["case_id"] in pages} for row in rows]}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.report.build import build_report
+from ich_pipeline.report.cases import listed_failures
 
 PLANTED = "SMITH-4711"  # the PatientID in conftest.py
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -45,6 +46,17 @@ def test_pages_need_nothing_from_outside_and_links_lead_somewhere(reports):
             if not target.startswith(("data:", "#", "../work/", "test_ledger.html")):
                 assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links {target}"
         assert page.stat().st_size < 3_500_000
+
+
+def test_every_listed_failure_leads_to_its_page(inputs, reports):
+    index = (reports / "index.html").read_text(encoding="utf-8")
+    tables = re.findall(r"<h3>Failures, .*?</section>", index, flags=re.DOTALL)
+    assert len(tables) == len(inputs.tests)
+    for table, test in zip(tables, inputs.tests, strict=True):
+        listed = listed_failures(test.failures)["case_id"].tolist()
+        assert len(listed) > 2, "the turn through the kinds alone gives two of them a page"
+        assert re.findall(r'href="cases/(.*?)\.html"', table) == listed
+        assert all((reports / "cases" / f"{case}.html").is_file() for case in listed)
 
 
 def test_pages_claim_no_more_than_is_known(reports):

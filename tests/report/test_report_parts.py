@@ -17,7 +17,7 @@ from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.localisation import LocalisationSummary
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.report.case_page import Truth, case_page
-from ich_pipeline.report.cases import choose_cases
+from ich_pipeline.report.cases import LISTED_FAILURES, choose_cases, listed_failures
 from ich_pipeline.report.conclusions import (
     interpolation_conclusion,
     reading_conclusion,
@@ -47,13 +47,45 @@ def _cases() -> pd.DataFrame:
     )
 
 
+NO_FAILURES = pd.DataFrame(columns=["kind", "case_id", "score"])
+
+
 def test_each_kind_gives_its_most_telling_case_first():
-    chosen = choose_cases(_cases(), "any", "t", 4, 1)
+    chosen = choose_cases(_cases(), NO_FAILURES, "any", "t", 4, 1)
     assert [c.kind for c in chosen] == ["true positive", "false negative", "false positive", "true negative"]
     assert [c.case_id for c in chosen[:3]] == ["a", "d", "e"]
     assert chosen[3].case_id in "fg"
-    assert chosen == choose_cases(_cases(), "any", "t", 4, 1)
-    assert sorted(c.case_id for c in choose_cases(_cases(), "any", "t", 99, 1)) == list("abcdefg")
+    assert chosen == choose_cases(_cases(), NO_FAILURES, "any", "t", 4, 1)
+    assert sorted(c.case_id for c in choose_cases(_cases(), NO_FAILURES, "any", "t", 99, 1)) == list("abcdefg")
+
+
+def _failing(misses: int, alarms: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cases of which some are decided wrongly, and the failures as evaluate writes them, worst first."""
+    rows = [
+        *((f"m{i:02}", 0.1 + 0.01 * i, 1, False) for i in range(misses)),
+        *((f"f{i:02}", 0.9 - 0.01 * i, 0, True) for i in range(alarms)),
+        *((f"p{i}", 0.95, 1, True) for i in range(3)),
+        *((f"n{i}", 0.05, 0, False) for i in range(3)),
+    ]
+    cases = pd.DataFrame(rows, columns=["case_id", "final_any", "truth_any", "decision"])
+    kinds = ["false negative"] * misses + ["false positive"] * alarms
+    wrong = cases.head(misses + alarms)
+    return cases, pd.DataFrame({"kind": kinds, "case_id": wrong["case_id"], "score": wrong["final_any"]})
+
+
+@pytest.mark.parametrize(("misses", "alarms"), [(0, 0), (1, 0), (7, 1), (30, 25)])
+def test_every_listed_failure_has_a_page_and_the_number_of_pages_is_bounded(misses: int, alarms: int):
+    cases, failures = _failing(misses, alarms)
+    chosen = choose_cases(cases, failures, "any", "t", 4, 1)
+    paged = {(c.kind, c.case_id, c.score) for c in chosen}
+    listed = list(listed_failures(failures)[["kind", "case_id", "score"]].itertuples(index=False, name=None))
+    assert len(listed) == min(misses, LISTED_FAILURES) + min(alarms, LISTED_FAILURES)
+    assert set(listed) <= paged
+    assert len(chosen) == len({c.case_id for c in chosen}) <= 4 + 2 * LISTED_FAILURES
+    # The failures follow what was chosen before; the worst of those come first.
+    assert chosen[:4] == choose_cases(cases, NO_FAILURES, "any", "t", 4, 1)
+    rest = [(c.kind, c.case_id, c.score) for c in chosen[4:]]
+    assert rest == [row for row in listed if row in rest]
 
 
 def test_every_window_comes_out_of_the_union_picture(params):
