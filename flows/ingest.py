@@ -5,10 +5,11 @@ from __future__ import annotations
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import remove_folder
 
 
 def body(stage: Stage) -> StageResult:
-    """Read data/dicom, write work/ingest."""
+    """Read data/dicom, write work/ingest; where no series is usable, account and page are in .state/ingest instead."""
     from flows.cluster import with_runner
     from ich_pipeline.dicom.ingest import ingest
     from ich_pipeline.dicom.tables import reason_counts
@@ -18,9 +19,14 @@ def body(stage: Stage) -> StageResult:
             f"{layout.DICOM} is missing: `ich cohort phantom` makes it, `ich cohort folder SOURCE --labels CSV` brings yours."
         )
     params, track = stage.params.ingest, stage.track
+    # DVC removes and never keeps the outs of a stage that failed.
+    unusable = layout.STATE / stage.name
     report = with_runner(
-        stage.title, lambda runner: ingest(layout.DICOM, layout.INGEST, params, track, runner=runner), stage.log
+        stage.title,
+        lambda runner: ingest(layout.DICOM, layout.INGEST, params, track, runner=runner, account_of_nothing=unusable),
+        stage.log,
     )
+    remove_folder(unusable)
     return StageResult(
         summary=report.summary,
         tables={"files by reason": reason_counts(report.account)},

@@ -69,7 +69,8 @@ def ingest_source(
         track: progress.
 
     Raises:
-        InputError: the source cannot be read or holds no usable series, ``out`` is taken, or the cluster is unfit.
+        InputError: the source cannot be read, ``out`` is taken, or the cluster is unfit; or no series is usable, and account and page
+            are in ``out``.
     """
     _check_out(out, force)
     _check_apart(source, out, remote)
@@ -113,10 +114,20 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"--out {out} is a file: name a folder.")
     if not any(out.iterdir()):
         return
-    if not all((out / name).is_file() for name in OURS):
+    if not all((out / name).is_file() for name in OURS) and not _is_account_of_nothing(out):
         raise InputError(f"--out {out} is not empty and holds no ingest: name another folder.")
     if not force:
         raise InputError(f"--out {out} holds an ingest: add --force to replace it, or name another folder.")
+
+
+def _is_account_of_nothing(out: Path) -> bool:
+    """Is it what an ingest without a usable series leaves, and nothing else?"""
+    from ich_pipeline.dicom.tables import ACCOUNT_COLUMNS
+
+    if {path.name for path in out.iterdir()} != {"account.csv", "index.html"} or not (out / "account.csv").is_file():
+        return False
+    with (out / "account.csv").open("rb") as file:
+        return file.readline().strip() == ",".join(ACCOUNT_COLUMNS).encode()
 
 
 def _check_apart(source: str, out: Path, remote: Remote) -> None:

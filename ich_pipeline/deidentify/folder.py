@@ -17,6 +17,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.dicom.child import Crash, watching
 from ich_pipeline.dicom.parallel import process_count, run_tasks
+from ich_pipeline.dicom.tables import counted
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.listing import Judged
 
@@ -69,7 +70,7 @@ class Result:
         """One sentence with the counts."""
         done = self.outcomes[Outcome.DEIDENTIFIED]
         patients = {row.cleaned.uids[0] for row in self.rows if row.cleaned.uids}
-        return f"{len(self.rows):,} files: {done:,} de-identified, {len(self.rows) - done:,} set aside; {len(patients):,} patients"
+        return f"{counted(len(self.rows), 'file')}: {done:,} de-identified, {len(self.rows) - done:,} set aside; {counted(len(patients), 'patient')}"
 
 
 def deidentify_files(

@@ -18,7 +18,7 @@ from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.scan import ScanResult, limits_of, list_files, settle
 from ich_pipeline.dicom.study import StudyReading, read_study
-from ich_pipeline.dicom.tables import account_table, reason_counts, series_row, volume_facts
+from ich_pipeline.dicom.tables import account_table, counted, reason_counts, series_row, volume_facts
 from ich_pipeline.errors import InputError
 
 
@@ -80,7 +80,7 @@ def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
         raise InputError(f"the {len(named)} files belong to {len(studies)} studies: give the files of one study.")
     reading = read_study(studies[0], ingest) if studies else None
     if reading is None or reading.volume is None:
-        raise InputError(f"no usable CT series in the {len(named)} files: {_reasons(found, reading)}.")
+        raise InputError(f"no usable CT series in {counted(len(named), 'file')}: {_reasons(found, reading)}.")
     volume = reading.volume
     chosen = studies[0][reading.chosen]
     row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen], ingest, place=1)

@@ -20,6 +20,7 @@ from ich_pipeline.dicom.summary import write_summary
 from ich_pipeline.dicom.tables import (
     VolumeFacts,
     account_table,
+    counted,
     reason_counts,
     series_row,
     series_table,
@@ -35,6 +36,7 @@ from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import open_source
 from ich_pipeline.sources.unpack import unpack
 
+ACCOUNT = "account.csv"
 SERIES_SCHEMA = "series/2"
 SLICES_SCHEMA = "slices/2"
 
@@ -54,9 +56,18 @@ class IngestReport:
         used, aside, rejected = (int(status.get(s, 0)) for s in ("used", "set_aside", "rejected"))
         chosen = self.series[self.series["chosen"]]
         return (
-            f"{len(self.account):,} files: {used:,} used, {aside:,} set aside, {rejected:,} rejected; "
-            f"{len(chosen):,} series of {chosen['patient_key'].nunique():,} patients"
+            f"{counted(len(self.account), 'file')}: {used:,} used, {aside:,} set aside, {rejected:,} rejected; "
+            f"{len(chosen):,} series of {counted(chosen['patient_key'].nunique(), 'patient')}"
         )
+
+
+class _NothingUsable(Exception):
+    """No series of the source is usable; the account of its files, and the series that were seen."""
+
+    def __init__(self, account: pd.DataFrame, series: pd.DataFrame):
+        super().__init__()
+        self.account = account
+        self.series = series
 
 
 @dataclass(frozen=True)
@@ -78,13 +89,15 @@ def ingest(
     track: Track = quiet,
     remote: Remote | None = None,
     runner: Runner | None = None,
+    account_of_nothing: Path | None = None,
 ) -> IngestReport:
     """Ingest ``source`` into ``target`` atomically: account.csv, series.parquet, slices.parquet, volumes/ and a
     page about them, index.html.
 
     The bytes depend on the input and the settings alone, not on the number of workers or where they run. What a run needs beside them lies in
     ``.NAME.partial`` beside the target, which the next run removes, and the objects of S3 in ``.NAME.fetched``, which it
-    goes on with; both are gone when it has ended well.
+    goes on with; both are gone when it has ended well. Where no series is usable, account.csv and index.html alone are written, and the
+    objects of S3 stay.
 
     Args:
         source: a folder, an archive, a DICOMDIR, a file, or ``s3://bucket/prefix``; archives in it are opened.
@@ -93,11 +106,27 @@ def ingest(
         track: progress.
         remote: how S3 is reached.
         runner: where headers and studies are read; None for ``params.workers`` processes of this machine.
+        account_of_nothing: a folder, replaced by account and page where no series is usable; None for ``target``. With a folder of
+            its own ``target`` is then left as it was.
 
     Raises:
-        InputError: the source is missing or cannot be read, or no series in it is usable; nothing is written then.
+        InputError: the source is missing or cannot be read, and nothing is written; or no series in it is usable.
     """
-    runner = runner or Processes(params.workers)
+    try:
+        return _ingest(source, target, params, track, remote, runner or Processes(params.workers))
+    except _NothingUsable as nothing:
+        place = account_of_nothing or target
+        with atomic_dir(place) as partial_place:
+            _write_account(partial_place, nothing.account)
+            write_summary(partial_place, nothing.account, nothing.series, params, track)
+        raise InputError(
+            f"{source} holds no usable CT series: {_most_common(nothing.account)}; every file has a row in {place / ACCOUNT}."
+        ) from None
+
+
+def _ingest(
+    source: Path | str, target: Path, params: IngestParams, track: Track, remote: Remote | None, runner: Runner
+) -> IngestReport:
     opened = open_source(source, remote, track)
     fetched = target.with_name(f".{target.name}.fetched")
     with atomic_dir(target) as partial_target:
@@ -110,16 +139,16 @@ def ingest(
             paths = [path for path, _ in listing.files]
             runner.prepare(staging, next((p for p in paths if not p.is_relative_to(partial_target)), paths[0]))
         found = scan_listing(listing, params, track, runner)
-        if not found.studies:
-            raise InputError(
-                f"{source} holds no usable CT series: {_most_common(account_table(found.headers, found.verdicts))}."
-            )
         verdicts = dict(found.verdicts)
         rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
         per_slice: list[dict] = []
         volumes = partial_target / "volumes"
         volumes.mkdir()
-        outcomes = read_studies(found.studies, params, partial(_store, staging=staging), track, runner)
+        outcomes = (
+            read_studies(found.studies, params, partial(_store, staging=staging), track, runner)
+            if found.studies
+            else ()
+        )
         for study, outcome in zip(found.studies, outcomes, strict=True):
             verdicts |= outcome.verdicts
             for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
@@ -130,10 +159,9 @@ def ingest(
                 outcome.staged.rename(volumes / f"{volume_name(outcome.facts.volume.headers[0].series_uid)}{SUFFIX}")
         account = account_table(found.headers, verdicts)
         if not per_slice:
-            raise InputError(f"{source} holds no usable CT series: {_most_common(account)}.")
+            raise _NothingUsable(account, series_table(rows))
         report = IngestReport(account, series_table(rows), slice_table(per_slice))
-        with atomic_file(partial_target / "account.csv") as path:
-            account.to_csv(path, index=False, lineterminator="\n")
+        _write_account(partial_target, account)
         write_table(partial_target / "series.parquet", report.series, SERIES_SCHEMA)
         write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
         write_summary(partial_target, report.account, report.series, params, track)
@@ -141,6 +169,11 @@ def ingest(
         for scratch in (members, fetched):  # before the folder gets its name: a kill from then on leaves nothing behind
             shutil.rmtree(scratch, ignore_errors=True)
     return report
+
+
+def _write_account(folder: Path, account: pd.DataFrame) -> None:
+    with atomic_file(folder / ACCOUNT) as path:
+        account.to_csv(path, index=False, lineterminator="\n")
 
 
 def _store(reading: StudyReading, staging: Path) -> _Outcome:
@@ -159,4 +192,4 @@ def _store(reading: StudyReading, staging: Path) -> _Outcome:
 
 def _most_common(account: pd.DataFrame) -> str:
     counts = reason_counts(account).sort_values("files", ascending=False, kind="stable").head(3)
-    return "; ".join(f"{row.files:,} files {row.reason} ({row.meaning})" for row in counts.itertuples())
+    return "; ".join(f"{counted(row.files, 'file')} {row.reason} ({row.meaning})" for row in counts.itertuples())

@@ -18,7 +18,7 @@ from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.orientation import AS_STORED
 from ich_pipeline.dicom.shear import MINIMUM_TILT_DEG
 from ich_pipeline.dicom.summary_pictures import histogram_svg, thumbnail
-from ich_pipeline.dicom.tables import reason_counts
+from ich_pipeline.dicom.tables import counted, reason_counts
 from ich_pipeline.dicom.volumes import SUFFIX, read_slice
 from ich_pipeline.files import write_text
 from ich_pipeline.pages import environment
@@ -49,7 +49,7 @@ class Study:
 def write_summary(
     folder: Path, account: pd.DataFrame, series: pd.DataFrame, ingest: IngestParams, track: Track = quiet
 ) -> None:
-    """Write ``index.html`` into a folder that holds ``volumes/``.
+    """Write ``index.html`` into a folder that holds ``volumes/``, or the account alone where no series is chosen.
 
     Args:
         folder: the ingest's output.
@@ -61,7 +61,7 @@ def write_summary(
     studies = _studies(series)
     pictured = _pictured(studies)
     pictures = [(s, _picture(folder, s)) for s in track(pictured, "drawing the summary", len(pictured))]
-    voxels = np.sum([s.chosen["hu_histogram"] for s in studies], axis=0).astype(np.int64)
+    voxels = np.sum([s.chosen["hu_histogram"] for s in studies], axis=0).astype(np.int64) if studies else None
     status = account["status"].value_counts()
     page = (
         environment(TEMPLATES)
@@ -76,7 +76,7 @@ def write_summary(
             remarked=sum(bool(s.remarks) for s in studies),
             without=_without_choice(series),
             pictures=pictures,
-            histogram=histogram_svg(voxels),
+            histogram="" if voxels is None else histogram_svg(voxels),
             air=_share(studies, "air_share"),
             soft=_share(studies, "soft_share"),
             ingest=ingest,
@@ -89,9 +89,9 @@ def remarks(row: Row) -> tuple[str, ...]:
     """What a person should know of a chosen series before its slices are trusted; empty for a plain one."""
     found = []
     if row["gaps"]:
-        found.append(f"{_count(row['gaps'], 'gap')}: {row['gaps_at']}")
+        found.append(f"{counted(row['gaps'], 'gap')}: {row['gaps_at']}")
     if row["duplicates"]:
-        found.append(f"{_count(row['duplicates'], 'further slice')} where one is: {row['duplicates_at']}")
+        found.append(f"{counted(row['duplicates'], 'further slice')} where one is: {row['duplicates_at']}")
     if abs(row["tilt_deg"]) >= MINIMUM_TILT_DEG:
         done = ", sheared back" if row["tilt_corrected"] else ""
         lost = (
@@ -105,10 +105,6 @@ def remarks(row: Row) -> tuple[str, ...]:
     if row["contrast_suspected"]:
         found.append(f"contrast agent suspected: {row['bright_share']:.2%} of the brain is brighter than blood")
     return tuple(found)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _studies(series: pd.DataFrame) -> list[Study]:
@@ -144,7 +140,9 @@ def _without_choice(series: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _share(studies: list[Study], column: str) -> tuple[float, float, float]:
-    """Least, median and largest share over the chosen series."""
+def _share(studies: list[Study], column: str) -> tuple[float, float, float] | None:
+    """Least, median and largest share over the chosen series; None where there is none."""
+    if not studies:
+        return None
     values = np.array([s.chosen[column] for s in studies], dtype=np.float64)
     return float(values.min()), float(np.median(values)), float(values.max())

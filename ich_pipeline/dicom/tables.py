@@ -25,6 +25,7 @@ from ich_pipeline.dicom.study import Verdicts, Volume
 
 _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 ACCOUNT_COLUMNS = ("path", "status", "reason", "detail", *_UIDS, "frames")
+_FATE = ("case_id", "SeriesInstanceUID", "chosen", "place", "reason")
 STEP_RUNS = 8  # named in the series table
 AIR_BELOW_HU = -900  # air_fraction counts pixels at or below it
 SOFT_HU = (0, 100)  # soft_fraction counts pixels from the first up to, not including, the second
@@ -33,6 +34,11 @@ HISTOGRAM_FROM_HU, HISTOGRAM_STEP_HU, HISTOGRAM_BINS = (
     20,
     160,
 )  # up to 2,100 HU; what is beyond is in the end bins
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``1,200 files``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,9 @@ def _mean(facts: VolumeFacts | None, name: str) -> float:
 
 
 def series_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The table "series/2"."""
+    """The table "series/2"; without rows it has only the columns that tell what became of a series."""
+    if not rows:
+        return pd.DataFrame(columns=list(_FATE)).astype({"chosen": bool, "place": int})
     table = pd.DataFrame(rows)
     return table.sort_values(["case_id", "SeriesInstanceUID"], kind="stable", ignore_index=True)
 

@@ -8,12 +8,14 @@ import io
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from ich_pipeline.dicom import summary
 from ich_pipeline.dicom.ingest import ingest
 from ich_pipeline.dicom.summary_pictures import histogram_svg, thumbnail
+from ich_pipeline.errors import InputError
 
 SECRETS = ("Secret", "P1", "NAMED HEAD", "19991231", "DOE_JOHN")
 
@@ -101,3 +103,32 @@ def test_the_histogram_draws_every_bin_that_holds_something():
     svg = str(histogram_svg(counts))
     heights = re.findall(r'<rect[^>]*height="([\d.]+)"', svg)
     assert [float(h) for h in heights] == [180.0, 90.0]  # square roots
+
+
+@pytest.mark.parametrize("pixels", [True, False], ids=["series that cannot be decoded", "no CT image at all"])
+def test_without_a_usable_series_account_and_page_are_there_all_the_same(tmp_path, save_series, ingest_params, pixels):
+    root = tmp_path / "dicom"
+    root.mkdir()
+    (root / "empty").write_bytes(b"")
+    if pixels:
+        for path in save_series(root / "DOE_JOHN", 5, SeriesDescription="NAMED HEAD"):
+            path.write_bytes(path.read_bytes()[:-100])
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"no usable CT series: .* every file has a row in .*out/account\.csv"):
+        ingest(root, out, ingest_params)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["dicom", "out"]
+    assert sorted(p.name for p in out.iterdir()) == ["account.csv", "index.html"]
+    account = pd.read_csv(out / "account.csv", keep_default_na=False)
+    assert len(account) == (6 if pixels else 1) and "used" not in set(account["status"])
+    page = (out / "index.html").read_text()
+    parser = Loads()
+    parser.feed(page)
+    assert parser.open == [] and parser.loads == [] and not [secret for secret in SECRETS if secret in page]
+    assert "No series of this source is usable" in page and 'id="pictures"' not in page
+    assert ('id="without"' in page) == pixels
+    for reason, count in account["reason"].value_counts().items():
+        assert re.search(rf"<code>{reason}</code></td><td class=\"n\">{count}</td>", page)
+    first = {p.name: p.read_bytes() for p in out.iterdir()}
+    with pytest.raises(InputError):
+        ingest(root, out, ingest_params)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == first

@@ -95,7 +95,6 @@ def test_mistakes_are_one_sentence_with_status_2(here, archive):
         ((archive, "--out", "mine"), "not empty and holds no ingest"),
         ((archive, "--out", "mine", "--force"), "not empty and holds no ingest"),
         ((archive, "--out", "file"), "is a file"),
-        (("noise", "--out", "out"), "1 files not_dicom"),
         (("noise", "--out", "noise/out"), "contain one another"),
         (("mine", "--out", "."), "not empty"),
         (("s3:///x", "--out", "out"), "names no bucket"),
@@ -106,6 +105,28 @@ def test_mistakes_are_one_sentence_with_status_2(here, archive):
         assert words in err and err.count("\n") == 1, err
     assert (here / "mine" / "thesis.txt").read_text() == "precious"
     assert sorted(p.name for p in here.iterdir()) == ["file", "mine", "noise", "params.yaml"]
+
+
+def test_an_account_of_nothing_is_an_ingest_that_force_replaces(here, archive):
+    (here / "noise").mkdir()
+    (here / "noise" / "a").write_text("not an image, but long enough to be looked at")
+    status, out, err = ich("ingest", "noise", "--out", "out")
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert "noise holds no usable CT series: 1 file not_dicom (" in err and "a row in out/account.csv" in err
+    assert pd.read_csv(here / "out" / "account.csv")["path"].tolist() == ["a"]
+    status, _, err = ich("ingest", archive, "--out", "out")
+    assert status == 2 and "holds an ingest: add --force" in err
+    (here / "out" / "thesis.txt").write_text("precious")
+    status, _, err = ich("ingest", archive, "--out", "out", "--force")
+    assert status == 2 and "not empty and holds no ingest" in err
+    (here / "out" / "thesis.txt").unlink()
+    assert ich("ingest", archive, "--out", "out", "--force", "--workers", "1")[0] == 0
+    assert (here / "out" / "slices.parquet").is_file()
+    (here / "mine").mkdir()
+    for name in ("account.csv", "index.html"):
+        (here / "mine" / name).write_text("of something else")
+    status, _, err = ich("ingest", archive, "--out", "mine", "--force")
+    assert status == 2 and "not empty and holds no ingest" in err
 
 
 def test_without_params_the_settings_are_a_profile_s(here, archive):
