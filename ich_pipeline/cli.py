@@ -225,13 +225,14 @@ def deidentify_command(
         return
     if out is None or key is None:
         raise InputError("--out and --key are needed: `ich deidentify SOURCE --out DIR --key FILE`.")
-    from ich_pipeline.config import load_params
+    from ich_pipeline.commands.ingest import settings as settings_here
     from ich_pipeline.deidentify.options import Options
 
     options = Options(
         "remove" if remove_dates else "shift", longest_shift, descriptors, patient_characteristics, retain_device
     )
-    result = command.deidentify(command.Request(source, out, key, linkage, labels), options, load_params(), terminal)
+    params, _ = settings_here()
+    result = command.deidentify(command.Request(source, out, key, linkage, labels), options, params, terminal)
     table = Table(box=None, pad_edge=False)
     for column in ("files", "outcome", "meaning"):
         table.add_column(column, overflow="fold")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ich_pipeline.config import IngestParams, load_params
+from ich_pipeline.config import IngestParams, Params, load_params
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track, quiet
@@ -100,11 +100,17 @@ def ingest_source(
 
 
 def ingest_settings() -> tuple[IngestParams, str]:
-    """The ``ingest`` section of params.yaml, or of a packaged profile where there is none; and which it was."""
+    """The ``ingest`` section of :func:`settings`, and where it came from."""
+    params, where = settings()
+    return params.ingest, where
+
+
+def settings() -> tuple[Params, str]:
+    """params.yaml, or a packaged profile where there is none; and which it was."""
     if PARAMS.is_file():
-        return load_params(PARAMS).ingest, str(PARAMS)
+        return load_params(PARAMS), str(PARAMS)
     with as_file(files("ich_pipeline") / "profiles" / f"{DEFAULT_PROFILE}.yaml") as path:
-        return load_params(path).ingest, f"profile {DEFAULT_PROFILE}, as there is no {PARAMS} here"
+        return load_params(path), f"profile {DEFAULT_PROFILE}, as there is no {PARAMS} here"
 
 
 def _check_out(out: Path, force: bool) -> None:

@@ -372,6 +372,8 @@ def test_the_command(export, project, tmp_path, to_bytes, make_ct):
     for word in (b"Jane", b"Doe", b"1.2.3.1", b"19500102", secret.encode(), bytes.fromhex(secret)):
         assert word not in everything
     assert ich("deidentify", out / "dicom", "--check") == (0, "Files with findings: 0.\n", "")
+    Path("params.yaml").unlink()  # then the settings are those of a profile
+    assert ich("deidentify", export, "--out", tmp_path / "again", "--key", keyfile)[0] == 0
     status, said, _ = ich("deidentify", export / "P1", "--check")
     assert status == 1 and "PatientName: not a pseudonym" in said and "Jane" not in said.replace(str(export), "")
 
