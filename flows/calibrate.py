@@ -96,6 +96,8 @@ def _combination(ensemble: Ensemble, choice: Choice) -> str:
     """What validation chose, and who of it has no say."""
     idle = [name for name in choice.members if name not in ensemble.members]
     words = f"{choice.kind.replace('_', ' ')} of {', '.join(ensemble.members)}"
+    if len(ensemble.members) == 1:
+        words = f"{ensemble.members[0]} alone"
     return f"{words} (no weight: {', '.join(idle)})" if idle else words
 
 

@@ -163,7 +163,8 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
         ax.set_ylim(0, 1.02)
         axis_labels(ax, "", "mean average precision")
         title(ax, display_name(test), "mean over the subtypes, slices; bars are confidence intervals by patient")
-        ax.legend(frameon=False, fontsize=8.5, loc="upper left")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(frameon=False, fontsize=8.5, loc="upper left")
     save(figure, target)
 
 

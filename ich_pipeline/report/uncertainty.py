@@ -48,12 +48,15 @@ def _counted(entry: Mapping[str, Any]) -> str:
 
 def coverage_words(found: Mapping[str, Any], level: str, labels: Sequence[str]) -> str:
     """Where the measured coverage excludes the target, and whether calibrating on few patients explains it."""
-    target, sentences = found["coverage"], []
+    target, sentences, estimated = found["coverage"], [], False
     for label in labels:
         of = found[level][label]
         for word, whose in CLASSES.items():
             entry = of.get(f"coverage_{word}")
-            if entry is None or entry["value"] is None or entry["low"] <= target <= entry["high"]:
+            if entry is None or entry["value"] is None:
+                continue
+            estimated = True
+            if entry["low"] <= target <= entry["high"]:
                 continue
             side = "below" if entry["high"] < target else "above"
             low, high = entry["expected"]["low"], entry["expected"]["high"]
@@ -63,6 +66,8 @@ def coverage_words(found: Mapping[str, Any], level: str, labels: Sequence[str]) 
                 f"{target:.0%} by more than chance in this test. Limits from {entry['calibration_patients']} patients "
                 f"may cover {low:.2f}–{high:.2f} of as many; that {explains}."
             )
+    if not estimated:
+        return "No coverage could be measured."
     return " ".join(sentences) or f"No interval excludes {target:.0%}."
 
 
