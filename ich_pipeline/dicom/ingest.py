@@ -191,5 +191,5 @@ def _store(reading: StudyReading, staging: Path) -> _Outcome:
 
 
 def _most_common(account: pd.DataFrame) -> str:
-    counts = reason_counts(account).sort_values("files", ascending=False, kind="stable").head(3)
-    return "; ".join(f"{counted(row.files, 'file')} {row.reason} ({row.meaning})" for row in counts.itertuples())
+    counts = reason_counts(account).sort_values("files", ascending=False, kind="stable").head(3).to_dict("records")
+    return "; ".join(f"{counted(row['files'], 'file')} {row['reason']} ({row['meaning']})" for row in counts)
