@@ -159,7 +159,7 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
             ax.axhline(chance, color=MUTED, linestyle="--", linewidth=1)
             beside = ax.get_yaxis_transform()
             ax.text(1.01, chance, "chance", transform=beside, va="center", fontsize=8.5, color=MUTED)
-        ax.set_xticks(range(len(steps)), [textwrap.fill(step, 10) for step in steps])
+        ax.set_xticks(range(len(steps)), [textwrap.fill(step, 13, break_long_words=False) for step in steps])
         ax.set_xlim(-0.4, len(steps) - 0.5)
         ax.set_ylim(0, 1.02)
         axis_labels(ax, "", "mean average precision")
