@@ -280,14 +280,16 @@ def test_a_carriage_return_in_a_header_ends_no_row(tmp_path, make_slice, save_sl
 @pytest.mark.parametrize(
     "make", [lambda p: None, lambda p: p.mkdir(), lambda p: (p.mkdir(), (p / "x").write_text("x" * 99))]
 )
-def test_nothing_to_read_is_one_sentence_and_writes_nothing(tmp_path, ingest_params, make):
+def test_nothing_to_read_is_one_sentence_and_writes_at_most_the_account(tmp_path, ingest_params, make):
     make(tmp_path / "dicom")
     with pytest.raises(InputError, match="dicom"):
         ingest(tmp_path / "dicom", tmp_path / "out", ingest_params)
-    assert not (tmp_path / "out").exists()
+    files = [p for p in (tmp_path / "dicom").rglob("*")] if (tmp_path / "dicom").exists() else []
+    left = sorted(p.name for p in (tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else []
+    assert left == (["account.csv", "index.html"] if files else [])
 
 
-def test_all_pixels_broken_is_one_sentence_and_keeps_what_was_there(tmp_path, save_series, ingest_params):
+def test_all_pixels_broken_is_one_sentence_and_leaves_the_account(tmp_path, save_series, ingest_params):
     for path in save_series(tmp_path / "dicom", 4):
         path.write_bytes(path.read_bytes()[:-300])
     (tmp_path / "out").mkdir()
@@ -295,7 +297,8 @@ def test_all_pixels_broken_is_one_sentence_and_keeps_what_was_there(tmp_path, sa
     with pytest.raises(InputError, match="4 files decode_failed"):
         ingest(tmp_path / "dicom", tmp_path / "out", ingest_params)
     assert [p.name for p in tmp_path.iterdir() if p.name != "dicom"] == ["out"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["before"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["account.csv", "index.html"]
+    assert len(pd.read_csv(tmp_path / "out" / "account.csv")) == 4
 
 
 def test_every_reason_explains_itself():
