@@ -284,7 +284,7 @@ def test_nothing_to_read_is_one_sentence_and_writes_at_most_the_account(tmp_path
     make(tmp_path / "dicom")
     with pytest.raises(InputError, match="dicom"):
         ingest(tmp_path / "dicom", tmp_path / "out", ingest_params)
-    files = [p for p in (tmp_path / "dicom").rglob("*")] if (tmp_path / "dicom").exists() else []
+    files = list((tmp_path / "dicom").rglob("*")) if (tmp_path / "dicom").exists() else []
     left = sorted(p.name for p in (tmp_path / "out").iterdir()) if (tmp_path / "out").exists() else []
     assert left == (["account.csv", "index.html"] if files else [])
 
