@@ -16,7 +16,7 @@ from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
 from ich_pipeline.dicom.study import StudyReading, Verdicts
-from ich_pipeline.dicom.summary import write_summary
+from ich_pipeline.dicom.summary import PAGE, write_summary
 from ich_pipeline.dicom.tables import (
     VolumeFacts,
     account_table,
@@ -106,8 +106,8 @@ def ingest(
         track: progress.
         remote: how S3 is reached.
         runner: where headers and studies are read; None for ``params.workers`` processes of this machine.
-        account_of_nothing: a folder, replaced by account and page where no series is usable; None for ``target``. With a folder of
-            its own ``target`` is then left as it was.
+        account_of_nothing: a folder, replaced by account and page where no series is usable; None for ``target``, or for
+            ``NAME.unusable`` beside a target that holds something else, which is then left as it was.
 
     Raises:
         InputError: the source is missing or cannot be read, and nothing is written; or no series in it is usable.
@@ -115,7 +115,7 @@ def ingest(
     try:
         return _ingest(source, target, params, track, remote, runner or Processes(params.workers))
     except _NothingUsable as nothing:
-        place = account_of_nothing or target
+        place = account_of_nothing or _free(target)
         with atomic_dir(place) as partial_place:
             _write_account(partial_place, nothing.account)
             write_summary(partial_place, nothing.account, nothing.series, params, track)
@@ -169,6 +169,13 @@ def _ingest(
         for scratch in (members, fetched):  # before the folder gets its name: a kill from then on leaves nothing behind
             shutil.rmtree(scratch, ignore_errors=True)
     return report
+
+
+def _free(target: Path) -> Path:
+    """Where an account without an ingest may go: an earlier ingest is not given up for it."""
+    if target.is_dir() and not {path.name for path in target.iterdir()} <= {ACCOUNT, PAGE}:
+        return target.with_name(f"{target.name}.unusable")
+    return target
 
 
 def _write_account(folder: Path, account: pd.DataFrame) -> None:

@@ -111,7 +111,7 @@ def index_page(
                 "points": point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any),
                 "headline": _headline(test.metrics, params.labels.any, point),
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
-                "failures": _failures(test, cases),
+                "failures": _failures(test),
                 "readers": test.readers,
                 "uncertainty": card(test.uncertainty, test.metrics, params.label_set.columns),
             }
@@ -132,12 +132,10 @@ def index_page(
     )
 
 
-def _failures(test: TestResult, cases: Sequence[ChosenCase]) -> dict[str, Any]:
-    """The worst ones, each with whether it has a page, and how many there are."""
-    pages = {case.case_id for case in cases}
+def _failures(test: TestResult) -> dict[str, Any]:
+    """The worst ones, each of which has a page (:func:`~ich_pipeline.report.cases.choose_cases`), and how many there are."""
     worst = listed_failures(test.failures).astype(object)
-    rows = worst.where(worst.notna(), "").to_dict("records")
-    return {"count": len(test.failures), "rows": [{**row, "page": row["case_id"] in pages} for row in rows]}
+    return {"count": len(test.failures), "rows": worst.where(worst.notna(), "").to_dict("records")}
 
 
 def embedded(path: Path) -> str:

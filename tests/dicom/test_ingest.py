@@ -289,16 +289,16 @@ def test_nothing_to_read_is_one_sentence_and_writes_at_most_the_account(tmp_path
     assert left == (["account.csv", "index.html"] if files else [])
 
 
-def test_all_pixels_broken_is_one_sentence_and_leaves_the_account(tmp_path, save_series, ingest_params):
+def test_all_pixels_broken_is_one_sentence_and_keeps_what_was_there(tmp_path, save_series, ingest_params):
     for path in save_series(tmp_path / "dicom", 4):
         path.write_bytes(path.read_bytes()[:-300])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "before").write_text("")
     with pytest.raises(InputError, match="4 files decode_failed"):
         ingest(tmp_path / "dicom", tmp_path / "out", ingest_params)
-    assert [p.name for p in tmp_path.iterdir() if p.name != "dicom"] == ["out"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["account.csv", "index.html"]
-    assert len(pd.read_csv(tmp_path / "out" / "account.csv")) == 4
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name != "dicom") == ["out", "out.unusable"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["before"]
+    assert len(pd.read_csv(tmp_path / "out.unusable" / "account.csv")) == 4
 
 
 def test_every_reason_explains_itself():

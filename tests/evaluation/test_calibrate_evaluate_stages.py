@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,13 @@ import pytest
 import yaml
 
 from flows import calibrate, evaluate, sequence
-from flows._stage import Stage, StageResult
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
 from ich_pipeline.label_tables import write_labels
 from ich_pipeline.masks import write_masks
+from tests.stages import content, run_stage, working_in
 
 ARCHITECTURE = "mobilenet"  # small; any name of keras.applications works
 SIZE = 32
@@ -135,45 +134,32 @@ def _train(folder: Path, params: Params, index: pd.DataFrame, hu: np.ndarray) ->
         write_table(destination / "validation.parquet", pd.concat(parts, ignore_index=True), "validation/1")
 
 
-def _run(body, name: str, item: str | None, params: Params) -> StageResult:
-    return body(Stage(name, item, params, logging.getLogger("test"), lambda fraction, text: None))
-
-
-def _bytes(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 @pytest.fixture(scope="module")
 def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
     """A project folder in which both stages have run once, with their results; the working directory while tests run."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "data").mkdir()
-    patch = pytest.MonkeyPatch()
-    patch.chdir(folder)
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    patch.delenv("ICH_RUN_ID", raising=False)
-    params = _params(project_root, folder)
-    index, table, hu = _window_and_split(folder, params)
-    _facts(folder, index, table)
-    _train(folder, params, index, hu)
-    _run(sequence.body, "sequence", None, params)
-    results = {
-        "calibrate": _run(calibrate.body, "calibrate", None, params),
-        "evaluate": _run(evaluate.body, "evaluate", "test_retrospective", params),
-    }
-    yield folder, params, table, results
-    patch.undo()
+    with working_in(folder):
+        params = _params(project_root, folder)
+        index, table, hu = _window_and_split(folder, params)
+        _facts(folder, index, table)
+        _train(folder, params, index, hu)
+        run_stage(sequence.body, "sequence", None, params)
+        results = {
+            "calibrate": run_stage(calibrate.body, "calibrate", None, params),
+            "evaluate": run_stage(evaluate.body, "evaluate", "test_retrospective", params),
+        }
+        yield folder, params, table, results
 
 
 def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     folder, params, table, results = project
-    assert set(_bytes(folder / "work/calibrate")) == {
+    assert set(content(folder / "work/calibrate")) == {
         "ensemble.json",
         "metrics.json",
         "reliability.png",
         "validation.parquet",
     }
-    assert set(_bytes(folder / "work/evaluate/test_retrospective")) == {
+    assert set(content(folder / "work/evaluate/test_retrospective")) == {
         "ablation.csv", "cases.parquet", "failures.csv", "figures/pr.png", "figures/roc.png", "metrics.json", "pr.csv",
         "pr_any.csv", "readers.json", "reading.json", "roc.csv", "roc_any.csv", "slices.parquet", "subgroups.csv",
         "uncertainty.json",
@@ -297,23 +283,23 @@ def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
 
 def test_poisoned_test_labels_change_neither_calibrate_nor_the_other_test(project) -> None:
     folder, params, *_ = project
-    before = _bytes(folder / "work/calibrate"), _bytes(folder / "work/evaluate/test_retrospective")
+    before = content(folder / "work/calibrate"), content(folder / "work/evaluate/test_retrospective")
     (folder / "work/split/sealed/test_prospective.csv").write_text("poison\n")
     (folder / "data/labels.csv").write_text("poison\n")
-    _run(calibrate.body, "calibrate", None, params)
-    _run(evaluate.body, "evaluate", "test_retrospective", params)
-    assert (_bytes(folder / "work/calibrate"), _bytes(folder / "work/evaluate/test_retrospective")) == before
+    run_stage(calibrate.body, "calibrate", None, params)
+    run_stage(evaluate.body, "evaluate", "test_retrospective", params)
+    assert (content(folder / "work/calibrate"), content(folder / "work/evaluate/test_retrospective")) == before
     own = folder / "work/split/sealed/test_retrospective.csv"
     kept = own.read_text()
     own.write_text("poison\n")
-    _run(calibrate.body, "calibrate", None, params)
-    assert _bytes(folder / "work/calibrate") == before[0]
+    run_stage(calibrate.body, "calibrate", None, params)
+    assert content(folder / "work/calibrate") == before[0]
     with pytest.raises(InputError, match=r"test_retrospective\.csv"):
-        _run(evaluate.body, "evaluate", "test_retrospective", params)
-    assert _bytes(folder / "work/evaluate/test_retrospective") == before[1]
+        run_stage(evaluate.body, "evaluate", "test_retrospective", params)
+    assert content(folder / "work/evaluate/test_retrospective") == before[1]
     own.write_text(kept)
 
 
 def test_an_unknown_test_is_named(project) -> None:
     with pytest.raises(InputError, match="test_other"):
-        _run(evaluate.body, "evaluate", "test_other", project[1])
+        run_stage(evaluate.body, "evaluate", "test_other", project[1])

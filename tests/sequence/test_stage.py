@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,13 @@ import yaml
 from sklearn.metrics import average_precision_score
 
 from flows import calibrate, evaluate, sequence
-from flows._stage import Stage, StageResult
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
 from ich_pipeline.label_tables import read_labels, write_labels
 from ich_pipeline.masks import write_masks
 from ich_pipeline.sequence import stored
+from tests.stages import content, run_stage, working_in
 
 ARCHITECTURE = "tinynet"
 SIZE, SLICES = 32, 7
@@ -109,32 +108,19 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
     return index
 
 
-def _run(body, name: str, item: str | None, params: Params) -> StageResult:
-    return body(Stage(name, item, params, logging.getLogger("test"), lambda fraction, text: None))
-
-
-def _bytes(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
 @pytest.fixture(scope="module")
 def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
     """A folder in which sequence and calibrate ran while the test's labels were not there; then evaluate, with them."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "data").mkdir()
-    patch = pytest.MonkeyPatch()
-    patch.chdir(folder)
-    patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-    patch.delenv("ICH_RUN_ID", raising=False)
-    params = _params(project_root, folder)
-    _work(folder, params)
-    sealed = folder / "work/split/sealed"
-    sealed.rename(folder / "away")
-    results = {name: _run(stage.body, name, None, params) for name, stage in _STAGES.items()}
-    (folder / "away").rename(sealed)
-    results["evaluate"] = _run(evaluate.body, "evaluate", "test_retrospective", params)
-    yield folder, params, results
-    patch.undo()
+    with working_in(folder):
+        params = _params(project_root, folder)
+        _work(folder, params)
+        sealed = folder / "work/split/sealed"
+        sealed.rename(folder / "away")
+        results = {name: run_stage(stage.body, name, None, params) for name, stage in _STAGES.items()}
+        (folder / "away").rename(sealed)
+        results["evaluate"] = run_stage(evaluate.body, "evaluate", "test_retrospective", params)
+        yield folder, params, results
 
 
 _STAGES = {"sequence": sequence, "calibrate": calibrate}
@@ -143,7 +129,7 @@ _STAGES = {"sequence": sequence, "calibrate": calibrate}
 def test_what_the_stage_leaves(project) -> None:
     folder, params, results = project
     work = folder / "work/sequence"
-    assert set(_bytes(work)) == {
+    assert set(content(work)) == {
         "heads.json",
         *(f"{ARCHITECTURE}/{n}" for n in ("head.json", "head.weights.h5", "history.csv", "validation.parquet")),
     }
@@ -185,12 +171,12 @@ def test_calibrate_weighs_the_head_and_evaluate_measures_it(project) -> None:
 def test_again_the_same_bytes_and_off_leaves_the_list_alone(project, project_root: Path) -> None:
     folder, params, _ = project
     work = folder / "work/sequence"
-    before = _bytes(work)
+    before = content(work)
     (folder / "work/split/sealed/test_retrospective.csv").rename(folder / "away.csv")
-    _run(sequence.body, "sequence", None, params)
-    assert _bytes(work) == before
-    off = _run(sequence.body, "sequence", None, _params(project_root, folder, architectures=[]))
-    assert set(_bytes(work)) == {"heads.json"} and off.summary.startswith("off")
+    run_stage(sequence.body, "sequence", None, params)
+    assert content(work) == before
+    off = run_stage(sequence.body, "sequence", None, _params(project_root, folder, architectures=[]))
+    assert set(content(work)) == {"heads.json"} and off.summary.startswith("off")
     assert stored.candidates(work) == ()
     (folder / "away.csv").rename(folder / "work/split/sealed/test_retrospective.csv")
 

@@ -121,7 +121,10 @@ def test_an_account_of_nothing_is_an_ingest_that_force_replaces(here, archive):
     assert status == 2 and "not empty and holds no ingest" in err
     (here / "out" / "thesis.txt").unlink()
     assert ich("ingest", archive, "--out", "out", "--force", "--workers", "1")[0] == 0
-    assert (here / "out" / "slices.parquet").is_file()
+    before = (here / "out" / "slices.parquet").read_bytes()
+    status, _, err = ich("ingest", "noise", "--out", "out", "--force")
+    assert status == 2 and "a row in out.unusable/account.csv" in err
+    assert (here / "out" / "slices.parquet").read_bytes() == before, "a good ingest is not given up for it"
     (here / "mine").mkdir()
     for name in ("account.csv", "index.html"):
         (here / "mine" / name).write_text("of something else")

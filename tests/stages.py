@@ -1,0 +1,34 @@
+"""Stages run in this process, in a project folder that a test made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from flows._stage import Body, Stage, StageResult
+from ich_pipeline.config import Params
+
+
+def run_stage(body: Body, name: str, item: str | None, params: Params) -> StageResult:
+    """Run a stage's body as ``python -m flows.<name>`` does, without its boundary."""
+    return body(Stage(name, item, params, logging.getLogger("test"), lambda fraction, text: None))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Bytes of every file under ``folder``, by its path there."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """``folder`` as the project's top: the working directory, with a data folder and a tracking store of its own."""
+    (folder / "data").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.delenv("ICH_RUN_ID", raising=False)
+        yield
