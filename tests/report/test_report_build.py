@@ -90,6 +90,7 @@ def test_no_identifier_reaches_a_page(reports):
             assert b"1.2.0.2" not in content, path  # a SOPInstanceUID
 
 
+@pytest.mark.long  # a second report of the same; the fresh clone compares the recorded bytes
 def test_equal_bytes(inputs, reports, tmp_path):
     build_report(inputs, tmp_path)
     for path in tmp_path.rglob("*"):
