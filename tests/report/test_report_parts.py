@@ -342,3 +342,8 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     assert "fits neither" in page and "not available (validation has 3 patients with the finding)" in page
     assert "“Any” ± 0.12" in page
     assert "calibrated without conformal sets" in case_page(made_case(params, values, **of_any))
+    # Where no finding has a set, the reason stands once.
+    few = "validation has 3 patients with the finding, and 90% coverage needs at least 9"
+    nothing = dataclasses.replace(known, sets={}, reasons=dict.fromkeys(labels.columns, few))
+    page = case_page(made_case(params, values, **of_any, uncertainty=nothing))
+    assert "No statement at 90 % coverage." in page and page.count(few) == 1 and "“Any” ± 0.12" in page
