@@ -6,56 +6,20 @@ program (its traceback is in ``.state/faults/ich.txt``) and for studies that cou
 
 from __future__ import annotations
 
-import functools
-import tempfile
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ich_pipeline.errors import InputError, refusal
+from ich_pipeline.cli_cohort import cohort_app
+from ich_pipeline.cli_parts import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.errors import InputError
+from ich_pipeline.sources.remote import Remote
 
-FAULTS = Path(".state/faults/ich.txt")
 WIDE = 120  # columns from which every score fits beside its case
-
-
-P = ParamSpec("P")
-
-
-def sentences(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn what goes wrong in a command into one sentence and an exit status; no traceback reaches the terminal."""
-
-    @functools.wraps(command)
-    def run(*arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            command(*arguments, **options)
-        except InputError as error:
-            typer.echo(f"ich: {error}", err=True)
-            raise typer.Exit(2) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:  # the boundary
-            sentence = refusal(error)
-            if sentence:
-                typer.echo(f"ich: {sentence}", err=True)
-                raise typer.Exit(2) from None
-            place = FAULTS
-            try:
-                FAULTS.parent.mkdir(parents=True, exist_ok=True)
-                FAULTS.write_text(traceback.format_exc(), encoding="utf-8")
-            except OSError:
-                place = Path(tempfile.mkstemp(suffix="-ich.txt")[1])
-                place.write_text(traceback.format_exc(), encoding="utf-8")
-            reason = " ".join(str(error).split())[:400]
-            typer.echo(f"ich failed: {type(error).__name__}: {reason} (the traceback is in {place}).", err=True)
-            raise typer.Exit(1) from None
-
-    return run
 
 
 app = typer.Typer(
@@ -65,18 +29,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-cohort_app = typer.Typer(help="Bring a cohort into data/.", no_args_is_help=True)
 app.add_typer(cohort_app, name="cohort")
 weights_app = typer.Typer(help="Pretrained weights as files, for hospitals without internet.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
-
-_EXPORT = "Folder in any layout, zip or tar, or DICOMDIR; it is only read."
-Source = Annotated[Path, typer.Argument(help=_EXPORT)]
-Replace = Annotated[bool, typer.Option("--replace", help="Delete the cohort of your own that data/ holds.")]
-Lenient = Annotated[
-    bool,
-    typer.Option("--lenient", help="Leave out what is at fault, named in data/labels_report.csv, instead of refusing."),
-]
 
 
 @app.command()
@@ -100,86 +55,12 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-@cohort_app.command("phantom")
-@sentences
-def cohort_phantom(replace: Replace = False) -> None:
-    """Make the deterministic synthetic cohort of params.yaml."""
-    from ich_pipeline.commands.cohort import make_phantom
-    from ich_pipeline.config import load_params
-
-    typer.echo(make_phantom(load_params(), replace))
-
-
-@cohort_app.command("folder")
-@sentences
-def cohort_folder(
-    source: Source,
-    labels: Annotated[
-        Path, typer.Option("--labels", help="SOPInstanceUID or StudyInstanceUID, and one 0/1 column a finding.")
-    ],
-    replace: Replace = False,
-    lenient: Lenient = False,
-    deidentify: Annotated[
-        Path | None, typer.Option("--deidentify", help="Key file: only de-identified copies enter data/.")
-    ] = None,
-) -> None:
-    """Copy a folder of DICOM files and its label table into data/."""
-    if deidentify is None:
-        _bring("folder", source, labels, replace, lenient)
-        return
-    from ich_pipeline.commands.cohort import bring_deidentified
-    from ich_pipeline.config import load_params
-
-    typer.echo(bring_deidentified(source, labels, deidentify, load_params(), replace, lenient))
-
-
-@cohort_app.command("rsna2019")
-@sentences
-def cohort_rsna2019(
-    source: Source,
-    labels: Annotated[Path, typer.Option("--labels", help="stage_2_train.csv: ID,Label; six rows a slice.")],
-    replace: Replace = False,
-    lenient: Lenient = False,
-) -> None:
-    """The RSNA 2019 challenge: its images and its long label table."""
-    _bring("rsna2019", source, labels, replace, lenient)
-
-
-@cohort_app.command("cq500")
-@sentences
-def cohort_cq500(
-    source: Source,
-    labels: Annotated[Path, typer.Option("--labels", help="reads.csv: three readers, one row a scan.")],
-    replace: Replace = False,
-    lenient: Lenient = False,
-) -> None:
-    """CQ500: labels of cases by majority of three readers, with their agreement; a test, never training."""
-    _bring("cq500", source, labels, replace, lenient)
-
-
-@cohort_app.command("physionet-ctich")
-@sentences
-def cohort_physionet_ctich(
-    source: Source,
-    labels: Annotated[Path, typer.Option("--labels", help="hemorrhage_diagnosis.csv: one row a slice.")],
-    replace: Replace = False,
-    lenient: Lenient = False,
-) -> None:
-    """PhysioNet CT-ICH as DICOM: PatientNumber ends PatientID, SliceNumber is InstanceNumber."""
-    _bring("physionet-ctich", source, labels, replace, lenient)
-
-
-def _bring(kind: str, source: Path, labels: Path, replace: bool, lenient: bool) -> None:
-    from ich_pipeline.commands.cohort import bring
-    from ich_pipeline.config import load_params
-
-    typer.echo(bring(kind, source, labels, load_params(), replace, lenient))
-
-
 @app.command("deidentify")
 @sentences
 def deidentify_command(
-    source: Annotated[Path | None, typer.Argument(help=_EXPORT)] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="Folder in any layout, zip or tar, DICOMDIR, or s3://bucket/prefix; only read.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="New folder for the files, the account and the report.")
     ] = None,
@@ -199,6 +80,9 @@ def deidentify_command(
     retain_device: Annotated[
         bool, typer.Option("--retain-device", help="Keep serial number and station name.")
     ] = False,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+    accept_missing: AcceptMissing = False,
 ) -> None:
     """Write DICOM files without what tells whose they are (PS3.15 basic profile), and account for every file."""
     from ich_pipeline.commands import deidentify as command
@@ -212,11 +96,12 @@ def deidentify_command(
         return
     if source is None:
         raise InputError("SOURCE is missing: name your DICOM export, or --new-key FILE.")
+    remote = Remote(endpoint_url, cache, accept_missing)
     if check:
         from ich_pipeline.commands.ingest import ingest_settings
 
         settings, _ = ingest_settings()
-        found = command.check(source, settings.archives, terminal)
+        found = command.check(source, settings.archives, terminal, remote)
         for name, findings in found.items():
             typer.echo(f"{name}: {'; '.join(findings)}")
         typer.echo(f"Files with findings: {len(found):,}.")
@@ -232,7 +117,8 @@ def deidentify_command(
         "remove" if remove_dates else "shift", longest_shift, descriptors, patient_characteristics, retain_device
     )
     params, _ = settings_here()
-    result = command.deidentify(command.Request(source, out, key, linkage, labels), options, params, terminal)
+    request = command.Request(source, out, key, linkage, labels, remote)
+    result = command.deidentify(request, options, params, terminal)
     table = Table(box=None, pad_edge=False)
     for column in ("files", "outcome", "meaning"):
         table.add_column(column, overflow="fold")
@@ -250,7 +136,7 @@ def deidentify_command(
 @app.command()
 @sentences
 def ingest(
-    source: Annotated[str, typer.Argument(help="Folder, zip or tar, DICOMDIR, or s3://bucket/prefix; only read.")],
+    source: Source,
     out: Annotated[Path, typer.Option("--out", help="Folder for the account, the tables and the volumes.")],
     force: Annotated[bool, typer.Option("--force", help="Replace the ingest that --out holds.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")] = None,
@@ -260,21 +146,13 @@ def ingest(
             "--dask", envvar="ICH_DASK", help="Scheduler of a Dask cluster that reads instead: tcp://HOST:8786."
         ),
     ] = None,
-    endpoint_url: Annotated[
-        str | None, typer.Option("--endpoint-url", help="S3-compatible server; else AWS_ENDPOINT_URL, else Amazon.")
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option("--cache", help="Keep the objects of S3 here, so that a later run fetches changes only."),
-    ] = None,
-    accept_missing: Annotated[
-        bool, typer.Option("--accept-missing", help="Go on without objects that S3 does not hand over.")
-    ] = False,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+    accept_missing: AcceptMissing = False,
 ) -> None:
     """Account for every file of an export and write its usable series as Hounsfield volumes."""
     from ich_pipeline.commands.ingest import ingest_source
     from ich_pipeline.progress import terminal
-    from ich_pipeline.sources.remote import Remote
 
     remote = Remote(endpoint_url=endpoint_url, cache=cache, accept_missing=accept_missing)
     done = ingest_source(source, out, remote, force=force, workers=workers, dask=dask, track=terminal)

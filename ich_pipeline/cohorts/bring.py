@@ -1,7 +1,7 @@
 """A source of head CT and its label table into ``data/``: checked first, then copied, never half written.
 
-The source is only ever read. The copy keeps its layout below ``data/dicom``, and archives stay archives there: they are opened
-to check the labels, and again by the ingest. The labels become ``data/labels.csv`` (a row a slice) or ``data/case_labels.csv``
+The source is only ever read. The copy keeps its layout below ``data/dicom`` (objects of S3 that of their keys), and archives stay
+archives there: they are opened to check the labels, and again by the ingest. The labels become ``data/labels.csv`` (a row a slice) or ``data/case_labels.csv``
 (a row a case, and then labels.csv holds its header only).
 """
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace as changed
+from pathlib import Path, PurePath
 
 import pandas as pd
 
@@ -38,9 +40,11 @@ from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_label
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import write_masks
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.keys import places
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
-from ich_pipeline.sources.source import list_local
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
 
 Reader = Callable[[Path, Labels, LabelAccount, Track], LabelRows]
 ADAPTERS: Mapping[str, Reader] = {
@@ -54,7 +58,7 @@ READERS_COLUMNS = ("reader", "case", "decision")
 
 def bring(
     kind: str,
-    source: Path,
+    source: Path | str,
     labels_csv: Path,
     target: Path,
     params: Params,
@@ -62,19 +66,23 @@ def bring(
     *,
     replace: bool = False,
     lenient: bool = False,
+    remote: Remote | None = None,
 ) -> tuple[str, Level]:
     """Copy a source and its labels into ``target`` (``data/``), atomically.
 
     Args:
         kind: the form of the label table, one of :data:`ADAPTERS`.
-        source: a folder in any layout, an archive, or a DICOMDIR; every file of it is copied, whatever it is.
+        source: a folder in any layout, an archive, a DICOMDIR, or ``s3://bucket/prefix``; every file of it is copied,
+            whatever it is. The objects of S3 are fetched into ``.NAME.fetched`` beside the target, which stays where the
+            run does not end well, so that the next one goes on with it.
         labels_csv: the label table.
         target: becomes dicom/, labels.csv, labels_report.csv, readers.csv, masks.csv and cohort.json; with case labels also
             case_labels.csv; labels_aside.csv where the table has other columns; agreement.json where it has several readers.
         params: label names, limits of archives, and the workers that read headers.
         track: progress over rows and files.
         replace: delete a cohort of the user's own that is there already. A phantom is always replaced.
-        lenient: leave out what is at fault and count it, instead of refusing all.
+        lenient: leave out what is at fault and count it, instead of refusing all; objects that S3 does not hand over too.
+        remote: how S3 is reached.
 
     Returns:
         Sentences with the counts, and whether the labels are of slices or of cases.
@@ -84,13 +92,15 @@ def bring(
             with ``lenient``), no label is left, the target holds a cohort that is not a phantom, the folders contain one
             another, or the disk is too small. Nothing is changed then.
     """
-    source, target, labels_csv = Path(source), Path(target), Path(labels_csv)
-    given = list_local(source)
-    _check_places(source, target)
+    source, target, labels_csv = source if is_remote(source) else Path(source), Path(target), Path(labels_csv)
+    remote = changed(remote or Remote(), accept_missing=lenient, missing_option="--lenient")
+    listed = open_source(source, remote, track)
+    _check_places(source, target, remote)
     _check_replaceable(target, replace)
     labels, account = params.label_set, LabelAccount()
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
-    root = source if source.is_dir() else source.parent
+    fetched = fetched_beside(target)
+    given = listed.collect(fetched, track)
     with atomic_dir(target) as partial:
         headers, members = _headers(source, given, partial / ".members", account, params, track)
         table = match(rows, headers, account)
@@ -100,7 +110,9 @@ def bring(
             raise InputError(
                 f"{labels_csv} labels nothing that is in {source}: name the export and the table that belong together."
             )
-        _check_space(given.files, target)
+        scratch = fetched if isinstance(source, str) and remote.cache is None else None
+        if scratch is None:
+            _check_space(given.files, target)
         settings = {
             "labels": params.labels.model_dump(mode="json"),
             LEVEL: rows.level,
@@ -109,14 +121,17 @@ def bring(
             "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        for path, _ in track(given.files, "copying", len(given.files)):
-            copy = partial / "dicom" / path.relative_to(root)
+        copies = zip(given.files, _layout(source, given), strict=True)
+        for (path, _), place in track(copies, "copying", len(given.files)):
+            copy = partial / "dicom" / place
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            _copy(path, copy, ours=scratch is not None)
         _write_tables(partial, rows, table, labels)
         account.write(partial / REPORT)
         write_masks(partial / "masks.csv", ())
         write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
+    if scratch is not None:
+        shutil.rmtree(scratch, ignore_errors=True)
     images = sum(header.is_ct_image for header in headers)
     what = "labelled" if rows.level == "slice" else "cases labelled"
     where = "among them and their members" if members else "among them"
@@ -131,7 +146,7 @@ def bring(
 
 
 def _headers(
-    source: Path, given: Listing, scratch: Path, account: LabelAccount, params: Params, track: Track
+    source: Path | str, given: Listing, scratch: Path, account: LabelAccount, params: Params, track: Track
 ) -> tuple[list[Header], bool]:
     """Headers of all files and of all members of archives, and whether there are members; what cannot be read is a fault."""
     with opened(given, scratch, params.ingest.archives, track) as listing:
@@ -144,7 +159,7 @@ def _headers(
         )
     for header in headers:
         if header.reason is Reason.UNREADABLE:
-            place = source / header.name if source.is_dir() else source
+            place = source if isinstance(source, Path) and not source.is_dir() else f"{source}/{header.name}"
             raise InputError(f"{place} cannot be read ({header.detail}): mend its permissions or remove it.")
     for one in unread:
         account.add(LabelFault.NOT_READ, one.name, detail=f"{one.reason}{f', {one.detail}' if one.detail else ''}")
@@ -176,8 +191,36 @@ def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: La
         write_json(folder / "agreement.json", agreement(votes))
 
 
-def _check_places(source: Path, target: Path) -> None:
-    inner, outer = source.resolve(), target.resolve()
+def _layout(source: Path | str, given: Listing) -> Sequence[PurePath]:
+    """Where each file lies below ``data/dicom``."""
+    if isinstance(source, str):
+        return places([name for _, name in given.files])
+    root = source if source.is_dir() else source.parent
+    return [path.relative_to(root) for path, _ in given.files]
+
+
+def _copy(path: Path, copy: Path, ours: bool) -> None:
+    if ours:  # fetched for this run alone: a second name costs no disk, and a kill loses nothing
+        try:
+            os.link(path, copy)
+            return
+        except OSError:
+            pass  # a file system without links
+    shutil.copyfile(path, copy)
+
+
+def _check_places(source: Path | str, target: Path, remote: Remote) -> None:
+    outer = target.resolve()
+    if isinstance(source, str):
+        cache = remote.cache
+        if cache is None:
+            return
+        if cache.exists() and not cache.is_dir():
+            raise InputError(f"--cache {cache} is a file: name a folder.")
+        if cache.resolve().is_relative_to(outer) or outer.is_relative_to(cache.resolve()):
+            raise InputError(f"--cache {cache} and {target} contain one another: name a folder apart from it.")
+        return
+    inner = source.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise InputError(
             f"{source} and {target} contain one another: keep your export outside the project's {target}/."

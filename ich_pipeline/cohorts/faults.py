@@ -191,7 +191,7 @@ class LabelAccount:
         found = Counter(finding.code for finding in self.findings if finding.code.is_note == notes)
         return {code: found[code] for code in LabelFault if code in found}
 
-    def refuse_faults(self, table: Path, source: Path) -> None:
+    def refuse_faults(self, table: Path, source: Path | str) -> None:
         """Raise :class:`InputError` with every class of fault, its count and its first items, if there is any."""
         found = self.counts(notes=False)
         if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace as changed
 from pathlib import Path
 
 from ich_pipeline.alone import alone
@@ -12,6 +13,8 @@ from ich_pipeline.config import Params
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import fetched_beside
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
@@ -33,10 +36,13 @@ def make_phantom(params: Params, replace: bool) -> str:
     return f"{DATA}/ holds {params.phantom.patients} synthetic patients. {NEXT}"
 
 
-def bring_deidentified(source: Path, labels: Path, key: Path, params: Params, replace: bool, lenient: bool) -> str:
+def bring_deidentified(
+    source: Path | str, labels: Path, key: Path, params: Params, replace: bool, lenient: bool, remote: Remote
+) -> str:
     """The same for a plain table, from copies without what tells whose they are; only those enter ``data/``.
 
-    The de-identified export stands beside ``data/`` until it is in, so the disk must hold it twice for a while.
+    The de-identified export stands beside ``data/`` until it is in, so the disk must hold it twice for a while; and objects
+    of S3, as they came, lie in ``.data.fetched`` until then.
     """
     from ich_pipeline.commands.deidentify import Request, deidentify
     from ich_pipeline.deidentify.options import Options
@@ -46,20 +52,37 @@ def bring_deidentified(source: Path, labels: Path, key: Path, params: Params, re
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE, prefix="deidentified-") as place:
         clean = Path(place) / "export"
-        result = deidentify(Request(source, clean, key, labels=labels), Options(), params, terminal)
+        remote = changed(remote, accept_missing=lenient, missing_option="--lenient")
+        request = Request(source, clean, key, labels=labels, remote=remote, fetched=fetched_beside(DATA))
+        result = deidentify(request, Options(), params, terminal)
         said = bring("folder", clean / "dicom", clean / "labels.csv", params, replace, lenient)
+        shutil.rmtree(fetched_beside(DATA), ignore_errors=True)  # kept until the labels are known to fit
         for name in (ACCOUNT, REMOVED, REPORT):
             shutil.copyfile(clean / name, DATA / f"deidentification_{name}")
     return f"{result.summary} ({DATA}/deidentification_{ACCOUNT} accounts for each). {said}"
 
 
-def bring(kind: str, source: Path, labels: Path, params: Params, replace: bool, lenient: bool) -> str:
+def bring(
+    kind: str,
+    source: Path | str,
+    labels: Path,
+    params: Params,
+    replace: bool,
+    lenient: bool,
+    remote: Remote | None = None,
+) -> str:
     """Copy DICOM files and a label table of this kind into ``data/``."""
     from ich_pipeline.cohorts import bring as adapters
 
     with alone():
-        summary, level = adapters.bring(kind, source, labels, DATA, params, terminal, replace=replace, lenient=lenient)
+        summary, level = adapters.bring(
+            kind, source, labels, DATA, params, terminal, replace=replace, lenient=lenient, remote=remote
+        )
     note_tracked_kind(POINTER, kind)  # from now on a lost data/ is never replaced by a phantom
     if level == "case":
         return f"{summary} These are labels of cases: no network can be trained on them, they can only test one."
-    return f"{summary} For a CPU, `ich profile laptop` sets sizes that it can train. {NEXT}"
+    if params.profile == PHANTOM:
+        summary += (
+            " The settings are the phantom's: `ich profile laptop` (a CPU) or `ich profile paper` (a GPU) sets yours."
+        )
+    return f"{summary} {NEXT}"

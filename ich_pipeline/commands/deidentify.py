@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, write_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.opened import in_words, not_read, opened
-from ich_pipeline.sources.source import list_local
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,23 @@ class Request:
     """What the user asked for.
 
     Attributes:
-        source: a folder in any layout, an archive, or a DICOMDIR; only read.
+        source: a folder in any layout, an archive, a DICOMDIR, or ``s3://bucket/prefix``; only read.
         out: a new folder for ``dicom/``, the account and the report.
         key: the key file.
         linkage: where to write which file became which; None writes it nowhere.
         labels: a label table with UIDs; becomes ``out/labels.csv``.
+        remote: how S3 is reached.
+        fetched: where the objects of S3 lie meanwhile, as they came. None is ``.NAME.fetched`` beside ``out``, which is gone
+            when the run ends well, and else stays for the next one to go on with; a folder that is named stays.
     """
 
-    source: Path
+    source: Path | str
     out: Path
     key: Path
     linkage: Path | None = None
     labels: Path | None = None
+    remote: Remote | None = None
+    fetched: Path | None = None
 
 
 def deidentify(request: Request, options: Options, params: Params, track: Track = quiet) -> folder.Result:
@@ -45,11 +52,13 @@ def deidentify(request: Request, options: Options, params: Params, track: Track 
         InputError: a place or the key is missing or wrong, or there is no file.
     """
     secret = key.load_key(request.key)
-    given = list_local(request.source)
+    listed = open_source(request.source, request.remote, track)
     _check_places(request)
     if options.longest_shift < 1:
         raise InputError(f"--longest-shift {options.longest_shift}: name a number of days from 1.")
     labels = _read_labels(request.labels, params) if request.labels else None
+    fetched = request.fetched or fetched_beside(request.out)
+    given = listed.collect(fetched, track)
     with atomic_dir(request.out) as partial:
         copies = partial / "dicom"
         copies.mkdir()
@@ -66,11 +75,15 @@ def deidentify(request: Request, options: Options, params: Params, track: Track 
             write_text(partial / "labels.csv", mapped.to_csv(index=False, lineterminator="\n"))
         if request.linkage is not None:
             report.write_linkage(request.linkage, result)
+    if request.fetched is None:
+        shutil.rmtree(fetched, ignore_errors=True)
     return result
 
 
-def check(source: Path, limits: ArchiveParams, track: Track = quiet) -> dict[str, list[str]]:
-    """The second pass alone, over any export.
+def check(
+    source: Path | str, limits: ArchiveParams, track: Track = quiet, remote: Remote | None = None
+) -> dict[str, list[str]]:
+    """The second pass alone, over any export; objects of S3 lie in a folder for temporary files meanwhile.
 
     Returns:
         Name below the source → what PS3.15 would still remove, or why it could not be looked at. Files without a finding
@@ -79,10 +92,10 @@ def check(source: Path, limits: ArchiveParams, track: Track = quiet) -> dict[str
     Raises:
         InputError: the source is missing or holds no file.
     """
-    given = list_local(source)
+    listed = open_source(source, remote, track)
     with (
         tempfile.TemporaryDirectory(prefix="ich-") as place,
-        opened(given, Path(place) / "members", limits, track) as listing,
+        opened(listed.collect(Path(place) / "fetched", track), Path(place) / "members", limits, track) as listing,
     ):
         files = listing.files
         found = {name: scan.scan_file(path) for path, name in track(files, "checking", len(files))}
@@ -91,9 +104,13 @@ def check(source: Path, limits: ArchiveParams, track: Track = quiet) -> dict[str
 
 
 def _check_places(request: Request) -> None:
-    source, out = request.source.resolve(), request.out.resolve()
-    if out.is_relative_to(source) or source.is_relative_to(out):
-        raise InputError(f"{request.source} and {request.out} contain one another: name another --out.")
+    out = request.out.resolve()
+    read = Path(request.source)
+    if is_remote(request.source):
+        read = request.remote.cache if request.remote else None
+    for place in (read,) if read else ():
+        if out.is_relative_to(place.resolve()) or place.resolve().is_relative_to(out):
+            raise InputError(f"{place} and {request.out} contain one another: name another --out.")
     if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
         raise InputError(f"--out {request.out} exists and is not empty: name a new folder.")
     for option, path in (("--key", request.key), ("--linkage", request.linkage)):

@@ -14,7 +14,7 @@ from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import S3_SCHEME
+from ich_pipeline.sources.source import is_remote
 
 PARAMS = Path("params.yaml")
 DEFAULT_PROFILE = "paper"  # made for real exports, as the phantom's is not
@@ -140,7 +140,7 @@ def _check_apart(source: str, out: Path, remote: Remote) -> None:
     if remote.cache is not None and remote.cache.exists() and not remote.cache.is_dir():
         raise InputError(f"--cache {remote.cache} is a file: name a folder.")
     places = {"--cache": remote.cache} if remote.cache is not None else {}
-    if not source.lower().startswith(S3_SCHEME):
+    if not is_remote(source):
         places["SOURCE"] = Path(source)
     inner = out.resolve()
     for name, place in places.items():

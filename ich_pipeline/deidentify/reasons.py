@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     ARCHIVE_UNSUPPORTED = Reason.ARCHIVE_UNSUPPORTED.value
     ARCHIVE_MEMBER_UNSAFE = Reason.ARCHIVE_MEMBER_UNSAFE.value
     ARCHIVE_BOMB = Reason.ARCHIVE_BOMB.value
+    SOURCE_UNREACHABLE = Reason.SOURCE_UNREACHABLE.value
     MEDIA_DIRECTORY = "media_directory"
     ENCAPSULATED_DOCUMENT = "encapsulated_document"
     STRUCTURED_REPORT = "structured_report"
@@ -55,6 +56,7 @@ _MEANING = {
     Outcome.NOT_DICOM: "not a DICOM file, so nobody can say what it holds",
     Outcome.BROKEN_HEADER: "begins like DICOM, but cannot be read to its end",
     **{Outcome(reason.value): reason.explanation for reason in Reason if reason.value.startswith("archive")},
+    Outcome.SOURCE_UNREACHABLE: Reason.SOURCE_UNREACHABLE.explanation,
     Outcome.MEDIA_DIRECTORY: "a DICOMDIR: lists patients, holds no image",
     Outcome.ENCAPSULATED_DOCUMENT: "a document (PDF, CDA) inside a DICOM object",
     Outcome.STRUCTURED_REPORT: "a report or a presentation state: free text",

@@ -33,7 +33,7 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, atomic_file, remove_folder, write_table
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import open_source
+from ich_pipeline.sources.source import fetched_beside, open_source
 from ich_pipeline.sources.unpack import unpack
 
 ACCOUNT = "account.csv"
@@ -128,7 +128,7 @@ def _ingest(
     source: Path | str, target: Path, params: IngestParams, track: Track, remote: Remote | None, runner: Runner
 ) -> IngestReport:
     opened = open_source(source, remote, track)
-    fetched = target.with_name(f".{target.name}.fetched")
+    fetched = fetched_beside(target)
     with atomic_dir(target) as partial_target:
         members = partial_target / ".members"
         listing = unpack(opened.collect(fetched, track), members, params.archives, track)

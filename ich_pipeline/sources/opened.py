@@ -1,4 +1,4 @@
-"""Sources of this machine as the commands read them: archives opened in a scratch folder that is gone afterwards."""
+"""Sources as the commands read them, once they are on this machine: archives opened in a scratch folder that is gone afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def opened(listing: Listing, scratch: Path, limits: ArchiveParams, track: Track 
     """The listing with the members of its archives, which lie on the disk within the block.
 
     Args:
-        listing: what :func:`ich_pipeline.sources.source.list_local` or :func:`list_several` gave.
+        listing: what a source collected, or :func:`list_several` gave.
         scratch: a folder for the members, of nobody else's: it is removed before and after, and with it what a killed
             run left there.
         limits: of archives, over the whole listing.

@@ -57,7 +57,7 @@ class S3Source:
             raise InputError(
                 f"{len(judged):,} of {len(self.objects):,} objects of {self.label} could not be fetched (first: "
                 f"{judged[0].name}: {judged[0].detail}): run it again, the others are kept in {folder}; or add "
-                "--accept-missing to go on without them."
+                f"{self.remote.missing_option} to go on without them."
             )
         if self.remote.cache is None:
             keep = {path for path, _ in files}

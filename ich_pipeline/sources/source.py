@@ -1,4 +1,4 @@
-"""What ``ich ingest SOURCE`` may name: a folder, an archive, a DICOMDIR, a file, or ``s3://bucket/prefix``."""
+"""What SOURCE of a command may name: a folder, an archive, a DICOMDIR, a file, or ``s3://bucket/prefix``."""
 
 from __future__ import annotations
 
@@ -38,16 +38,26 @@ class _Local:
         return self.listing
 
 
+def is_remote(source: Path | str) -> bool:
+    """Is it the address of an object store? A path never is, whatever it is called."""
+    return isinstance(source, str) and source.lower().startswith(S3_SCHEME)
+
+
+def fetched_beside(target: Path) -> Path:
+    """The folder where a run that writes ``target`` keeps what it brings here, for the next one to go on with."""
+    return target.with_name(f".{target.name}.fetched")
+
+
 def open_source(source: Path | str, remote: Remote | None = None, track: Track = quiet) -> Source:
     """Look at a source and list it; nothing is written and no file is opened to the end.
 
     Raises:
         InputError: it is missing, holds no file, or cannot be reached.
     """
-    if isinstance(source, str) and source.lower().startswith(S3_SCHEME):
+    if is_remote(source):
         from ich_pipeline.sources.s3 import open_s3
 
-        return open_s3(source, remote or Remote(), track)
+        return open_s3(str(source), remote or Remote(), track)
     return _Local(list_local(Path(source)))
 
 
@@ -71,7 +81,8 @@ def _list(path: Path) -> Listing:
         return list_folder(path)
     if not path.exists():
         raise InputError(
-            f"{path} is missing: name a folder, an archive or a DICOMDIR; `ich ingest` reads s3://bucket/prefix too."
+            f"{path} is missing: name a folder, an archive or a DICOMDIR; `ich ingest`, `ich cohort` and `ich deidentify` "
+            "read s3://bucket/prefix too."
         )
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder: name a folder, an archive or a DICOMDIR.")

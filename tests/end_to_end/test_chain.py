@@ -193,10 +193,12 @@ print("RESULT" + json.dumps(out if isinstance(out, (dict, list)) else out.to_dic
     assert checked == len(files) * len(labels)
 
 
-@pytest.fixture(scope="module")
-def ingested(chain: Project, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Project]:
+@pytest.fixture
+def ingested(chain: Project, tmp_path: Path) -> Callable[[str], Project]:
+    """Copies of the project, some hundred megabytes each: gone with the test."""
+
     def make(name: str) -> Project:
-        return chain.copy(tmp_path_factory.mktemp(name) / "project")
+        return chain.copy(tmp_path / name / "project")
 
     return make
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ich_pipeline.config import ArchiveParams, IngestParams, load_params
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.unpack import unpack
+from tests.sources.s3_server import KEY, SECRET, Proxy, rclone
 
 PROFILE = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 LIMITS = ArchiveParams(expanded_gib=0.5, ratio=200.0, members=500, depth=3)
@@ -102,3 +104,38 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
 @pytest.fixture(scope="session")
 def ingest_params() -> IngestParams:
     return load_params(PROFILE).ingest.model_copy(update={"workers": 1})
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose folders are the buckets."""
+    folder = tmp_path_factory.mktemp("s3")
+    (folder / "bucket").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(buckets: Path) -> Iterator[int]:
+    """The port of a real server."""
+    with rclone(buckets) as port:
+        yield port
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a client needs, and nothing of this machine's own."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+
+
+@pytest.fixture
+def proxy(server: int, buckets: Path, credentials: None) -> Iterator[Proxy]:
+    with Proxy(server, buckets).serving() as running:
+        yield running

@@ -18,8 +18,12 @@ import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+
+from ich_pipeline.sources.remote import Remote
 
 KEY, SECRET = "testkey", "testsecret"  # rclone refuses keys of two letters
 FAULTS = ("reset", "cut", "cut_reset", "busy", "stall", "flip", "dribble")
@@ -211,3 +215,9 @@ def _reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.connection.close()
     handler.close_connection = True
+
+
+def patient_remote(proxy: Proxy, **options: Any) -> Remote:
+    """Many quick tries, so that no draw of faults and no busy machine makes a test fail."""
+    patient = Remote(proxy.url, first_delay_s=0.01, longest_delay_s=0.05, timeout_s=30.0, attempts=60)
+    return replace(patient, **options)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,47 +14,9 @@ from ich_pipeline.dicom.ingest import ingest
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import quiet
 from ich_pipeline.sources.listing import Listing
-from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.s3 import open_s3
-from tests.sources.s3_server import FAULTS, KEY, SECRET, Proxy, rclone
-
-
-@pytest.fixture(scope="module")
-def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("s3")
-    (folder / "bucket").mkdir()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(buckets: Path) -> Iterator[int]:
-    with rclone(buckets) as port:
-        yield port
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-
-
-@pytest.fixture
-def proxy(server: int, buckets: Path) -> Iterator[Proxy]:
-    with Proxy(server, buckets).serving() as running:
-        yield running
-
-
-def remote(proxy: Proxy, **options: Any) -> Remote:
-    """Many quick tries, so that no draw of faults and no busy machine makes a test fail."""
-    patient = Remote(proxy.url, first_delay_s=0.01, longest_delay_s=0.05, timeout_s=30.0, attempts=60)
-    return replace(patient, **options)
+from tests.sources.s3_server import FAULTS, KEY, SECRET
+from tests.sources.s3_server import patient_remote as remote
 
 
 @pytest.fixture

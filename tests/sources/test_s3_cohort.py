@@ -1,0 +1,173 @@
+"""A cohort out of a bucket: the same ``data/`` as from the folder, whatever the network does."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from ich_pipeline import cli
+from ich_pipeline.cohorts.bring import bring
+from ich_pipeline.commands.deidentify import Request, check, deidentify
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.deidentify.key import new_key
+from ich_pipeline.deidentify.options import Options
+from ich_pipeline.deidentify.reasons import Outcome
+from ich_pipeline.errors import InputError
+from tests.sources.s3_server import Proxy, patient_remote
+
+Tree = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture(scope="module")
+def params(project_root: Path) -> Params:
+    made = load_params(project_root / "ich_pipeline" / "profiles" / "phantom.yaml")
+    return made.model_copy(update={"ingest": made.ingest.model_copy(update={"workers": 1})})
+
+
+@pytest.fixture(scope="module")
+def labels(phantom_export: Path) -> Path:
+    return phantom_export.parent / "labels.csv"
+
+
+@pytest.fixture(scope="module")
+def bucket(buckets: Path, phantom_export: Path) -> Path:
+    """``s3://bucket/export``: the first files in a zip, the others as they are, and a note."""
+    export = buckets / "bucket" / "export"
+    export.mkdir()
+    files = sorted(path for path in phantom_export.rglob("*") if path.is_file())
+    with zipfile.ZipFile(export / "first part.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files[:10]:
+            archive.write(path, path.relative_to(phantom_export))
+    for path in files[10:]:
+        place = export / path.relative_to(phantom_export)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    (export / "note.txt").write_text("no image")
+    return export
+
+
+def ich(*arguments: str | Path) -> tuple[int, str, str]:
+    done = CliRunner().invoke(cli.app, [str(a) for a in arguments], env={"COLUMNS": "240"})
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_same_data_as_from_the_folder(proxy: Proxy, bucket, labels, params, tmp_path, tree: Tree):
+    said, level = bring("folder", bucket, labels, tmp_path / "local", params)
+    proxy.share = 0.3
+    remote = patient_remote(proxy, timeout_s=3.0)
+    again = bring("folder", "s3://bucket/export", labels, tmp_path / "s3", params, remote=remote)
+    assert again == (said, level) and "first part.zip" in {p.name for p in (tmp_path / "s3" / "dicom").iterdir()}
+    assert tree(tmp_path / "s3") == tree(tmp_path / "local")
+    assert proxy.met
+    assert {p.name for p in tmp_path.iterdir()} == {"local", "s3"}  # no scratch is left
+    assert {p.stat().st_nlink for p in (tmp_path / "s3" / "dicom").rglob("*") if p.is_file()} == {1}
+
+
+def test_refused_labels_change_nothing_and_the_next_run_fetches_nothing(
+    proxy: Proxy, bucket, labels, params, tmp_path, tree: Tree
+):
+    table = pd.read_csv(labels, dtype=str)
+    table.loc[len(table)] = ["2.25.999", *["0"] * (len(table.columns) - 1)]
+    table.to_csv(tmp_path / "wrong.csv", index=False)
+    remote = patient_remote(proxy)
+    with pytest.raises(InputError, match=r"cannot be used for s3://bucket/export as it is: 1 label without an image"):
+        bring("folder", "s3://bucket/export", tmp_path / "wrong.csv", tmp_path / "data", params, remote=remote)
+    assert not (tmp_path / "data").exists() and (tmp_path / ".data.fetched").is_dir()
+    proxy.fetched = []
+    bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, remote=remote)
+    assert proxy.fetched == [] and not (tmp_path / ".data.fetched").exists()
+
+
+def test_a_cache_is_kept_and_copied_from(proxy: Proxy, bucket, labels, params, tmp_path):
+    remote = patient_remote(proxy, cache=tmp_path / "cache")
+    bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, remote=remote)
+    inodes = [{p.stat().st_ino for p in (tmp_path / n).rglob("*") if p.is_file()} for n in ("cache", "data/dicom")]
+    assert len(inodes[0]) == len(inodes[1]) and not inodes[0] & inodes[1]
+    for cache in (tmp_path / "data" / "cache", tmp_path):
+        again = patient_remote(proxy, cache=cache)
+        with pytest.raises(InputError, match="contain one another"):
+            bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, remote=again, replace=True)
+
+
+def test_objects_that_are_not_handed_over(proxy: Proxy, bucket, labels, params, tmp_path):
+    proxy.share, proxy.faults = 0.2, ("flip",)
+    remote = patient_remote(proxy, attempts=1, connections=1)
+    with pytest.raises(InputError, match=r"could not be fetched .* or add --lenient to go on without them"):
+        bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, remote=remote)
+    shutil.rmtree(tmp_path / ".data.fetched")
+    said, _ = bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, remote=remote, lenient=True)
+    with (tmp_path / "data" / "labels_report.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lost = [row for row in rows if row["code"] == "not_read"]
+    assert lost and all("source_unreachable" in row["detail"] for row in lost)
+    there = sum(p.is_file() for p in (tmp_path / "data" / "dicom").rglob("*"))
+    assert there + len(lost) == sum(p.is_file() for p in bucket.rglob("*"))
+    assert "Left out: " in said and str(len(lost)) in said
+
+
+def test_the_command_and_its_mistakes(proxy: Proxy, bucket, labels, project):
+    arguments = ("cohort", "folder", "s3://bucket/export", "--labels", labels, "--endpoint-url", proxy.url)
+    status, out, err = ich(*arguments)
+    assert status == 0, err
+    assert "make repro" in out and "ich profile laptop" in out
+    assert Path("data/cohort.json").is_file() and not Path(".data.fetched").exists()
+    status, out, err = ich(*arguments)
+    assert (status, out) == (2, "") and "add --replace" in err
+    nowhere = ("cohort", "folder", "s3://nobody/x", "--labels", labels, "--replace", "--endpoint-url", proxy.url)
+    status, out, err = ich(*nowhere)
+    assert (
+        (status, out) == (2, "") and "s3://nobody/x cannot be listed (404 NoSuchBucket" in err and err.count("\n") == 1
+    )
+
+
+def test_only_deidentified_copies_enter(proxy: Proxy, bucket, labels, project, phantom_export):
+    new_key(Path("../key"))
+    arguments = ("cohort", "folder", "s3://bucket/export", "--labels", labels, "--endpoint-url", proxy.url)
+    status, out, err = ich(*arguments, "--deidentify", "../key")
+    assert status == 0, err
+    assert "de-identified" in out and not Path(".data.fetched").exists()
+    originals = {p.read_bytes() for p in phantom_export.rglob("*") if p.is_file()}
+    copies = [p.read_bytes() for p in Path("data/dicom").rglob("*") if p.is_file()]
+    assert copies and not originals & set(copies)
+    status, out, err = ich("deidentify", "data/dicom", "--check")
+    assert status == 0, out
+
+
+def test_deidentified_from_the_bucket_as_from_the_folder(proxy: Proxy, bucket, params, tmp_path, tree: Tree):
+    new_key(tmp_path / "key")
+    local = deidentify(Request(bucket, tmp_path / "local", tmp_path / "key"), Options(), params)
+    remote = patient_remote(proxy)
+    request = Request("s3://bucket/export", tmp_path / "s3", tmp_path / "key", remote=remote)
+    assert deidentify(request, Options(), params).outcomes == local.outcomes
+    assert tree(tmp_path / "s3") == tree(tmp_path / "local")
+    assert {p.name for p in tmp_path.iterdir()} == {"key", "local", "s3"}
+    found = check("s3://bucket/export", params.ingest.archives, remote=remote)
+    assert found == check(bucket, params.ingest.archives) and found
+
+
+def test_deidentified_without_what_the_store_withholds(proxy: Proxy, bucket, params, tmp_path):
+    new_key(tmp_path / "key")
+    proxy.share, proxy.faults = 0.2, ("flip",)
+    remote = patient_remote(proxy, attempts=1, connections=1, accept_missing=True)
+    request = Request("s3://bucket/export", tmp_path / "s3", tmp_path / "key", remote=remote)
+    result = deidentify(request, Options(), params)
+    lost = result.outcomes[Outcome.SOURCE_UNREACHABLE]
+    zipped = result.outcomes[Outcome.ARCHIVE]
+    assert lost > 0
+    assert len(result.rows) == sum(p.is_file() for p in bucket.rglob("*")) + 10 * zipped
