@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,26 @@ from ich_pipeline.dicom.reasons import Reason
 Source = Path | bytes
 
 
-@dataclass(frozen=True)
+# What the slices of a series have in common.
+_SHARED = (
+    "series_uid",
+    "study_uid",
+    "sop_class_uid",
+    "patient_id",
+    "patient_age",
+    "patient_sex",
+    "study_date",
+    "manufacturer",
+    "kernel",
+    "series_description",
+    "transfer_syntax",
+    "thickness_mm",
+    "spacing_mm",
+    "orientation",
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """What the ingest knows of one file; ``reason`` None while it is a candidate."""
 
@@ -55,6 +74,16 @@ class Header:
         """Belongs into the series table: a CT image, or a frame of one, whose series and matrix are known."""
         is_image = self.sop_class_uid == CTImageStorage or self.frame is not None
         return is_image and bool(self.series_uid and self.study_uid and self.rows and self.columns)
+
+    def sharing(self, seen: dict[Hashable, object]) -> Header:
+        """The same header, holding the values of ``seen`` that equal its own: those of a series then lie in memory once.
+
+        A million files are held as headers at once, each of which came alone from a file or another process.
+        """
+        values = {name: getattr(self, name) for name in _SHARED}
+        # By their text: 0.0 and -0.0 are equal, and differ in what is written of them.
+        keys = {name: value if isinstance(value, str) else (repr(value),) for name, value in values.items()}
+        return replace(self, **{name: seen.setdefault(keys[name], value) for name, value in values.items()})
 
     def slices(self) -> Iterator[Header]:
         """What a label may be of: this header, or one for every frame of an object that has one header for all."""

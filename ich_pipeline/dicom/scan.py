@@ -7,7 +7,7 @@ Memory is one volume a worker.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -115,8 +115,9 @@ def read_headers(
     tasks: list[_Chunk] = [(chunk, {}) for chunk in chunks]
     results = runner.run(task, tasks) if runner.parallel and len(files) >= PARALLEL_FROM else map(task, tasks)
     headers: list[Header] = []
+    seen: dict[Hashable, object] = {}
     for chunk, result in zip(chunks, track(results, "reading headers", len(chunks)), strict=True):
-        headers.extend(_without_what_crashes(task, chunk, result, runner))
+        headers.extend(header.sharing(seen) for header in _without_what_crashes(task, chunk, result, runner))
     return headers
 
 

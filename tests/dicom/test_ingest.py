@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import shutil
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
 from ich_pipeline.dicom.ingest import SERIES_SCHEMA, SLICES_SCHEMA, ingest
 from ich_pipeline.dicom.reasons import Reason, Status
@@ -242,6 +244,31 @@ def test_a_header_that_kills_or_hangs_its_reader_is_rejected_alone(tmp_path, sav
     headers = read_headers(files, ingest_params.model_copy(update={"workers": 2, "pixels": pixels}))
     assert [h.name for h in headers] == [name for _, name in files]
     assert [h.reason for h in headers] == [None, "decoder_crashed", None, None, "timed_out", None]
+
+
+def test_what_a_series_has_in_common_is_held_once(tmp_path, save_series, ingest_params):
+    files = [(path, path.name) for path in save_series(tmp_path, 3, ConvolutionKernel="H30s")]
+    first, *others = read_headers(files, ingest_params)
+    for header in others:
+        assert header.series_uid is first.series_uid and header.kernel is first.kernel
+        assert header.orientation is first.orientation and header.orientation == (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+        assert header.sop_instance_uid != first.sop_instance_uid
+
+
+def test_sharing_changes_no_value():
+    """0.0 and -0.0 are equal, 1 and 1.0 are too, and a text may look like a number."""
+    orientations = [(1.0, 0.0), (1.0, -0.0), None]
+    headers = [
+        Header("a", b"", orientation=o, thickness_mm=t, kernel=k)
+        for o in orientations
+        for t in (0.0, -0.0, 1.0, None)
+        for k in ("", "None", "1.0", "(1.0, 0.0)")
+    ]
+    seen: dict[Hashable, object] = {}
+    assert [repr(header.sharing(seen)) for header in headers] == [repr(header) for header in headers]
+    assert [repr(header.sharing(seen)) for header in reversed(headers)] == [
+        repr(header) for header in reversed(headers)
+    ]
 
 
 def test_without_prefix_and_meta_information(tmp_path, make_slice, make_anatomy, ingest_params):
