@@ -47,6 +47,7 @@ def ensure_registered() -> tuple[str, bool]:
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     from ich_pipeline.registry.bundle import assemble
     from ich_pipeline.registry.register import headline, register
+    from ich_pipeline.report.cautions import cautions
 
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
@@ -54,9 +55,11 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
         content = assemble(
             layout.TRAIN, layout.SEQUENCE, layout.CALIBRATE / "ensemble.json", layout.ATLAS, params, bundle
         )
-        metrics = headline(read_json(layout.REPORTS / "metrics.json"), params.labels.any)
+        results = read_json(layout.REPORTS / "metrics.json")
+        metrics = headline(results, params.labels.any)
+        caution = " ".join(cautions(results, params.tests, params.labels.any))
         card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
-        registered = register(bundle, content, params, metrics, card)
+        registered = register(bundle, content, params, metrics, card, caution)
     if write:
         with atomic_dir(layout.REGISTER) as target:
             write_json(target / CONTENT.name, content.to_json())

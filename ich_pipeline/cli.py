@@ -259,6 +259,8 @@ def predict(
         typer.echo(f"ich: {one.name} was not read: {what}.", err=True)
     for case, reason in sorted(outcome.failures.items()):
         typer.echo(f"ich: {case} could not be read: {reason}", err=True)
+    if outcome.caution:
+        typer.echo(f"Caution: of {outcome.model} its tests say: {outcome.caution}", err=True)
     typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
     if outcome.failures:
         total = len(outcome.failures) + len(outcome.answers)

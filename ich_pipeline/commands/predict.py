@@ -37,6 +37,7 @@ class Outcome:
     skipped: int  # files that are no DICOM image of a study
     studies: dict[str, str] = field(default_factory=dict)  # case_id → StudyInstanceUID
     not_read: tuple[Judged, ...] = ()  # damaged or locked archives and the like
+    caution: str = ""  # what the tests of the model do not show
 
 
 def predict(
@@ -99,7 +100,8 @@ def _read(
         except InputError as error:
             failures[case_id(study)] = str(error)
             continue
-        write_text(out / f"{case.case_id}.html", case_page(case, region_fraction=system.params.explain.region_fraction))
+        fraction = system.params.explain.region_fraction
+        write_text(out / f"{case.case_id}.html", case_page(case, region_fraction=fraction, caution=version.caution))
         read = answer(case, uids=identifiers, thumbnails=False)
         answers.append({**read, **({"StudyInstanceUID": study} if identifiers else {})})
     outcome = Outcome(
@@ -110,12 +112,19 @@ def _read(
         skipped,
         {case_id(study): study for study in studies},
         unread,
+        version.caution,
     )
     if not answers:
         reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(failures.items()))
         raise InputError(f"None of {len(studies)} studies could be read ({reasons}).")
     counts = Counter(one.reason.value for one in unread)
-    tables = {"model": outcome.model, "cases": outcome.answers, "failures": failures, "files_not_read": dict(counts)}
+    tables = {
+        "model": outcome.model,
+        "caution": outcome.caution,
+        "cases": outcome.answers,
+        "failures": failures,
+        "files_not_read": dict(counts),
+    }
     write_json(out / "predictions.json", tables)
     write_text(out / "predictions.csv", _csv(outcome, identifiers))
     return outcome

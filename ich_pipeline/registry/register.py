@@ -19,6 +19,7 @@ from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
 
+LONGEST_TAG = 5000  # characters, in the stores that allow least
 BUNDLE = Path("artifacts/bundle")  # where MLflow puts it inside a model
 PACKAGE = Path(ich_pipeline.__file__).parent
 # What reading a case imports, the packages that decode compressed pixels among them.
@@ -44,7 +45,7 @@ REQUIREMENTS = (
 
 
 def register(
-    folder: Path, content: Content, params: Params, metrics: Mapping[str, float], card: str
+    folder: Path, content: Content, params: Params, metrics: Mapping[str, float], card: str, caution: str = ""
 ) -> tuple[int, bool]:
     """See to it that the registry holds this content and that ``challenger`` names it.
 
@@ -54,6 +55,7 @@ def register(
         params: all parameters.
         metrics: headline metrics, shown beside the version.
         card: the model card (Markdown), the version's description.
+        caution: what its tests do not show; whoever promotes it or predicts with it reads that.
 
     Returns:
         the version's number, and whether it is new.
@@ -67,7 +69,7 @@ def register(
             recorder.metrics(metrics)
             with _module_functions():
                 uri = _log_model(recorder.run_id, folder, params)
-                number = _create_version(recorder.run_id, uri, content, params, metrics, card)
+                number = _create_version(recorder.run_id, uri, content, params, metrics, card, caution)
         versions.set_alias(name, versions.CHALLENGER, number)
         return number, True
 
@@ -134,7 +136,7 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
 
 
 def _create_version(
-    run_id: str, uri: str, content: Content, params: Params, metrics: Mapping[str, float], card: str
+    run_id: str, uri: str, content: Content, params: Params, metrics: Mapping[str, float], card: str, caution: str
 ) -> int:
     from mlflow.exceptions import MlflowException
 
@@ -146,6 +148,7 @@ def _create_version(
         versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
         versions.MODEL: model_digest({path: str(one["sha256"]) for path, one in content.files.items()}),
         versions.PROFILE: params.profile,
+        **({versions.CAUTION: caution[:LONGEST_TAG]} if caution else {}),
         **{f"{versions.HEADLINE}{key}": f"{value:.4f}" for key, value in metrics.items()},
         **git_tags(),
     }

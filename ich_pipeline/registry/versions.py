@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CONTENT = "ich.content"  # tag of a version: digest of its bundle
+CAUTION = "ich.caution"  # tag of a version: what its tests do not show
 HEADLINE = "ich.metric."  # prefix of the tags that hold its headline metrics
 MODEL = "ich.model"  # tag of a version: digest of its networks and ensemble, as the test ledger names them
 PROFILE = "ich.profile"
@@ -27,7 +28,9 @@ REMEDY = "`python -m flows.register` registers the content of work/ anew"
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version: its number, its aliases, the digest of its content, headline metrics as text."""
+    """A registered version: its number, its aliases, the digest of its content, headline metrics as text, what its tests
+    do not show.
+    """
 
     name: str
     number: int
@@ -36,6 +39,7 @@ class Version:
     metrics: Mapping[str, str]
     profile: str
     created_ms: int  # milliseconds since the epoch, UTC
+    caution: str
 
 
 def versions(name: str) -> list[Version]:
@@ -92,7 +96,8 @@ def resolve(text: str, default_name: str) -> Version:
 
 
 def promote(name: str, number: int | None = None) -> str:
-    """Move ``champion`` to the challenger's version, or to ``number``; says from which version to which.
+    """Move ``champion`` to the challenger's version, or to ``number``; says from which version to which, and what its
+    tests do not show.
 
     Raises:
         InputError: there is no challenger, or no version ``number``.
@@ -113,9 +118,10 @@ def promote(name: str, number: int | None = None) -> str:
     if before is not None and before.number == target.number:
         return f"{CHAMPION} of {name} is version {target.number} already; nothing moved."
     set_alias(name, CHAMPION, target.number)
+    caution = f" Caution: {target.caution}" if target.caution else ""
     if before is None:
-        return f"{CHAMPION} of {name} is now version {target.number}; before there was none."
-    return f"{CHAMPION} of {name} moved from version {before.number} to version {target.number}."
+        return f"{CHAMPION} of {name} is now version {target.number}; before there was none.{caution}"
+    return f"{CHAMPION} of {name} moved from version {before.number} to version {target.number}.{caution}"
 
 
 def model_folder(version: Version) -> Path:
@@ -180,4 +186,5 @@ def _version(client: MlflowClient, found: ModelVersion) -> Version:
         metrics={k.removeprefix(HEADLINE): v for k, v in sorted(tags.items()) if k.startswith(HEADLINE)},
         profile=tags.get(PROFILE, ""),
         created_ms=int(whole.creation_timestamp or 0),
+        caution=tags.get(CAUTION, ""),
     )

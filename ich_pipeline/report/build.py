@@ -14,6 +14,7 @@ from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
 from ich_pipeline.report.case_page import RULES, case_page
 from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
+from ich_pipeline.report.cautions import cautions
 from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, sequence_conclusion
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation, localise_test
@@ -54,14 +55,15 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
     described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}", learnt)
     blocks = merged({test.name: test.metrics for test in inputs.tests})
-    results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence)
+    warnings = cautions(blocks, params.tests, params.labels.any)
+    results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence, warnings)
     results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
     write_json(target / "metrics.json", blocks)
     write_text(target / "metrics.md", results)
     atlas = atlas_page(inputs.atlas, params.windowing.windows, params.explain.region_fraction, "index.html")
     write_text(target / "atlas.html", atlas)
     write_text(target / "model_card.md", _model_card(inputs, specs, described, results, localisations))
-    index = index_page(inputs, target / "figures", chosen, localisations, described, explainer.method)
+    index = index_page(inputs, target / "figures", chosen, localisations, described, explainer.method, warnings)
     write_text(target / "index.html", index)
     return chosen
 

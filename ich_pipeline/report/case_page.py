@@ -38,6 +38,7 @@ def case_page(
     truth: Truth | None = None,
     region_fraction: float = REGION,
     home: str | None = None,
+    caution: str = "",
 ) -> str:
     """The page of one case.
 
@@ -46,6 +47,7 @@ def case_page(
         truth: the reference, where there is one.
         region_fraction: outline at this share of a map's maximum.
         home: relative link back to an overview, if any.
+        caution: what the tests of the version that read it do not show.
 
     Returns:
         self-contained HTML; it names the case by ``case_id`` alone.
@@ -57,6 +59,7 @@ def case_page(
         case=case,
         columns=case.labels.columns,
         home=home,
+        caution=caution,
         filters=window_filters(case.windows),
         verdict=_verdict(case, truth),
         scores=_scores(case),

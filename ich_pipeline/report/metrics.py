@@ -54,8 +54,14 @@ def _mean_of(metrics: Mapping[str, Any]) -> str:
     return "Mean of subtypes" if count is None else f"Mean of {count} subtype{'' if count == 1 else 's'}"
 
 
-def markdown(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], point: str, confidence: float) -> str:
-    """The results of all tests as Markdown tables."""
+def markdown(
+    blocks: Mapping[str, Mapping[str, Any]],
+    tests: Sequence[str],
+    point: str,
+    confidence: float,
+    cautions: Sequence[str] = (),
+) -> str:
+    """The results of all tests as Markdown tables, after what they do not show."""
     lines = [
         "# Results",
         "",
@@ -64,6 +70,8 @@ def markdown(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], poin
         f"“{point.replace('_', ' ')}”, chosen on validation.",
         "AUC: area under the ROC curve. AP: average precision; a score without knowledge reaches the prevalence.",
     ]
+    for caution in cautions:
+        lines += ["", f"> **Caution.** {caution}"]
     for test in tests:
         for level in ("slice", "case"):
             rows = result_rows(blocks[test], level, point)

@@ -79,6 +79,7 @@ def index_page(
     localisations: Sequence[TestLocalisation],
     settings: Sequence[tuple[str, str]],
     attention_method: str,
+    cautions: Sequence[str] = (),
 ) -> str:
     """The page that links everything; its pictures are inside it.
 
@@ -89,6 +90,7 @@ def index_page(
         localisations: attention against masks.
         settings: (setting, value).
         attention_method: what made the maps.
+        cautions: what the tests do not show.
     """
     params = inputs.params
     point = params.ensemble.decision
@@ -98,6 +100,7 @@ def index_page(
         phantom=inputs.folders.synthetic,
         readers_are_reference=inputs.folders.readers_are_reference,
         point=point,
+        cautions=cautions,
         confidence=params.evaluation.confidence,
         tests=[
             {

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ich_pipeline.cli import app
 from ich_pipeline.config import Params
+from ich_pipeline.registry import store, versions
 
 PLANTED = ("4711-PLANTED", "PLANTED^PATIENT", "2.25.7", "2.25.8")
 
@@ -58,6 +59,20 @@ def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Pat
     assert "ich-ensemble version 1" in out
     written = "".join(path.read_text() for path in tmp_path.iterdir())
     assert not [text for text in PLANTED if text in written + out + err]
+
+
+def test_what_the_model_s_tests_do_not_show_is_said(studies, tmp_path: Path, model: int) -> None:
+    store.client().set_model_version_tag(
+        "ich-ensemble", str(model), versions.CAUTION, "Better than <chance> is not shown."
+    )
+    try:
+        status, _, err = ich("predict", *studies.files[0], "--out", tmp_path)
+    finally:
+        store.client().delete_model_version_tag("ich-ensemble", str(model), versions.CAUTION)
+    assert status == 0 and "ich-ensemble version 1 its tests say: Better than <chance> is not shown." in err
+    (page,) = tmp_path.glob("*.html")
+    assert "Better than &lt;chance&gt; is not shown." in page.read_text()
+    assert json.loads((tmp_path / "predictions.json").read_text())["caution"] == "Better than <chance> is not shown."
 
 
 def test_a_line_a_case_where_no_table_fits(studies, tmp_path: Path) -> None:

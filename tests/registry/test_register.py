@@ -90,6 +90,23 @@ def test_challenger_and_champion_move(registered: int, bundle: Path, other_conte
         versions.resolve(f"{name}/nobody", name)
 
 
+def test_what_the_tests_do_not_show_stays_with_the_version(
+    registered: int, other_content: Path, params: Params, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(other_content, folder)
+    settings = json.loads((folder / "system.json").read_text())
+    settings["explain"]["findings_shown"] = 1
+    (folder / "system.json").write_text(json.dumps(settings))
+    name = params.registry.model_name
+    number, _ = register(folder, content_of(folder), params, {}, "", "Test: better than chance is not shown.")
+    assert versions.versions(name)[0].caution == "Test: better than chance is not shown."
+    assert versions.promote(name, number).endswith(
+        f"to version {number}. Caution: Test: better than chance is not shown."
+    )
+    assert "Caution" not in versions.promote(name, registered)
+
+
 def test_a_version_that_lost_its_files_is_registered_again(
     registered: int, other_content: Path, params: Params, tmp_path: Path
 ) -> None:

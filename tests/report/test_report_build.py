@@ -13,6 +13,7 @@ import pytest
 
 from ich_pipeline.report.build import build_report
 from ich_pipeline.report.cases import listed_failures
+from ich_pipeline.report.cautions import cautions
 
 PLANTED = "SMITH-4711"  # the PatientID in conftest.py
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -69,6 +70,13 @@ def test_pages_claim_no_more_than_is_known(reports):
         # The fixture's ensemble names a reason for one label.
         assert "Not calibrated, on a scale of its own: Epidural (too few)" in words[page]
     assert "epidural is **not calibrated**: too few." in words[reports / "model_card.md"]
+
+
+def test_what_six_cases_do_not_show_is_said(reports, params):
+    (first, *_) = cautions(json.loads((reports / "metrics.json").read_text()), params.tests, params.labels.any)
+    assert "better than chance is not shown" in first
+    for name in ("index.html", "metrics.md", "model_card.md"):
+        assert first in (reports / name).read_text(), name
 
 
 def test_pages_say_how_sure_the_system_is(reports):
