@@ -14,15 +14,22 @@ def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
     """(name, words) of the system's steps, in order."""
     windows = "\n".join(f"{w.name} {w.center:g}/{w.width:g} HU" for w in params.windowing.windows)
     networks = "\n".join(params.architectures)
-    degrees = "\n".join(f"{name}: {ensemble.degrees[name]:g}" for name in params.architectures)
     combiner = ensemble.second_reading.combiner
+    interpolating = [name for name in params.architectures if name in combiner.members and ensemble.degrees[name] > 0]
+    degrees = "\n".join(f"{name}: {ensemble.degrees[name]:g}" for name in interpolating)
+    again = (
+        f"with interpolated neighbours,\ndegree α:\n{degrees}"
+        if interpolating
+        else "without interpolation\n(degree 0 on validation)"
+    )
+    first = "every slice alone;\na sequence head: all of a case" if ensemble.heads else "every slice alone"
     return [
         ("DICOM", "unenhanced head CT,\none axial series a study,\nHounsfield units"),
         ("Windows", f"three channels:\n{windows}"),
         ("Networks", f"{networks}\nglobal average pooling,\none sigmoid a label"),
         ("Ensemble", f"{combiner.kind.replace('_', ' ')} of\n{', '.join(combiner.members)}".replace(", ", ",\n")),
-        ("First reading", f"every slice alone;\nsuspicious from\n{ensemble.gate_threshold:.3f} (any)"),
-        ("Second reading", f"suspicious slices with\ninterpolated neighbours,\ndegree α:\n{degrees}"),
+        ("First reading", f"{first};\nsuspicious from\n{ensemble.gate_threshold:.3f} (any)"),
+        ("Second reading", f"suspicious slices again,\n{again}"),
         (
             "Decision",
             f"case score: {ensemble.case_score.rule.replace('_', ' ')}\n{ensemble.decision.replace('_', ' ')} point,\n≥ {ensemble.decision_threshold:.3f}",

@@ -26,7 +26,7 @@ from ich_pipeline.report.conclusions import (
 )
 from ich_pipeline.report.figures import error_bars
 from ich_pipeline.report.localisation import control_words
-from ich_pipeline.report.method import settings
+from ich_pipeline.report.method import overview_steps, settings
 from ich_pipeline.report.metrics import as_text, markdown, result_rows
 from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
@@ -263,6 +263,15 @@ def test_the_conclusion_on_reading_twice_claims_no_more_than_the_interval():
     assert "stayed at 0.920: both readings rank the slices alike" in words
     assert "spares little" not in words and "precision" not in words
     assert [row["reading"] for row in reading_rows(_reading())] == ["first reading", "final, after the second reading"]
+
+
+def test_the_overview_speaks_of_interpolation_where_a_network_of_the_ensemble_uses_it(inputs):
+    def second(degree: float) -> str:
+        ensemble = dataclasses.replace(inputs.ensemble, degrees={"vgg16": degree})
+        return dict(overview_steps(inputs.params, ensemble))["Second reading"]
+
+    assert "interpolated neighbours" in second(0.3) and "vgg16: 0.3" in second(0.3)
+    assert "without interpolation" in second(0.0) and "vgg16" not in second(0.0)
 
 
 def test_the_conclusion_on_interpolation_counts_the_networks(inputs):
