@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from flows import data, layout, ledger, reproduction, side_by_side, stale
+from flows import beforehand, data, layout, ledger, reproduction, side_by_side, stale
 from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
@@ -230,6 +230,7 @@ def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
 
     def work() -> None:
         params = load_params()
+        beforehand.check(params)
         with alone():
             outcome = run(params)
             print(closing(outcome, params))

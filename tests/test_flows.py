@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import data, dvc_command, stale
 from flows.boundary import fault
@@ -204,6 +205,22 @@ def test_data_dvc_names_the_data_as_it_is_before_anything_runs(tracked: Path, pr
     (tracked / "data" / "labels.csv").write_text("SOPInstanceUID,any\n1.2,1\n")
     assert "as it is in data/" in data.ensure(params)
     assert data_hash() not in (first, "untracked")
+
+
+def test_missing_weights_are_said_before_anything_runs(here: Path, project_root: Path) -> None:
+    settings = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+    settings["networks"]["vgg16"]["weights"] = "nowhere.weights.h5"
+    (here / "params.yaml").write_text(yaml.safe_dump(settings))
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.pipeline"],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(project_root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "networks.vgg16.weights names nowhere.weights.h5, which is no file" in done.stderr
+    assert not (here / "data").exists() and not (here / "work").exists()
 
 
 def test_a_damaged_pointer_is_said(tracked: Path, project_root: Path) -> None:
