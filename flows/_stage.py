@@ -112,7 +112,9 @@ def run(name: str, body: Body, item: str | None = None) -> int:
             raise InputError(
                 "data/ is missing: `ich cohort phantom` makes the synthetic one, `ich cohort folder SOURCE --labels CSV` brings yours."
             )
-        print(f"{title}: {_run_where_it_shows(name, item, params, body).summary}")
+        began = time.monotonic()
+        result = _run_where_it_shows(name, item, params, body)
+        print(f"{title}: {result.summary} [{time.monotonic() - began:.0f} s]")
 
     return exit_status(title, work, stopped="it leaves no result, and a training goes on from its last state")
 
