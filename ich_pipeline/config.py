@@ -266,6 +266,15 @@ class TrainingParams(Section):
             raise ValueError(f"step_decay must rise, found the shares {', '.join(f'{s:g}' for s in shares)}")
         return self
 
+    @model_validator(mode="after")
+    def _decay_has_its_optimizer(self) -> TrainingParams:
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(
+                f"weight_decay {self.weight_decay:g} counts with the optimizer adamw alone, found {self.optimizer}: set "
+                "optimizer: adamw, or weight_decay: 0"
+            )
+        return self
+
 
 class InterpolationParams(Section):
     """Slice interpolation: candidate degrees, of which calibrate chooses one a model; 0 is "none"."""

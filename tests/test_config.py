@@ -48,6 +48,10 @@ def drop(dotted: str) -> Callable[[dict], None]:
 WRONG: dict[str, tuple[Callable[[dict], None], str]] = {
     "unknown key": (put("training.colour", 1), "training.colour is not a setting; remove it."),
     "unknown section": (put("sandwich", {}), "sandwich is not a setting; remove it."),
+    "decay that nothing reads": (
+        put("training.weight_decay", 0.01),
+        "training: weight_decay 0.01 counts with the optimizer adamw alone, found adam: set optimizer: adamw, or weight_decay: 0; change that value.",
+    ),
     "missing key": (
         drop("training.patience"),
         "training.patience is missing; add it (`ich profile --show phantom` prints a complete file).",
