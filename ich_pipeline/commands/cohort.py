@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from dataclasses import replace as changed
 from pathlib import Path
+from typing import Any
 
 from ich_pipeline.alone import alone
 from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import remove_folder
 from ich_pipeline.progress import terminal
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import fetched_beside
+from ich_pipeline.sources.source import fetched_beside, is_remote
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
-STATE = Path(".state")
+DEIDENTIFIED = Path(".state/deidentified")
 NEXT = "Next: `make repro`."
 
 
@@ -41,43 +41,55 @@ def bring_deidentified(
 ) -> str:
     """The same for a plain table, from copies without what tells whose they are; only those enter ``data/``.
 
-    The de-identified export stands beside ``data/`` until it is in, so the disk must hold it twice for a while; and objects
-    of S3, as they came, lie in ``.data.fetched`` until then.
+    The de-identified export lies in ``.state/deidentified`` until it is in, so the disk must hold it twice for a while. What
+    tells whose it is lies there (members of archives) and in ``.data.fetched`` (objects of S3) meanwhile; both are gone
+    when the run ends well, and of a run that was killed the next removes the first and goes on with the second.
     """
+    from ich_pipeline.cohorts.copies import check_places, check_replaceable
     from ich_pipeline.commands.deidentify import Request, deidentify
     from ich_pipeline.deidentify.options import Options
 
     if not labels.is_file():
         raise InputError(f"{labels} is missing: name your label table.")
-    STATE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=STATE, prefix="deidentified-") as place:
-        clean = Path(place) / "export"
-        remote = changed(remote, accept_missing=lenient, missing_option="--lenient")
-        request = Request(source, clean, key, labels=labels, remote=remote, fetched=fetched_beside(DATA))
-        result = deidentify(request, Options(), params, terminal)
-        said = bring("folder", clean / "dicom", clean / "labels.csv", params, replace, lenient)
-        shutil.rmtree(fetched_beside(DATA), ignore_errors=True)  # kept until the labels are known to fit
-        for name in (ACCOUNT, REMOVED, REPORT):
-            shutil.copyfile(clean / name, DATA / f"deidentification_{name}")
+    with alone():
+        source = source if is_remote(source) else Path(source)
+        check_places(source, DATA, remote, labels, key)
+        check_replaceable(DATA, replace)
+        remove_folder(DEIDENTIFIED)
+        DEIDENTIFIED.mkdir(parents=True)
+        try:
+            clean = DEIDENTIFIED / "export"
+            tolerant = changed(remote, accept_missing=lenient, missing_option="--lenient")
+            request = Request(source, clean, key, labels=labels, remote=tolerant, fetched=fetched_beside(DATA))
+            result = deidentify(request, Options(), params, terminal)
+            besides = {f"deidentification_{name}": clean / name for name in (ACCOUNT, REMOVED, REPORT)}
+            said = _bring(
+                "folder",
+                clean / "dicom",
+                clean / "labels.csv",
+                params,
+                replace=replace,
+                lenient=lenient,
+                called=(source, labels),
+                besides=besides,
+            )
+        finally:
+            remove_folder(DEIDENTIFIED)
     return f"{result.summary} ({DATA}/deidentification_{ACCOUNT} accounts for each). {said}"
 
 
 def bring(
-    kind: str,
-    source: Path | str,
-    labels: Path,
-    params: Params,
-    replace: bool,
-    lenient: bool,
-    remote: Remote | None = None,
+    kind: str, source: Path | str, labels: Path, params: Params, replace: bool, lenient: bool, remote: Remote
 ) -> str:
     """Copy DICOM files and a label table of this kind into ``data/``."""
+    with alone():
+        return _bring(kind, source, labels, params, replace=replace, lenient=lenient, remote=remote)
+
+
+def _bring(kind: str, source: Path | str, labels: Path, params: Params, **options: Any) -> str:
     from ich_pipeline.cohorts import bring as adapters
 
-    with alone():
-        summary, level = adapters.bring(
-            kind, source, labels, DATA, params, terminal, replace=replace, lenient=lenient, remote=remote
-        )
+    summary, level = adapters.bring(kind, source, labels, DATA, params, terminal, **options)
     note_tracked_kind(POINTER, kind)  # from now on a lost data/ is never replaced by a phantom
     if level == "case":
         return f"{summary} These are labels of cases: no network can be trained on them, they can only test one."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,9 +17,12 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, write_text
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.opened import in_words, not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
+
+SCRATCH = "ich-check-"  # then the process that works there
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,10 @@ def deidentify(request: Request, options: Options, params: Params, track: Track 
 def check(
     source: Path | str, limits: ArchiveParams, track: Track = quiet, remote: Remote | None = None
 ) -> dict[str, list[str]]:
-    """The second pass alone, over any export; objects of S3 lie in a folder for temporary files meanwhile.
+    """The second pass alone, over any export.
+
+    Objects of S3 and members of archives lie in a folder for temporary files meanwhile. What a run that was killed left
+    there is removed by the next.
 
     Returns:
         Name below the source → what PS3.15 would still remove, or why it could not be looked at. Files without a finding
@@ -92,9 +99,10 @@ def check(
     Raises:
         InputError: the source is missing or holds no file.
     """
-    listed = open_source(source, remote, track)
+    listed = open_source(source, replace(remote or Remote(), kept=False), track)
+    _remove_abandoned()
     with (
-        tempfile.TemporaryDirectory(prefix="ich-") as place,
+        tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-") as place,
         opened(listed.collect(Path(place) / "fetched", track), Path(place) / "members", limits, track) as listing,
     ):
         files = listing.files
@@ -103,14 +111,23 @@ def check(
     return {name: findings for name, findings in sorted(found.items()) if findings}
 
 
+def _remove_abandoned() -> None:
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        owner = left.name.removeprefix(SCRATCH).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)  # another user's stays
+
+
 def _check_places(request: Request) -> None:
+    if request.out.name in ("", ".."):
+        raise InputError(f"--out {request.out} has no name of its own: name a new folder.")
     out = request.out.resolve()
-    read = Path(request.source)
     if is_remote(request.source):
-        read = request.remote.cache if request.remote else None
-    for place in (read,) if read else ():
-        if out.is_relative_to(place.resolve()) or place.resolve().is_relative_to(out):
-            raise InputError(f"{place} and {request.out} contain one another: name another --out.")
+        check_cache(request.remote, request.out, "--out ")
+    else:
+        source = Path(request.source).resolve()
+        if out.is_relative_to(source) or source.is_relative_to(out):
+            raise InputError(f"{request.source} and {request.out} contain one another: name another --out.")
     if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
         raise InputError(f"--out {request.out} exists and is not empty: name a new folder.")
     for option, path in (("--key", request.key), ("--linkage", request.linkage)):

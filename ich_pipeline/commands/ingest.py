@@ -13,6 +13,7 @@ from ich_pipeline.config import IngestParams, Params, load_params
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import is_remote
 
@@ -137,13 +138,8 @@ def _is_account_of_nothing(out: Path) -> bool:
 
 
 def _check_apart(source: str, out: Path, remote: Remote) -> None:
-    if remote.cache is not None and remote.cache.exists() and not remote.cache.is_dir():
-        raise InputError(f"--cache {remote.cache} is a file: name a folder.")
-    places = {"--cache": remote.cache} if remote.cache is not None else {}
-    if not is_remote(source):
-        places["SOURCE"] = Path(source)
-    inner = out.resolve()
-    for name, place in places.items():
-        other = place.resolve()
-        if other.is_relative_to(inner) or (inner.is_relative_to(other) and other.is_dir()):
-            raise InputError(f"--out {out} and {name} {place} contain one another: name a folder apart from it.")
+    if is_remote(source):
+        return check_cache(remote, out, "--out ")
+    inner, other = out.resolve(), Path(source).resolve()
+    if other.is_relative_to(inner) or (inner.is_relative_to(other) and other.is_dir()):
+        raise InputError(f"--out {out} and SOURCE {source} contain one another: name a folder apart from it.")

@@ -19,7 +19,6 @@ from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
 
-LONGEST_TAG = 5000  # characters, in the stores that allow least
 BUNDLE = Path("artifacts/bundle")  # where MLflow puts it inside a model
 PACKAGE = Path(ich_pipeline.__file__).parent
 # What reading a case imports, the packages that decode compressed pixels among them.
@@ -53,7 +52,7 @@ def register(
         folder: the assembled bundle.
         content: what it holds.
         params: all parameters.
-        metrics: headline metrics, shown beside the version.
+        metrics: headline metrics, shown beside the version; of a known content the newest count, as do card and caution.
         card: the model card (Markdown), the version's description.
         caution: what its tests do not show; whoever promotes it or predicts with it reads that.
 
@@ -64,6 +63,7 @@ def register(
     with store.locked("register"):
         known = claim(name, content.digest)
         if known is not None:
+            _describe(name, known, _said(metrics, caution), card)
             return known, False
         with open_run("register", None, params, replace=False) as recorder:
             recorder.metrics(metrics)
@@ -148,8 +148,7 @@ def _create_version(
         versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
         versions.MODEL: model_digest({path: str(one["sha256"]) for path, one in content.files.items()}),
         versions.PROFILE: params.profile,
-        **({versions.CAUTION: caution[:LONGEST_TAG]} if caution else {}),
-        **{f"{versions.HEADLINE}{key}": f"{value:.4f}" for key, value in metrics.items()},
+        **_said(metrics, caution),
         **git_tags(),
     }
     model_id = uri.removeprefix("models:/")
@@ -158,6 +157,26 @@ def _create_version(
     shown = json.dumps([{"name": name, "version": made.version}])
     client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})
     return int(made.version)
+
+
+def _said(metrics: Mapping[str, float], caution: str) -> dict[str, str]:
+    """Tags of what the tests say of a version."""
+    tags = {f"{versions.HEADLINE}{key}": f"{value:.4f}" for key, value in metrics.items()}
+    return tags | ({versions.CAUTION: caution} if caution else {})
+
+
+def _describe(name: str, number: int, said: Mapping[str, str], card: str) -> None:
+    """Put what the tests say now in the place of what they said when the version was registered."""
+    client = store.client()
+    before = client.get_model_version(name, str(number))
+    for tag in before.tags:
+        if (tag == versions.CAUTION or tag.startswith(versions.HEADLINE)) and tag not in said:
+            client.delete_model_version_tag(name, str(number), tag)
+    for tag, value in said.items():
+        if before.tags.get(tag) != value:
+            client.set_model_version_tag(name, str(number), tag, value)
+    if before.description != card:
+        client.update_model_version(name, str(number), description=card)
 
 
 @contextlib.contextmanager

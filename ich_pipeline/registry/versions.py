@@ -115,10 +115,10 @@ def promote(name: str, number: int | None = None) -> str:
     if not _files_present(target):
         raise InputError(f"{name} version {target.number} has lost its files: {REMEDY}.")
     before = next((v for v in found if CHAMPION in v.aliases), None)
-    if before is not None and before.number == target.number:
-        return f"{CHAMPION} of {name} is version {target.number} already; nothing moved."
-    set_alias(name, CHAMPION, target.number)
     caution = f" Caution: {target.caution}" if target.caution else ""
+    if before is not None and before.number == target.number:
+        return f"{CHAMPION} of {name} is version {target.number} already; nothing moved.{caution}"
+    set_alias(name, CHAMPION, target.number)
     if before is None:
         return f"{CHAMPION} of {name} is now version {target.number}; before there was none.{caution}"
     return f"{CHAMPION} of {name} moved from version {before.number} to version {target.number}.{caution}"

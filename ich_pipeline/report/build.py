@@ -47,15 +47,15 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
         )
     ]
     localisations = [localise_test(inputs, t, explainer, network.spec.image_size, track) for t in inputs.tests]
-    example = _case_pages(inputs, chosen, network, explainer, target / "cases", track)
+    blocks = merged({test.name: test.metrics for test in inputs.tests})
+    warnings = cautions(blocks, params.tests, params.labels.any)
+    example = _case_pages(inputs, chosen, network, explainer, target / "cases", track, " ".join(warnings))
     with atomic_dir(target / "figures") as folder:
         _figures(inputs, example, localisations, folder)
     specs = {name: _spec(inputs, name) for name in params.architectures}
     trainable = [name for name, spec in specs.items() if spec.trainable_windows]
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
     described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}", learnt)
-    blocks = merged({test.name: test.metrics for test in inputs.tests})
-    warnings = cautions(blocks, params.tests, params.labels.any)
     results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence, warnings)
     results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
     write_json(target / "metrics.json", blocks)
@@ -76,7 +76,13 @@ def _spec(inputs: Inputs, name: str) -> NetworkSpec:
 
 
 def _case_pages(
-    inputs: Inputs, chosen: Sequence[ChosenCase], network: Network, explainer: Explainer, target: Path, track: Track
+    inputs: Inputs,
+    chosen: Sequence[ChosenCase],
+    network: Network,
+    explainer: Explainer,
+    target: Path,
+    track: Track,
+    caution: str,
 ) -> ExplainedCase:
     """Write a page for every chosen case, one case in memory at a time; returns the figures' example.
 
@@ -88,9 +94,8 @@ def _case_pages(
     with atomic_dir(target) as folder:
         for i, case in enumerate(track(chosen, "cases", len(chosen))):
             content, truth = explained(inputs, by_name[case.test], case.case_id, network, explainer)
-            page = case_page(
-                content, truth=truth, region_fraction=inputs.params.explain.region_fraction, home="../index.html"
-            )
+            fraction = inputs.params.explain.region_fraction
+            page = case_page(content, truth=truth, region_fraction=fraction, home="../index.html", caution=caution)
             write_text(folder / f"{case.case_id}.html", page)
             if i == shown:
                 example = content

@@ -29,10 +29,11 @@ def cautions(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], any_
             for level in ("slice", "case")
             if not _above(entry := blocks[test][level][any_label]["auc"], CHANCE)
         ]
-        mean = blocks[test]["slice"].get("mean", {})
+        mean = blocks[test]["slice"].get("mean", {})  # a single label has none
         precision, prevalence = mean.get("ap"), mean.get("prevalence", {}).get("value")
-        if precision and precision["value"] is not None and prevalence and not _above(precision, prevalence):
-            missing.append(f"mean average precision by slice {as_text(precision)} at prevalence {prevalence:.3f}")
+        if precision and not (prevalence and _above(precision, prevalence)):
+            beside = f" at prevalence {prevalence:.3f}" if prevalence else ""
+            missing.append(f"mean average precision by slice {as_text(precision)}{beside}")
         if missing:
             sentences.append(f"{display_name(test)}: better than chance is not shown ({'; '.join(missing)}).")
     return sentences

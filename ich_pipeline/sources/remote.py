@@ -15,6 +15,7 @@ class Remote:
         cache: folder that keeps the objects after the run, so that the next one fetches only what is new or changed.
         accept_missing: go on without objects that the store does not hand over, as ``source_unreachable``.
         missing_option: what a person adds to the command for that.
+        kept: what was fetched is there for the next run where this one does not end well.
         attempts: tries for each page of the listing and each object.
         first_delay_s: wait before the second try; it doubles up to ``longest_delay_s``.
         timeout_s: without a byte for so long, a try has failed.
@@ -25,6 +26,7 @@ class Remote:
     cache: Path | None = None
     accept_missing: bool = False
     missing_option: str = "--accept-missing"
+    kept: bool = True
     attempts: int = 8
     first_delay_s: float = 0.5
     longest_delay_s: float = 20.0

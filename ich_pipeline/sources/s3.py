@@ -15,6 +15,7 @@ from botocore import exceptions as aws
 
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import remove_folder
 from ich_pipeline.progress import Track
 from ich_pipeline.sources.fetch import Failure, Fetcher
 from ich_pipeline.sources.listing import Judged, Listing, Names
@@ -43,6 +44,8 @@ class S3Source:
             InputError: objects could not be had after all tries, and ``accept_missing`` is not set; the disk is too small.
         """
         folder = self.remote.cache or resume
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file, where the objects of {self.label} are to lie: remove it.")
         folder.mkdir(parents=True, exist_ok=True)
         fetcher = Fetcher(self.client, self.bucket, folder, self.remote)
         self._check_space(folder, fetcher)
@@ -54,15 +57,19 @@ class S3Source:
             else:
                 files.append((result, name))
         if judged and not self.remote.accept_missing:
+            kept = self.remote.kept or self.remote.cache
+            again = f"the others are kept in {folder}" if kept else "with --cache FOLDER it keeps the others"
             raise InputError(
                 f"{len(judged):,} of {len(self.objects):,} objects of {self.label} could not be fetched (first: "
-                f"{judged[0].name}: {judged[0].detail}): run it again, the others are kept in {folder}; or add "
-                f"{self.remote.missing_option} to go on without them."
+                f"{judged[0].name}: {judged[0].detail}): run it again, {again}; or add {self.remote.missing_option} to go on "
+                "without them."
             )
         if self.remote.cache is None:
             keep = {path for path, _ in files}
             for path in folder.iterdir():  # what a run before has left and this one does not need
-                if path not in keep:
+                if path.is_dir():
+                    remove_folder(path)
+                elif path not in keep:
                     path.unlink()
         return Listing(tuple(sorted(files, key=lambda item: item[1])), tuple(judged))
 

@@ -58,6 +58,9 @@ def open_source(source: Path | str, remote: Remote | None = None, track: Track =
         from ich_pipeline.sources.s3 import open_s3
 
         return open_s3(str(source), remote or Remote(), track)
+    for option, value in (("--endpoint-url", remote and remote.endpoint_url), ("--cache", remote and remote.cache)):
+        if value:
+            raise InputError(f"{option} {value} is for s3://bucket/prefix, and {source} is none: leave it out.")
     return _Local(list_local(Path(source)))
 
 
@@ -82,7 +85,7 @@ def _list(path: Path) -> Listing:
     if not path.exists():
         raise InputError(
             f"{path} is missing: name a folder, an archive or a DICOMDIR; `ich ingest`, `ich cohort` and `ich deidentify` "
-            "read s3://bucket/prefix too."
+            "read s3://bucket/prefix too, other commands what is on this machine."
         )
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder: name a folder, an archive or a DICOMDIR.")

@@ -168,7 +168,10 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     atlas.save(root / "work" / "atlas")
     metrics = {
         test: {
-            "slice": {"any": {"auc": {"value": 0.91, "low": 0.9, "high": 0.92}}, "mean": {"ap": {"value": 0.5}}},
+            "slice": {
+                "any": {"auc": {"value": 0.91, "low": 0.9, "high": 0.92}},
+                "mean": {"ap": {"value": 0.5, "low": 0.4, "high": 0.6}},
+            },
             "case": {"any": {"auc": {"value": None, "low": None, "high": None, "reason": "one class only"}}},
         }
         for test in params.tests

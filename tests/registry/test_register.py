@@ -101,9 +101,16 @@ def test_what_the_tests_do_not_show_stays_with_the_version(
     name = params.registry.model_name
     number, _ = register(folder, content_of(folder), params, {}, "", "Test: better than chance is not shown.")
     assert versions.versions(name)[0].caution == "Test: better than chance is not shown."
-    assert versions.promote(name, number).endswith(
-        f"to version {number}. Caution: Test: better than chance is not shown."
-    )
+    said = "Caution: Test: better than chance is not shown."
+    assert versions.promote(name, number).endswith(said)
+    assert versions.promote(name, number).endswith(f"nothing moved. {said}")
+    # The same content, judged anew: what the tests say now counts.
+    assert register(folder, content_of(folder), params, {"test auc": 0.4}, "# New card", "Worse.") == (number, False)
+    found = versions.versions(name)[0]
+    assert (found.caution, found.metrics) == ("Worse.", {"test auc": "0.4000"})
+    assert store.client().get_model_version(name, str(number)).description == "# New card"
+    register(folder, content_of(folder), params, {}, "")
+    assert (versions.versions(name)[0].caution, versions.versions(name)[0].metrics) == ("", {})
     assert "Caution" not in versions.promote(name, registered)
 
 

@@ -35,7 +35,7 @@ def test_each_figure_that_does_not_show_it_is_named():
         "0.200 (0.050–0.400) at prevalence 0.100).",
         "Test b: better than chance is not shown (AUC of “any” by case 1.000).",
         "Test c: better than chance is not shown (AUC of “any” by slice not estimable: no positives; AUC of “any” by case not "
-        "estimable: no positives).",
+        "estimable: no positives; mean average precision by slice not estimable: no positives).",
         "Test d: better than chance is not shown (AUC of “any” by slice 0.600 (0.500–0.700); mean average precision by slice "
         "0.200 (0.100–0.300) at prevalence 0.100).",
     ]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
 import shutil
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +23,8 @@ from ich_pipeline.deidentify.key import new_key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.errors import InputError
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import open_source
 from tests.sources.s3_server import Proxy, patient_remote
 
 Tree = Callable[[Path], dict[str, bytes]]
@@ -171,3 +176,87 @@ def test_deidentified_without_what_the_store_withholds(proxy: Proxy, bucket, par
     zipped = result.outcomes[Outcome.ARCHIVE]
     assert lost > 0
     assert len(result.rows) == sum(p.is_file() for p in bucket.rglob("*")) + 10 * zipped
+
+
+def test_what_would_be_replaced_is_refused_before_anything_is_read(proxy: Proxy, bucket, labels, project):
+    Path("data").mkdir()
+    new_key(Path("data/key"))
+    shutil.copy(labels, "data/mine.csv")
+    new_key(Path("../key"))
+    shutil.rmtree("../cache", ignore_errors=True)
+    start = ("cohort", "folder", "s3://bucket/export", "--endpoint-url", proxy.url, "--replace")
+    for arguments, sentence in (
+        (("--labels", labels, "--deidentify", "data/key"), "data/key lies in data/, which is replaced"),
+        (("--labels", "data/mine.csv", "--deidentify", "../key"), "data/mine.csv lies in data/"),
+        (("--labels", "data/mine.csv"), "data/mine.csv lies in data/"),
+        (("--labels", labels, "--cache", "data/c", "--deidentify", "../key"), "--cache data/c and data contain"),
+        (("--labels", labels, "--cache", ".", "--deidentify", "../key"), "--cache . and data contain"),
+        (("--labels", labels, "--cache", ".data.partial"), "--cache .data.partial and data contain"),
+        (("--labels", labels, "--cache", "../key", "--deidentify", "../key"), "--cache ../key is a file"),
+    ):
+        proxy.fetched = []
+        status, out, err = ich(*start, *arguments)
+        assert (status, out) == (2, "") and sentence in err and err.count("\n") == 1, (arguments, out, err)
+        assert proxy.fetched == [] and sorted(p.name for p in Path("data").iterdir()) == ["key", "mine.csv"]
+    (Path("data") / "other").write_text("mine")
+    status, _, err = ich(*(a for a in start if a != "--replace"), "--labels", labels, "--deidentify", "../key")
+    assert status == 2 and "add --replace" in err and proxy.fetched == []
+
+
+def test_a_killed_deidentification_leaves_nothing_after_the_next_run(proxy: Proxy, bucket, labels, project):
+    """Its folder has one name, so that the next run finds it; sentences name what the user named."""
+    new_key(Path("../key"))
+    left = Path(".state/deidentified/export/.members")
+    left.mkdir(parents=True)
+    (left / "1").write_text("SMITH^JOHN")
+    wrong = pd.read_csv(labels, dtype=str).assign(SOPInstanceUID="2.25.9").drop_duplicates("SOPInstanceUID")
+    wrong.to_csv("../wrong.csv", index=False)
+    start = ("cohort", "folder", "s3://bucket/export", "--endpoint-url", proxy.url, "--deidentify", "../key")
+    status, out, err = ich(*start, "--labels", "../wrong.csv", "--lenient")
+    assert (status, out) == (2, "") and "../wrong.csv labels nothing that is in s3://bucket/export" in err
+    assert not Path(".state/deidentified").exists() and Path(".data.fetched").is_dir() and not Path("data").exists()
+    proxy.fetched = []
+    status, out, err = ich(*start, "--labels", labels)
+    assert status == 0, err
+    assert proxy.fetched == [] and not Path(".data.fetched").exists() and not Path(".state/deidentified").exists()
+    assert len(list(Path("data").glob("deidentification_*"))) == 3
+
+
+def test_a_cohort_of_another_source_removes_what_was_fetched(proxy: Proxy, bucket, labels, params, tmp_path):
+    (tmp_path / ".data.fetched").mkdir()
+    (tmp_path / ".data.fetched" / "object").write_text("SMITH^JOHN")
+    bring("folder", bucket, labels, tmp_path / "data", params)
+    assert {p.name for p in tmp_path.iterdir()} == {"data"}
+
+
+def test_options_of_a_bucket_with_a_folder_are_refused(bucket, tmp_path):
+    with pytest.raises(InputError, match=r"--cache .*c is for s3://bucket/prefix, and .*export is none"):
+        open_source(bucket, Remote(cache=tmp_path / "c"))
+
+
+def test_a_check_keeps_nothing_and_removes_what_a_killed_one_left(proxy: Proxy, bucket, params, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for pid in (dead.pid, os.getpid()):
+        (tmp_path / f"ich-check-{pid}-x").mkdir()
+    proxy.share, proxy.faults = 0.2, ("flip",)
+    with pytest.raises(InputError, match=r"run it again, with --cache FOLDER it keeps the others; or add"):
+        check("s3://bucket/export", params.ingest.archives, remote=patient_remote(proxy, attempts=1, connections=1))
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith("ich-")] == [f"ich-check-{os.getpid()}-x"]
+
+
+def test_without_links_the_disk_must_hold_a_copy(
+    proxy: Proxy, bucket, phantom_export, labels, params, tmp_path, tree: Tree, monkeypatch
+):
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    remote = patient_remote(proxy)
+    bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, remote=remote)
+    assert tree(tmp_path / "data" / "dicom") == tree(bucket)
+    full = shutil.disk_usage(tmp_path)._replace(free=9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    with pytest.raises(InputError, match=r"needs 0\.0 GB"):
+        bring("folder", phantom_export, labels, tmp_path / "data", params, replace=True)
