@@ -176,10 +176,13 @@ def _ablation(state: Path, folds: int) -> pd.DataFrame:
 
 
 def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any]) -> str:
+    from ich_pipeline.report.cautions import cautions
     from ich_pipeline.report.metrics import markdown
 
     name = "cross-validation"
-    text = markdown({name: metrics}, [name], params.ensemble.decision, params.evaluation.confidence)
+    blocks = {name: metrics}
+    said = cautions(blocks, [name], params.labels.any)
+    text = markdown(blocks, [name], params.ensemble.decision, params.evaluation.confidence, said)
     of_any = table.loc[table["label"] == params.labels.any]
     lines = [
         "",
