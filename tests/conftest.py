@@ -19,6 +19,16 @@ def project_root() -> Path:
     return ROOT
 
 
+@pytest.fixture
+def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory: nothing but params.yaml of the phantom profile."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
+    monkeypatch.chdir(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Real head CT (ICH_TEST_DATA, or shared/data beside the project); skips where there is none."""

@@ -24,15 +24,10 @@ def ich(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 @pytest.fixture(autouse=True)
-def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory: nothing but params.yaml of the phantom profile."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
-    monkeypatch.chdir(folder)
+def nowhere_else(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server or store of this machine's own is named."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL"):
         monkeypatch.delenv(name, raising=False)
-    return folder
 
 
 def edit(**changes: object) -> None:

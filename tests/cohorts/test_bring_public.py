@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -36,16 +35,6 @@ def ich(*arguments: str | Path) -> tuple[int, str, str]:
 def rows_of(path: Path) -> list[list[str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.reader(file))
-
-
-@pytest.fixture
-def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory: nothing but params.yaml of the phantom profile."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # the challenge's UIDs are none, as in its files

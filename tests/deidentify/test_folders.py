@@ -94,15 +94,6 @@ def test_the_page_explains_every_outcome(project_root):
     assert "\n".join(rows) in page
 
 
-@pytest.fixture
-def project(tmp_path, project_root, monkeypatch):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_the_command(export, project, tmp_path, to_bytes, make_ct):
     keyfile, out = tmp_path / "key", tmp_path / "out"
     assert ich("deidentify", "--new-key", keyfile)[0] == 0

@@ -33,13 +33,9 @@ def everything(folder: Path) -> bytes:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, project_root):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copyfile(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("ICH_EVENTS", str(folder / "events.jsonl"))
-    return folder
+def project(project, monkeypatch):
+    monkeypatch.setenv("ICH_EVENTS", str(project / "events.jsonl"))
+    return project
 
 
 @pytest.fixture

@@ -37,13 +37,8 @@ def archive(phantom_export: Path, tmp_path_factory: pytest.TempPathFactory, make
 
 
 @pytest.fixture
-def here(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory, with params.yaml of the phantom."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
-    monkeypatch.chdir(folder)
-    return folder
+def here(project: Path) -> Path:
+    return project
 
 
 def ich(*arguments: str | Path) -> tuple[int, str, str]:

@@ -63,15 +63,6 @@ def ich(*arguments: str | Path) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-@pytest.fixture
-def project(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", folder / "params.yaml")
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_the_same_data_as_from_the_folder(proxy: Proxy, bucket, labels, params, tmp_path, tree: Tree):
     said, level = bring("folder", bucket, labels, tmp_path / "local", params)
     proxy.share = 0.3
