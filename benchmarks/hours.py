@@ -8,7 +8,6 @@ both cost what real ones do. Also for another backend: ``KERAS_BACKEND=jax``.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from noise import noise_slices, started
+from noise import device_name, noise_slices, started
 from timing import seconds
 
 from ich_pipeline.config import Params, load_params
@@ -37,7 +36,7 @@ def main(profile: str, cases: int, slices_a_case: int, batch: int | None) -> Non
     params = load_params(PROFILES / f"{profile}.yaml")
     count = cases * slices_a_case
     print(
-        f"profile {profile}, {keras.backend.backend()} on {_device()}, {params.training.dtype}: {cases} training cases "
+        f"profile {profile}, {keras.backend.backend()} on {device_name()}, {params.training.dtype}: {cases} training cases "
         f"of {slices_a_case} slices"
     )
     hours = dict(_hours(params, count, VALIDATION_CASES * slices_a_case, batch))
@@ -81,20 +80,6 @@ def _seconds_a_slice(network: Network, slices: CohortSlices) -> float:
     """Of looking at the validation set."""
     network.probabilities(slices.hu[: len(slices) // 2])  # compiles
     return seconds(lambda: network.probabilities(slices.hu), repeats=2) / len(slices)
-
-
-def _device() -> str:
-    found = keras.distribution.list_devices("gpu")
-    if not found:
-        return f"{os.cpu_count()} CPU cores"
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.devices()[0].device_kind
-    import tensorflow as tf
-
-    card = tf.config.list_physical_devices("GPU")[0]
-    return tf.config.experimental.get_device_details(card).get("device_name", found[0])
 
 
 if __name__ == "__main__":

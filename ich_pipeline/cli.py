@@ -221,13 +221,17 @@ def weights_verify(
 @sentences
 def predict(
     source: Annotated[
-        list[Path], typer.Argument(help="DICOM files, folders, zips or tars of them, DICOMDIRs; one or more studies.")
+        list[str],
+        typer.Argument(help="DICOM files, folders, zips or tars of them, DICOMDIRs, s3://bucket/prefix; any studies."),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for pages and tables.")],
     model: Annotated[str | None, typer.Option("--model", help="NAME/ALIAS or NAME/NUMBER of another version.")] = None,
     identifiers: Annotated[
         bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
     ] = False,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+    accept_missing: AcceptMissing = False,
 ) -> None:
     """Read every study: a page each, predictions.json and predictions.csv. Exit status 1 when something could not be read."""
     from ich_pipeline.commands.predict import predict as read_studies
@@ -235,7 +239,8 @@ def predict(
     from ich_pipeline.config import load_params
     from ich_pipeline.progress import terminal
 
-    outcome = read_studies(source, out, load_params(), model, identifiers, terminal)
+    remote = Remote(endpoint_url, cache, accept_missing)
+    outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote)
     rows = prediction_rows(outcome, out)
     console = Console()
     if console.is_terminal and console.width >= WIDE:

@@ -14,11 +14,12 @@ class InputError(Exception):
 
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLACE = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def refusal(error: BaseException) -> str | None:
-    """A sentence for what the file system refused (no right to write, read-only, full); None for any other error."""
+    """A sentence for what the file system refused (no right to write, read-only, no such place, full); None for any other error."""
     seen: BaseException | None = error
     while seen is not None and not isinstance(seen, OSError):
         seen = seen.__cause__ or seen.__context__
@@ -27,6 +28,8 @@ def refusal(error: BaseException) -> str | None:
     where = str(seen.filename or "a file of this project")
     if seen.errno in _DENIED:
         return f"{where} cannot be read or written here ({seen.strerror}): run as its owner, in a folder that can be written."
+    if seen.errno in _NO_PLACE:
+        return f"{where} is no place for files ({seen.strerror}): name another one."
     if seen.errno in _FULL:
         return f"the disk is full (at {where}): free some space and run again; what is finished is kept."
     return None

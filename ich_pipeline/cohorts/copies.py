@@ -95,5 +95,5 @@ def _check_space(files: Sequence[tuple[Path, str]], folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"The copy needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: make room first."
+            f"The copy in {folder.parent} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: make room first."
         )

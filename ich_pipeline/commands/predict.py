@@ -1,4 +1,4 @@
-"""``ich predict``: read every study among some DICOM files, folders and archives with a registered model."""
+"""``ich predict``: read every study among some DICOM files, folders, archives and objects with a registered model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_json, write_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.registry import versions
+from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.listing import Judged, Listing
 from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import fetched_beside
 
 
 @dataclass(frozen=True)
@@ -41,29 +45,41 @@ class Outcome:
 
 
 def predict(
-    sources: Sequence[Path], out: Path, params: Params, model: str | None, identifiers: bool, track: Track = quiet
+    sources: Sequence[Path | str],
+    out: Path,
+    params: Params,
+    model: str | None,
+    identifiers: bool,
+    track: Track = quiet,
+    remote: Remote | None = None,
 ) -> Outcome:
     """Read every study and write ``<case_id>.html``, ``predictions.json`` and ``predictions.csv`` into ``out``.
 
     Args:
-        sources: folders (searched to any depth), archives, DICOMDIRs and files.
+        sources: folders (searched to any depth), archives, DICOMDIRs, files and ``s3://bucket/prefix``. Objects of a store
+            lie in ``.NAME.fetched`` beside ``out`` meanwhile, and stay there for the next run where this one does not end well.
         out: folder for the results, made where it is missing; members of archives lie in ``out/.members`` meanwhile.
         params: names the model; limits of archives.
         model: ``NAME/ALIAS`` or ``NAME/NUMBER``; None is the champion, or the challenger while there is none.
         identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
         track: shows progress over the studies.
+        remote: how stores are reached.
 
     Raises:
         InputError: a source is missing, there is no study, no model, or no study could be read.
     """
-    given = list_several(sources)
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file: name a folder.")
+    check_cache(remote, out, "--out ")
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
+    fetched = fetched_beside(out)
+    given = list_several(sources, fetched, remote, track)
     with _made(out), opened(given, out / ".members", params.ingest.archives, track) as listing:
         studies, skipped = find_studies(listing, ", ".join(str(source) for source in sources))
-        return _read(studies, skipped, not_read(listing), out, version, identifiers, track)
+        outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, track)
+    shutil.rmtree(fetched, ignore_errors=True)
+    return outcome
 
 
 @contextlib.contextmanager
@@ -171,15 +187,16 @@ def _csv(outcome: Outcome, identifiers: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     extra = ["StudyInstanceUID"] if identifiers else []
-    writer.writerow(["case_id", *extra, "decision", *outcome.labels, "slices", "reread", "page", "reason"])
+    said = outcome.caution  # in every row: tables are cut and joined, and a line above them is lost
+    writer.writerow(["case_id", *extra, "decision", *outcome.labels, "slices", "reread", "page", "reason", "caution"])
     for one in outcome.answers:
         scores = ["" if (p := one["probabilities"][label]) is None else f"{p:.6f}" for label in outcome.labels]
         slices = one["slices"]
         reread = sum(s["reread"] for s in slices)
         study = [outcome.studies[one["case_id"]]] if identifiers else []
         page = f"{one['case_id']}.html"
-        writer.writerow([one["case_id"], *study, int(one["decision"]), *scores, len(slices), reread, page, ""])
+        writer.writerow([one["case_id"], *study, int(one["decision"]), *scores, len(slices), reread, page, "", said])
     for case, reason in sorted(outcome.failures.items()):
         study = [outcome.studies[case]] if identifiers else []
-        writer.writerow([case, *study, "", *[""] * len(outcome.labels), "", "", "", reason])
+        writer.writerow([case, *study, "", *[""] * len(outcome.labels), "", "", "", reason, said])
     return text.getvalue()

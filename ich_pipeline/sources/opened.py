@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from ich_pipeline.config import ArchiveParams
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.listing import Judged, Listing, Names
-from ich_pipeline.sources.source import list_local
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.source import is_remote, open_source
 from ich_pipeline.sources.unpack import unpack
 
 NAMED_AT_MOST = 3  # in a sentence; the count says the rest
@@ -38,18 +40,32 @@ def opened(listing: Listing, scratch: Path, limits: ArchiveParams, track: Track 
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def list_several(sources: Sequence[Path]) -> Listing:
+def list_several(
+    sources: Sequence[Path | str], fetched: Path, remote: Remote | None = None, track: Track = quiet
+) -> Listing:
     """Several sources as one: each file once, named below its source.
 
+    Args:
+        sources: paths, and addresses of object stores.
+        fetched: folder for the objects of stores, a folder each; what a run before has left there is used.
+        remote: how stores are reached.
+        track: progress.
+
     Raises:
-        InputError: one of them is missing, holds no file or cannot be listed.
+        InputError: one of them is missing, holds no file, cannot be listed, or does not hand over its objects; or ``remote``
+            names what only a store needs, and none of them is one.
     """
+    several = list(dict.fromkeys(sources))
+    stores = [source for source in several if is_remote(source)]
+    # All are looked at before the first is fetched: a wrong name is told in seconds.
+    looked_at = [open_source(s, remote if s in stores or not stores else None, track) for s in several]
     names = Names()
     files: dict[Path, str] = {}
     judged: list[Judged] = []
-    for source in dict.fromkeys(sources):
-        listing = list_local(source)
-        below = f"{source}/" if source.is_dir() and len(sources) > 1 else ""
+    for source, found in zip(several, looked_at, strict=True):
+        listing = found.collect(fetched / hashlib.sha256(str(source).encode()).hexdigest()[:12], track)
+        folder = source in stores or Path(source).is_dir()
+        below = f"{source}/" if folder and len(several) > 1 else ""
         for path, name in listing.files:
             if path not in files:
                 files[path] = names.unique(below + name)

@@ -83,10 +83,7 @@ def _list(path: Path) -> Listing:
     if path.is_dir():
         return list_folder(path)
     if not path.exists():
-        raise InputError(
-            f"{path} is missing: name a folder, an archive or a DICOMDIR; `ich ingest`, `ich cohort` and `ich deidentify` "
-            "read s3://bucket/prefix too, other commands what is on this machine."
-        )
+        raise InputError(f"{path} is missing: name a folder, an archive, a DICOMDIR, or s3://bucket/prefix.")
     if not path.is_file():
         raise InputError(f"{path} is neither a file nor a folder: name a folder, an archive or a DICOMDIR.")
     if is_directory_file(path):
