@@ -89,23 +89,24 @@ def body(stage: Stage) -> StageResult:
                 _write_csv(folder / f"{name}_any.csv", points.loc[of_any, ["x", "y"]])
             draw_roc(cohort, roc, test, folder / "figures" / "roc.png", readers["labels"].get(cohort.labels.any, ()))
             draw_pr(cohort, pr, test, folder / "figures" / "pr.png")
+            # Before the results are in place: none may be read unrecorded. And into the record alone: a date or a commit in the
+            # outs would make them differ from run to run.
+            record_look(
+                test,
+                test_set=sha256(_sealed(test)),
+                model=digest_of_files(
+                    layout.TRAIN,
+                    layout.CALIBRATE / "ensemble.json",
+                    params.architectures,
+                    [layout.SEQUENCE / name for name in cohort.ensemble.heads],
+                ),
+                results=sha256(folder / "metrics.json"),
+            )
         run.metrics({level: {label: _values(m) for label, m in of.items()} for level, of in metrics.items()})
         for name in ("roc", "pr"):
             run.figure(target / "figures" / f"{name}.png")
         for name in ("ablation", "subgroups"):
             run.artifact(target / f"{name}.csv")
-    # Into the record alone: a date or a commit in the outs would make them differ from run to run.
-    record_look(
-        test,
-        test_set=sha256(_sealed(test)),
-        model=digest_of_files(
-            layout.TRAIN,
-            layout.CALIBRATE / "ensemble.json",
-            params.architectures,
-            [layout.SEQUENCE / name for name in cohort.ensemble.heads],
-        ),
-        results=sha256(target / "metrics.json"),
-    )
     return _result(cohort, metrics, account, {"ablation": ablation, "subgroups": subgroups}, target)
 
 

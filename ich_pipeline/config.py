@@ -23,6 +23,8 @@ from ich_pipeline.labels import Labels
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MEAN = "mean"  # beside the labels in metrics.json
+# Columns beside the labels' own in tables of predictions.
+TAKEN = ("degree", "case_id", "patient_key", "decision", "slices", "reread", "page", "reason", "caution")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -54,6 +56,8 @@ class LabelParams(Section):
             raise ValueError(f"label names must differ, found {', '.join(names)}")
         if MEAN in names:
             raise ValueError(f"{MEAN!r} is the name of the subtypes' mean in the metrics: choose another label name")
+        if taken := [name for name in names if name in TAKEN]:
+            raise ValueError(f"{taken[0]!r} is a column of the prediction tables: choose another label name")
         return self
 
 
@@ -262,6 +266,8 @@ class TrainingParams(Section):
     @model_validator(mode="after")
     def _steps_rise(self) -> TrainingParams:
         shares = [share for share, _ in self.step_decay]
+        if self.schedule == "step" and not shares:
+            raise ValueError("schedule is step, but step_decay names no step: name one, or set schedule: constant")
         if shares != sorted(set(shares)):
             raise ValueError(f"step_decay must rise, found the shares {', '.join(f'{s:g}' for s in shares)}")
         return self
@@ -421,6 +427,9 @@ class Params(Section):
         for field, names in {**named, "sequence.architectures": self.sequence.architectures}.items():
             if len(set(names)) != len(names):
                 raise ValueError(f"{field} names one twice: {', '.join(names)}")
+        plain = [name.replace("_", "") for name in self.architectures]  # vgg_16 is the same network as vgg16
+        if len(set(plain)) != len(plain):
+            raise ValueError(f"architectures names one twice, written in two ways: {', '.join(self.architectures)}")
         for name in self.tests:
             if name not in TESTS:
                 raise ValueError(f"tests names {name!r}, which is no test cohort; there are {' and '.join(TESTS)}")

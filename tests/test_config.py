@@ -73,6 +73,14 @@ WRONG: dict[str, tuple[Callable[[dict], None], str]] = {
         put("labels.subtypes", ["any", "subdural"]),
         "labels: label names must differ, found any, any, subdural; change that value.",
     ),
+    "label named as a column": (
+        put("labels.subtypes", ["degree"]),
+        "labels: 'degree' is a column of the prediction tables: choose another label name; change that value.",
+    ),
+    "steps that are none": (
+        lambda params: params["training"].update(schedule="step", step_decay=[]),
+        "training: schedule is step, but step_decay names no step: name one, or set schedule: constant; change that value.",
+    ),
     "unknown window": (
         put("windowing.single", "bone"),
         "windowing: single window 'bone' is none of brain, subdural, stroke; change that value.",
@@ -127,6 +135,10 @@ def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path, right: st
     ("section", "sentence"),
     [
         ("architectures: [vgg16, vgg16]", "architectures names one twice: vgg16, vgg16"),
+        (
+            "architectures: [vgg16, vgg_16]",
+            "architectures names one twice, written in two ways: vgg16, vgg_16",
+        ),
         (
             "architectures: [vgg16, densenet121]",
             "architectures names 'densenet121', but networks.densenet121 is missing",

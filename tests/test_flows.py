@@ -218,6 +218,24 @@ def test_missing_weights_are_said_before_anything_runs(here: Path, project_root:
     beforehand.check(load_params(here / "params.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_size": 48}, r"networks\.inception_v3\.image_size 48.*75"),
+        ({"weights": "imagenet", "frozen_layers": "mixed_7"}, r"frozen_layers 'mixed_7' is no layer .* mean mixed7"),
+    ],
+)
+def test_networks_that_cannot_be_built_are_said_before_anything_runs(
+    here: Path, project_root: Path, changes: dict, sentence: str
+) -> None:
+    settings = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+    settings["networks"]["inception_v3"].update(changes)
+    settings["windowing"]["sizes"].append(48)
+    (here / "params.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(InputError, match=sentence):
+        beforehand.check(load_params(here / "params.yaml"))
+
+
 def test_a_damaged_pointer_is_said(tracked: Path, project_root: Path) -> None:
     params = load_params(project_root / "ich_pipeline" / "profiles" / "phantom.yaml")
     (tracked / "data.dvc").write_text("outs: [")

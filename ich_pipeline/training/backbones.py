@@ -30,20 +30,22 @@ def architecture_function(name: str) -> Callable[..., keras.Model]:
     found = functions.get(_plain(name))
     if found is None:
         near = difflib.get_close_matches(_plain(name), functions, n=3, cutoff=0.5)
-        hint = " or ".join(functions[key].__name__ for key in near) or ", ".join(f.__name__ for f in functions.values())
-        raise InputError(f"params.yaml: architecture {name!r} is none of keras.applications; did you mean {hint}?")
+        hint = " or ".join(functions[key].__name__ for key in near) or "one of " + ", ".join(
+            f.__name__ for f in functions.values()
+        )
+        raise InputError(f"architecture {name!r} is none of keras.applications; did you mean {hint}?")
     return found
 
 
 def preprocess_input(name: str) -> Callable[[Any], Any]:
     """The architecture's own preprocessing of pictures in 0..255."""
     wanted = architecture_function(name)
+    if wanted.__name__.startswith("MobileNetV3"):  # its module does not name the functions that it is for
+        return keras.applications.mobilenet_v3.preprocess_input
     for module in vars(keras.applications).values():
         if getattr(module, wanted.__name__, None) is wanted and hasattr(module, "preprocess_input"):
             return module.preprocess_input
-    raise InputError(
-        f"params.yaml: architecture {name!r} has no preprocess_input in keras.applications; choose another one."
-    )
+    raise InputError(f"architecture {name!r} has no preprocess_input in keras.applications; choose another one.")
 
 
 def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> keras.Model:
@@ -61,6 +63,11 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
             never goes on with random weights in their place.
     """
     make = architecture_function(name)
+    if weights != "none" and re.fullmatch(r"EfficientNetB\d", make.__name__):
+        raise InputError(
+            f"params.yaml: networks.{name}.weights {weights!r}: Keras scales the input of {make.__name__} in another way where it "
+            "downloads the weights itself, so they would read wrong input here; take EfficientNetV2B0 to B3, or weights: none."
+        )
     arguments = {"include_top": False, "input_shape": (image_size, image_size, 3)}
     with _dtype_policy(dtype):
         try:

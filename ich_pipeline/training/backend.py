@@ -1,8 +1,20 @@
-"""Keras, loaded in silence: the one place where TensorFlow comes into the process."""
+"""Keras, loaded in silence: the one place where TensorFlow comes into the process, and where a graphics card is set up.
+
+On a card both backends by default pick algorithms by speed, add in changing order, and multiply float32 with 10 bits of
+mantissa (TF32). Here the same training gives the same bytes on one card, and float32 is float32.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from contextlib import AbstractContextManager
+
 from ich_pipeline.native import silent
+
+# Read by TensorFlow itself too. "0" gives the repeatable bytes up, for a network that has no such kernels on a card.
+REPEATABLE = "TF_DETERMINISTIC_OPS"
+_XLA_FLAG = "--xla_gpu_deterministic_ops"
 
 with silent():
     import keras
@@ -10,8 +22,26 @@ with silent():
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.config.list_physical_devices("GPU")  # looks for a GPU now, where its complaints are not shown to the user
+        # Looks for a card now, where TensorFlow's complaints are not shown to the user.
+        if tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+            if os.environ.get(REPEATABLE) != "0":
+                tf.config.experimental.enable_op_determinism()
+    elif keras.backend.backend() == "jax":
+        given = os.environ.get("XLA_FLAGS", "")  # read when the first device is asked for
+        if os.environ.get(REPEATABLE) != "0" and _XLA_FLAG not in given:
+            os.environ["XLA_FLAGS"] = f"{given} {_XLA_FLAG}=true".strip()
 
 ops = keras.ops
 
-__all__ = ["keras", "ops"]
+
+def exact(dtype: str) -> AbstractContextManager[None]:
+    """Where a network of this dtype policy computes: float32 stays float32 on JAX too; other policies ask for less."""
+    if keras.backend.backend() != "jax" or dtype != "float32":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.default_matmul_precision("highest")
+
+
+__all__ = ["exact", "keras", "ops"]

@@ -56,6 +56,11 @@ def told(network: str, batch_size: int, accumulate: int, kept: Path | None) -> I
                 f"training.accumulate or lower networks.{network}.batch_size in params.yaml, or end what else uses the device; "
                 f"with unchanged settings it goes on. {_state(kept, 'It goes on from')}"
             ) from None
+        if "eterministic" in reason and "UnimplementedError" in reason:
+            raise Fault(
+                f"{network} has a step without repeatable arithmetic on this graphics card ({reason[:200]}): set "
+                f"TF_DETERMINISTIC_OPS=0 to train without equal bytes. {_state(kept, 'It goes on from')}"
+            ) from None
         raise
 
 

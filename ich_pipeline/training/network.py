@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
 from ich_pipeline.training.backbones import build_backbone, load_all_weights
-from ich_pipeline.training.backend import keras
+from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.layers import Preprocess, Windows
 from ich_pipeline.windowing import Window
 
@@ -157,14 +157,14 @@ class Network:
         """All outputs of a model from :meth:`backbone_outputs` for slices (n, s, s), in full batches as everywhere."""
         return self._in_batches(model, hu)
 
-    @staticmethod
-    def _in_batches(model: keras.Model, hu: Any) -> list[NDArray[Any]]:
+    def _in_batches(self, model: keras.Model, hu: Any) -> list[NDArray[Any]]:
         parts: list[list[NDArray[Any]]] = []
         for start in range(0, max(len(hu), 1), BATCH):
             batch = np.zeros((BATCH, *hu.shape[1:]), np.float32)
             taken = hu[start : start + BATCH]
             batch[: len(taken)] = taken
-            outputs = model.predict_on_batch(batch)
+            with exact(self.spec.dtype):
+                outputs = model.predict_on_batch(batch)
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
             parts.append([np.asarray(output)[: len(taken)] for output in outputs])
         return [np.concatenate(output) for output in zip(*parts, strict=True)]

@@ -12,7 +12,7 @@ from ich_pipeline.config import NetworkParams, TrainingParams
 from ich_pipeline.errors import InputError
 from ich_pipeline.training.augmentation import Augment
 from ich_pipeline.training.backbones import freeze
-from ich_pipeline.training.backend import keras, ops
+from ich_pipeline.training.backend import exact, keras, ops
 from ich_pipeline.training.checkpoint import fitting
 from ich_pipeline.training.devices import scope
 from ich_pipeline.training.faults import NotFinite
@@ -86,7 +86,8 @@ class Trainer:
     def _on_batch(self, hu: NDArray[Any], transforms: NDArray[Any], truth: NDArray[Any]) -> float:
         inputs: Any = self._augment(hu, transforms) if self._apart else [hu, transforms]
         if self._strategy is None:
-            return float(self.model.train_on_batch(inputs, truth))
+            with exact(self._network.spec.dtype):
+                return float(self.model.train_on_batch(inputs, truth))
         return self._on_replicas(inputs if isinstance(inputs, list) else [inputs], truth)
 
     def _on_replicas(self, inputs: list[Any], truth: NDArray[Any]) -> float:

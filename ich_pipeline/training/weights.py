@@ -7,6 +7,7 @@ A hospital without internet fetches on another machine (``ich weights fetch``), 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -112,8 +113,10 @@ def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> l
     Raises:
         InputError: no such architecture, no connection, or what came is not what Keras says it should be.
     """
-    sources = [source_of(name) for name in architectures]
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--to {folder} is a file: name a folder.")
+    sources = [source_of(name) for name in architectures]
     folder.mkdir(parents=True, exist_ok=True)
     listed = _manifest(folder) if (folder / MANIFEST).is_file() else {}
     done = []
@@ -163,9 +166,11 @@ def verify(path: Path, architecture: str | None = None, sha256: str | None = Non
     beside = path.parent / MANIFEST
     entry = _manifest(path.parent).get(path.name, {}) if beside.is_file() else {}
     architecture, wanted = architecture or entry.get("architecture"), sha256 or entry.get("sha256")
+    if wanted is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
+        raise InputError(f"--sha256 {wanted} is no SHA-256: give its 64 hexadecimal digits.")
     if architecture is None:
         raise InputError(f"{path}: no {MANIFEST} beside it names its architecture: add --architecture NAME.")
-    if wanted is not None and (found := sha256_of(path)) != wanted:
+    if wanted is not None and (found := sha256_of(path)) != wanted.lower():
         raise InputError(
             f"{path} has SHA-256 {found}, but should have {wanted}: it was damaged or exchanged; bring it again."
         )
@@ -191,7 +196,10 @@ def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
             f"{folder} has no {MANIFEST}: name one file and its --architecture, or fetch the folder again."
         )
     files = values.get("files") if isinstance(values, dict) and values.get("schema") == SCHEMA else None
-    if not isinstance(files, dict) or not all({"architecture", "sha256"} <= set(entry) for entry in files.values()):
+    if not isinstance(files, dict) or not all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in ("architecture", "sha256"))
+        for entry in files.values()
+    ):
         raise InputError(f"{path} is no manifest of schema {SCHEMA!r}: fetch the folder again.")
     return files
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -14,7 +15,9 @@ from typer.testing import CliRunner
 from ich_pipeline.cli import app
 from ich_pipeline.config import Params
 from ich_pipeline.registry import store, versions
+from tests.sources.s3_server import KEY, SECRET, rclone
 
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
 PLANTED = ("4711-PLANTED", "PLANTED^PATIENT", "2.25.7", "2.25.8")
 
 
@@ -73,6 +76,8 @@ def test_what_the_model_s_tests_do_not_show_is_said(studies, tmp_path: Path, mod
     (page,) = tmp_path.glob("*.html")
     assert "Better than &lt;chance&gt; is not shown." in page.read_text()
     assert json.loads((tmp_path / "predictions.json").read_text())["caution"] == "Better than <chance> is not shown."
+    (row,) = csv.DictReader((tmp_path / "predictions.csv").open())
+    assert row["caution"] == "Better than <chance> is not shown."
 
 
 def test_a_line_a_case_where_no_table_fits(studies, tmp_path: Path) -> None:
@@ -121,7 +126,10 @@ def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path:
 
 def test_sources_that_hold_nothing(tmp_path: Path) -> None:
     status, _, err = ich("predict", tmp_path / "missing", "--out", tmp_path / "out" / "deep")
-    assert (status, err.count("\n")) == (2, 1) and "missing is missing: name a folder, an archive or a DICOMDIR" in err
+    assert (status, err.count("\n")) == (
+        2,
+        1,
+    ) and "missing is missing: name a folder, an archive, a DICOMDIR, or s3://" in err
     source = tmp_path / "source"
     source.mkdir()
     (source / "text").write_text("no DICOM")
@@ -158,6 +166,28 @@ def test_studies_in_archives_are_read_as_those_in_folders(studies, tmp_path: Pat
     assert tables["cases"] == json.loads((plain / "predictions.json").read_text())["cases"]
     assert tables["files_not_read"]["archive_broken"] >= 1
     assert not [p for p in packed.iterdir() if "PLANTED" in p.read_text()], "names of files are for the terminal alone"
+
+
+def test_studies_in_a_bucket_are_read_as_those_in_folders(studies, tmp_path: Path, monkeypatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    root = tmp_path / "root"
+    for number, files in enumerate(studies.files):
+        (root / "bucket" / f"study{number}").mkdir(parents=True)
+        for path in files:
+            shutil.copyfile(path, root / "bucket" / f"study{number}" / path.name)
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    assert ich("predict", *studies.files[0], *studies.files[1], "--out", plain)[0] == 0
+    with rclone(root) as port:
+        at = ("--endpoint-url", f"http://127.0.0.1:{port}", "--out", out)
+        status, said, err = ich("predict", "s3://bucket/study0", "s3://bucket/study1", *at)
+        assert status == 0, said + err
+        status, _, err = ich("predict", "s3://bucket/nothing", *at)
+        assert (status, err.count("\n")) == (2, 1) and "s3://bucket/nothing holds no objects" in err
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == {p.name: p.read_bytes() for p in plain.iterdir()}
+    assert not (tmp_path / ".out.fetched").exists()
+    status, _, err = ich("predict", *studies.files[0], *at)
+    assert (status, err.count("\n")) == (2, 1) and "--endpoint-url" in err and "leave it out" in err
 
 
 def test_an_unknown_model_is_one_sentence(studies, tmp_path: Path) -> None:

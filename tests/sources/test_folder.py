@@ -58,10 +58,10 @@ def test_several_sources_are_one_listing_without_repeats(tmp_path: Path) -> None
         (tmp_path / name).write_bytes(name.encode())
     os.mkfifo(tmp_path / "b" / "pipe")
     a, b = tmp_path / "a", tmp_path / "b"
-    listing = list_several([a, b, a / "IM2", b / "IM1", a])
+    listing = list_several([a, b, a / "IM2", b / "IM1", a], tmp_path / "fetched")
     assert [path for path, _ in listing.files] == [a / "IM1", a / "IM2", b / "IM1"]
     assert [name for _, name in listing.files] == [f"{a}/IM1", f"{a}/IM2", f"{b}/IM1"]
     assert [one.name for one in listing.judged] == [f"{b}/pipe"]
-    assert [name for _, name in list_several([a]).files] == ["IM1", "IM2"]
+    assert [name for _, name in list_several([a], tmp_path / "fetched").files] == ["IM1", "IM2"]
     with pytest.raises(InputError, match="nowhere is missing"):
-        list_several([a, tmp_path / "nowhere"])
+        list_several([a, tmp_path / "nowhere"], tmp_path / "fetched")

@@ -34,7 +34,7 @@ def network() -> Network:
 @pytest.mark.parametrize(
     ("name", "function"),
     [("vgg16", "VGG16"), ("resnet50", "ResNet50"), ("inception_v3", "InceptionV3"), ("DenseNet121", "DenseNet121"),
-     ("inception_resnet_v2", "InceptionResNetV2"), ("efficientnet_b0", "EfficientNetB0")],
+     ("inception_resnet_v2", "InceptionResNetV2"), ("efficientnet_b0", "EfficientNetB0"), ("mobilenet_v3_small", "MobileNetV3Small")],
 )  # fmt: skip
 def test_names_match_whatever_case_and_underscores(name: str, function: str) -> None:
     assert architecture_function(name) is getattr(keras.applications, function)
@@ -49,6 +49,21 @@ def test_an_unknown_name_lists_near_ones() -> None:
 def test_a_picture_too_small_is_said() -> None:
     with pytest.raises(InputError, match=r"inception_v3.image_size 40.*75"):
         build_backbone("inception_v3", 40, "none", "float32")
+
+
+def test_every_network_of_keras_has_its_preprocessing() -> None:
+    names = [name for name, value in vars(keras.applications).items() if name[:1].isupper() and callable(value)]
+    assert len(names) > 30
+    for name in names:
+        assert callable(preprocess_input(name)), name
+
+
+def test_weights_that_would_read_another_input_are_refused(tmp_path: Path) -> None:
+    """Keras puts a layer more into EfficientNetB0 to B7 where it downloads ImageNet's weights."""
+    for weights in ("imagenet", str(tmp_path / "notop.weights.h5")):
+        with pytest.raises(InputError, match=r"networks\.efficientnet_b0\.weights .* EfficientNetV2B0"):
+            build_backbone("efficientnet_b0", 32, weights, "float32")
+    build_backbone("efficientnet_b0", 32, "none", "float32")
 
 
 def test_before_training_the_answer_is_the_prevalence() -> None:

@@ -141,3 +141,27 @@ def test_settings_that_contradict_each_other_are_said(tmp_path: Path, network: d
     path.write_text(yaml.safe_dump(params))
     with pytest.raises(InputError, match=sentence):
         load_params(path)
+
+
+def test_mistakes_of_a_carried_folder_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "apart").mkdir()
+    taken = tmp_path / "apart" / "taken"
+    taken.write_bytes(b"")
+    (tmp_path / weights.MANIFEST).write_text(f'{{"schema": "{weights.SCHEMA}", "files": {{"a.h5": 5}}}}')
+    asked = {
+        ("fetch", "vgg16", "--to", str(taken)): "is a file: name a folder",
+        (
+            "fetch",
+            "resnet5",
+            "--to",
+            str(tmp_path / "new"),
+        ): "ich: architecture 'resnet5' is none of keras.applications",
+        ("verify", str(tmp_path)): "is no manifest of schema",
+        ("verify", str(taken), "--architecture", "vgg16", "--sha256", "ABC"): "ABC is no SHA-256",
+    }
+    for arguments, sentence in asked.items():
+        told = CliRunner().invoke(app, ["weights", *arguments])
+        assert told.exit_code == 2 and sentence in told.output and len(told.output.strip().splitlines()) == 1, (
+            told.output
+        )
+    assert not (tmp_path / "new").exists()
