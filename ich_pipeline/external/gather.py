@@ -12,7 +12,13 @@ from ich_pipeline.reader_tables import MISSING
 
 
 def by_case(slices: Matched, case: NDArray[np.int64], column: str) -> Matched:
-    """Cases of slices: the highest probability, and 1 where a slice is 1 (unknown where none is and one is unknown)."""
+    """Cases of slices: the highest probability, and 1 where a slice is 1 (unknown where none is and one is unknown).
+
+    Args:
+        slices: the rows; those of one case are of one patient.
+        case: 0, 1, … of each row, in the order of the rows.
+        column: what the cases are named by.
+    """
     count = int(case.max()) + 1
     first = np.unique(case, return_index=True)[1]
 

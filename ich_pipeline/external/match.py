@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ich_pipeline.errors import InputError
 from ich_pipeline.external.columns import challenge_form, choose_level, finding_pairs, id_columns, unused_columns
 from ich_pipeline.external.gather import by_case
+from ich_pipeline.external.groups import Joined, cases_of, patients_of
 from ich_pipeline.external.matched import Choices, Excluded, Matched
-from ich_pipeline.external.names import ANY, CASES, MEAN, PATIENTS
+from ich_pipeline.external.names import ANY, MEAN
 from ich_pipeline.external.other_readers import other_readers
 from ich_pipeline.reader_tables import MISSING, binary, is_wide, majority, wide_reads
 from ich_pipeline.text_tables import TextTable, read_text_table
@@ -50,17 +51,18 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
     names = tuple(predicted.columns[left][i] for i in mine)
     named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
     _check_findings([name for name, _ in named], scores, truth)
-    grouped = None if gathered_by is None else _column(predicted, mine, labelled, theirs, gathered_by)
+    joined = Joined(predicted, mine, labelled, theirs)
+    who, grouped_by = patients_of(joined, (left, right), choices)
+    cases = None if gathered_by is None else cases_of(joined, gathered_by, who, grouped_by)
     unused = unused_columns(predicted, left, labelled, right, columns)
     is_reference = reads is not None and (readers is None or readers.resolve() == labels.resolve())
     if is_reference and reads is not None:
         people, of_rows = reads.readers, reads.reads[theirs]
     else:
-        people, of_rows, more, ignored = other_readers(readers, right, names, grouped, named, choices)
+        people, of_rows, more, ignored = other_readers(readers, right, names, cases, named, choices)
         excluded += more
         unused["readers"] = ignored
     decision = predicted.find("decision") if ANY in (key for _, key in named) else None
-    who, grouped_by = _groups(predicted, mine, labelled, theirs, (left, right), choices)
     found = Matched(
         level=level,
         labels=tuple(name for name, _ in named),
@@ -79,8 +81,8 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         excluded=tuple(excluded),
         unused=unused,
     )
-    if gathered_by is not None and grouped is not None:
-        found = by_case(found, _codes(grouped), gathered_by)
+    if gathered_by is not None and cases is not None:
+        found = by_case(found, cases.codes, gathered_by)
     return _account(found)
 
 
@@ -162,44 +164,6 @@ def _check_findings(labels: Sequence[str], scores: NDArray[np.float64], truth: N
                 f"no row has both a probability and a label of {name}: fill them in, or name the other findings with --map "
                 "PREDICTIONS_COLUMN=LABELS_COLUMN."
             )
-
-
-def _groups(
-    predicted: TextTable,
-    mine: NDArray[np.int64],
-    labelled: TextTable,
-    theirs: NDArray[np.int64],
-    ids: tuple[str, str],
-    choices: Choices,
-) -> tuple[NDArray[np.int64], str | None]:
-    """Whose each row is."""
-    wanted = [choices.patient] if choices.patient else [*PATIENTS, *((choices.case,) if choices.case else ()), *CASES]
-    for name in wanted:
-        if name.casefold() in (ids[0].casefold(), ids[1].casefold()):
-            continue
-        if choices.patient or predicted.find(name) or labelled.find(name):
-            return _codes(_column(predicted, mine, labelled, theirs, name)), name
-    return np.arange(len(mine)), None
-
-
-def _column(
-    predicted: TextTable, mine: NDArray[np.int64], labelled: TextTable, theirs: NDArray[np.int64], name: str
-) -> list[str]:
-    here = predicted.find(name)
-    table, rows = (predicted, mine) if here else (labelled, theirs)
-    column = here or labelled.need(name, "--case or --patient; the predictions have none either")
-    for i in rows:  # or all rows without a name would be one patient, or one case
-        if not table.columns[column][i]:
-            raise InputError(
-                f"{table.path}, line {table.lines[i]}: {column} is empty: say whose row it is, or name another column with "
-                "--patient or --case."
-            )
-    return [table.columns[column][i] for i in rows]
-
-
-def _codes(names: Sequence[str]) -> NDArray[np.int64]:
-    known: dict[str, int] = {}
-    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
 
 
 def _account(found: Matched) -> Matched:

@@ -354,3 +354,24 @@ def test_two_readers_are_not_promised_a_fair_comparison(tmp_path: Path) -> None:
     assert status == 0, error
     said = " ".join(said.split())
     assert "needs three readers at least" in said and "Fair are the tables" not in said
+
+
+def test_cases_of_different_patients_may_bear_the_same_name(tmp_path: Path) -> None:
+    """Studies 1 and 2 of 20 patients are 40 cases: they once were two, of the first patient."""
+    rows = [(f"s{i}", f"P{i // 4}", 1 + i // 2 % 2, round((i * 37 % 80) / 80, 4), int(i % 5 == 0)) for i in range(80)]
+    p = write(tmp_path / "p.csv", "image,any,patient,study", *(f"{i},{v},{who},{c}" for i, who, c, v, _ in rows))
+    b = write(tmp_path / "l.csv", "image,any", *(f"{i},{t}" for i, _, _, _, t in rows))
+    for choices in (Choices(level="case"), Choices(level="case", case="study", patient="patient")):
+        found = match_tables(p, b, None, choices)
+        assert len(found.names) == 40 and found.grouped_by == "patient"
+        np.testing.assert_array_equal(found.patients, np.repeat(np.arange(20), 2))
+        np.testing.assert_array_equal(found.scores[:, 0], [max(r[3] for r in rows[i : i + 2]) for i in range(0, 80, 2)])
+        np.testing.assert_array_equal(found.truth[:, 0], [max(r[4] for r in rows[i : i + 2]) for i in range(0, 80, 2)])
+
+    # A reader who says "study 1" does not say whose; one who names the slices does.
+    r = write(tmp_path / "r.csv", "reader,case,decision", "A,1,1", "A,2,0")
+    said = refused(p, "--labels", b, "--readers", r, "--level", "case", "--out", tmp_path / "o")
+    assert "names the case '1', which several patients have" in said and not (tmp_path / "o").exists()
+    write(r, "reader,case,decision", *(f"A,{i},{t}" for i, _, _, _, t in rows))
+    found = match_tables(p, b, r, Choices(level="case"))
+    np.testing.assert_array_equal(found.reads[:, 0, 0], found.truth[:, 0])
