@@ -35,6 +35,11 @@ class Reads:
     labels: tuple[str, ...]
     reads: NDArray[np.int8]
 
+    @property
+    def read(self) -> NDArray[np.bool_]:
+        """Whether anybody read, shape (cases, labels)."""
+        return (self.reads != MISSING).any(axis=1)
+
 
 def is_wide(table: TextTable) -> bool:
     """Whether a table has the columns of at least two readers."""

@@ -33,12 +33,15 @@ def by_case(slices: Matched, case: NDArray[np.int64], column: str) -> Matched:
         np.logical_or.at(unknown, case, values == MISSING)
         return np.where(one, 1, np.where(unknown, MISSING, 0)).astype(np.int8)
 
+    unread = np.zeros((count, *slices.unread.shape[1:]), dtype=bool)
+    np.logical_or.at(unread, case, slices.unread)
     who = slices.patients[first]
     grouped_by = None if slices.grouped_by == column else slices.grouped_by
     return replace(
         slices,
         scores=highest(slices.scores),
         truth=present(slices.truth),
+        unread=unread,
         decisions=None if slices.decisions is None else present(slices.decisions),
         reads=present(slices.reads),
         names=tuple(slices.names[i] for i in first),

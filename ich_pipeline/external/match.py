@@ -21,7 +21,7 @@ from ich_pipeline.external.groups import Joined, cases_of, patients_of
 from ich_pipeline.external.matched import Choices, Excluded, Matched
 from ich_pipeline.external.names import ANY, MEAN
 from ich_pipeline.external.other_readers import other_readers
-from ich_pipeline.reader_tables import MISSING, binary, is_wide, majority, wide_reads
+from ich_pipeline.reader_tables import MISSING, Reads, binary, is_wide, majority, wide_reads
 from ich_pipeline.text_tables import TextTable, read_text_table
 
 
@@ -45,9 +45,11 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
     if reads is not None:
         kept = [reads.labels.index(b) for _, b in columns]
         reads = replace(reads, labels=tuple(b for _, b in columns), reads=reads.reads[:, :, kept])
-        truth = majority(reads.reads)[theirs]
+        _check_read(labelled, reads, choices.allow_missing)
+        truth, unread = majority(reads.reads)[theirs], ~reads.read[theirs]
     else:
         truth = np.stack([_truth(labelled, b, choices.allow_missing) for _, b in columns], axis=1)[theirs]
+        unread = truth == MISSING
     names = tuple(predicted.columns[left][i] for i in mine)
     named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
     _check_findings([name for name, _ in named], scores, truth)
@@ -70,6 +72,7 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         columns=columns,
         scores=scores,
         truth=truth,
+        unread=unread,
         decisions=_truth(predicted, decision, choices.allow_missing)[mine] if decision else None,
         names=names,
         lines=np.array(predicted.lines)[mine],
@@ -154,6 +157,17 @@ def _truth(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.int
     return values
 
 
+def _check_read(table: TextTable, reads: Reads, allow_missing: bool) -> None:
+    """Where nobody read there is no label; where readers are split there is one opinion too many."""
+    for k, name in enumerate(reads.labels):
+        missing = np.flatnonzero(~reads.read[:, k])
+        if len(missing) and not allow_missing:
+            raise InputError(
+                f"{table.path}, line {table.lines[missing[0]]}: no reader has read {name} ({len(missing):,} rows in all): fill "
+                "it in, or add --allow-missing to leave such rows out of this finding and have them counted."
+            )
+
+
 def _check_findings(labels: Sequence[str], scores: NDArray[np.float64], truth: NDArray[np.int8]) -> None:
     """A finding must be judged on a row at least, and must not bear the name of the findings' mean."""
     for k, name in enumerate(labels):
@@ -170,15 +184,14 @@ def _account(found: Matched) -> Matched:
     """Add what is left out of single findings to ``excluded``."""
     more = []
     for k, name in enumerate(found.labels):
-        for what, missing in (
+        missing, unread = found.truth[:, k] == MISSING, found.unread[:, k]
+        for what, rows in (
             ("rows without a probability", np.isnan(found.scores[:, k])),
-            (
-                "rows on which the readers are split" if found.reference else "rows without a label",
-                found.truth[:, k] == MISSING,
-            ),
+            ("rows without a read" if found.reference else "rows without a label", missing & unread),
+            ("rows on which the readers are split", missing & ~unread),
         ):
-            if missing.any():
-                more.append(Excluded(f"{name}: {what}", int(missing.sum())))
+            if rows.any():
+                more.append(Excluded(f"{name}: {what}", int(rows.sum())))
     if found.decisions is not None and (found.decisions == MISSING).any():
         more.append(Excluded("rows without the system's own decision", int((found.decisions == MISSING).sum())))
     return replace(found, excluded=(*found.excluded, *more))

@@ -375,3 +375,22 @@ def test_cases_of_different_patients_may_bear_the_same_name(tmp_path: Path) -> N
     write(r, "reader,case,decision", *(f"A,{i},{t}" for i, _, _, _, t in rows))
     found = match_tables(p, b, r, Choices(level="case"))
     np.testing.assert_array_equal(found.reads[:, 0, 0], found.truth[:, 0])
+
+
+def test_rows_that_nobody_read_are_missing_and_not_split(tmp_path: Path) -> None:
+    p = write(tmp_path / "p.csv", "case,any", *(f"c{i},0.{i % 10}" for i in range(60)))
+    reads = [",," if i < 10 else "1,0," if i < 15 else f"{i % 2},{i % 2},{i % 3 // 2}" for i in range(60)]
+    b = write(tmp_path / "l.csv", "case,R1:any,R2:any,R3:any", *(f"c{i},{r}" for i, r in enumerate(reads)))
+    said = refused(p, "--labels", b, "--out", tmp_path / "o")
+    assert "l.csv, line 2: no reader has read any (10 rows in all)" in said and not (tmp_path / "o").exists()
+    found = match_tables(p, b, None, Choices(allow_missing=True))
+    assert [(e.what, e.count) for e in found.excluded] == [
+        ("any: rows without a read", 10), ("any: rows on which the readers are split", 5),
+    ]  # fmt: skip
+    # Slices that are gathered: a case with an unread slice and no positive one is unread.
+    p = write(tmp_path / "p.csv", "image,study,any", *(f"c{i},S{i // 5},0.{i % 10}" for i in range(60)))
+    write(b, "image,R1:any,R2:any,R3:any", *(f"c{i},{r}" for i, r in enumerate(reads)))
+    found = match_tables(p, b, None, Choices(level="case", allow_missing=True))
+    assert [(e.what, e.count) for e in found.excluded] == [
+        ("any: rows without a read", 2), ("any: rows on which the readers are split", 1),
+    ]  # fmt: skip
