@@ -16,6 +16,8 @@ from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.progress import Track, quiet
 
 LEVELS = ("slice", "case")
+MEMORY = 4_000_000_000  # bytes that the bootstrap may take
+FIGURES = 25  # of a finding, each with its replicates
 OWN_FILES = ("metrics.json", "metrics.md", "index.html", "roc.png", "roc.svg", "failures.csv")
 
 
@@ -45,6 +47,7 @@ def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, A
     _check(request)
     table = match_tables(request.predictions, request.labels, request.readers, request.choices)
     thresholds = chosen_thresholds(request.thresholds, table.labels)
+    _check_memory(request.bootstrap, int(table.patients.max()) + 1, len(table.labels))
     study = Study(table, StudyOptions(thresholds, request.margin, request.confidence, request.bootstrap, request.seed))
     results = {"about": _about(request, study), **study.results(track)}
     from ich_pipeline.evaluation.study_figures import draw_study
@@ -114,6 +117,16 @@ def _check(request: Request) -> None:
     if strangers:
         raise InputError(
             f"--out {request.out} holds other files ({strangers[0]}): name a new folder, since this one is replaced."
+        )
+
+
+def _check_memory(replicates: int, patients: int, findings: int) -> None:
+    """Every replicate holds a byte a patient, and its value of every figure."""
+    needed = replicates * (patients + findings * FIGURES * 8)
+    if needed > MEMORY:
+        raise InputError(
+            f"--bootstrap {replicates} of {patients:,} patients needs {needed / 1e9:.0f} GB of memory, and {MEMORY / 1e9:.0f} "
+            "GB are the most: lower --bootstrap, or name the column of the patients with --patient where rows are of one."
         )
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.operating_points import OperatingPoint
-from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
 from ich_pipeline.evaluation.readers import Decisions, compare_readers
 from ich_pipeline.external.matched import Matched
@@ -50,7 +50,7 @@ class Study:
     options: StudyOptions
 
     @cached_property
-    def counts(self) -> NDArray[np.float64]:
+    def counts(self) -> Counts:
         """The bootstrap's draws of patients, the same for every figure."""
         return draw_counts(int(self.table.patients.max()) + 1, self.options.bootstrap, self.options.seed)
 

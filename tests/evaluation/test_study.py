@@ -259,6 +259,7 @@ def test_wrong_options_are_one_sentence(tables, tmp_path: Path) -> None:
     assert "no column 'nil'" in refused(*common, "--id", "nil")
     assert "--level 'patient'" in refused(*common, "--level", "patient")
     assert "--margin 2" in refused(*common, "--margin", "2")
+    assert "40 patients needs" in refused(*common, "--bootstrap", "100000000", "--out", tmp_path / "o")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
