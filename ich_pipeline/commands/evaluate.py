@@ -14,6 +14,7 @@ from ich_pipeline.external.match import match_tables
 from ich_pipeline.external.matched import Choices
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.text_tables import as_number
 
 LEVELS = ("slice", "case")
 MEMORY = 4_000_000_000  # bytes that the bootstrap may take
@@ -80,10 +81,7 @@ def chosen_thresholds(given: Sequence[str], labels: Sequence[str]) -> dict[str, 
         near = [label for label in labels if label.casefold() == name.casefold()] if name else list(labels)
         if not near:
             raise InputError(f"--threshold {text}: no finding {name!r} is evaluated; there is {', '.join(labels)}.")
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
+        number = as_number(value)
         if not 0 <= number <= 1:
             raise InputError(f"--threshold {text}: {value!r} is no number from 0 to 1.")
         if said.setdefault(name.casefold(), text) != text:

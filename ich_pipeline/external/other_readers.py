@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.external.columns import nameless
 from ich_pipeline.external.groups import Cases
 from ich_pipeline.external.matched import Choices, Excluded
 from ich_pipeline.external.names import ANY, IDS, key_of
-from ich_pipeline.reader_tables import MISSING, is_long, is_wide, long_reads, wide_reads
+from ich_pipeline.reader_tables import MISSING, is_long, is_wide, long_reads, nobody_read, wide_reads
 from ich_pipeline.text_tables import read_text_table
 
 
@@ -29,7 +30,7 @@ def other_readers(
     Where slices are gathered into ``cases`` (of each row), the table may name these: their slices then share the read.
     """
     none = np.zeros((len(names), 0, len(labels)), dtype=np.int8)
-    if path is None:
+    if path is None or nobody_read(path):
         return (), none, [], ()
     table = read_text_table(path)
     if is_wide(table):
@@ -82,5 +83,5 @@ def other_readers(
         reads.readers,
         aligned,
         [Excluded("cases of the readers' table that are not evaluated", strangers)] * (strangers > 0),
-        tuple(name for i, name in enumerate(reads.labels) if i not in judged),
+        (*(name for i, name in enumerate(reads.labels) if i not in judged), *nameless(table)),
     )

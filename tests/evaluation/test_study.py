@@ -224,6 +224,9 @@ MISTAKES = {
     "above one": (([P, "a,1.2,0.2"], [L, "a,0,1"]), "line 2: any is '1.2'"),
     "percent": (([P, "a,-3,0.2"], [L, "a,0,1"]), "between 0 and 1"),
     "not a number": (([P, "a,high,0.2"], [L, "a,0,1"]), "any is 'high'"),
+    "number of a program": (([P, "a,0_1,0.2"], [L, "a,0,1"]), "any is '0_1', which is no number"),
+    "label of a program": (([P, "a,0.1,0.2"], [L, "a,0_1,1"]), "any is '0_1', which is no number"),
+    "no named column": (([",", "0,0.3"], [L, "a,0,1"]), "share no column that names"),
     "infinite": (([P, "a,inf,0.2"], [L, "a,0,1"]), "any is 'inf'"),
     "nan": (([P, "a,NaN,0.2"], [L, "a,0,1"]), "no probability"),
     "empty label": (([P, "a,0.3,0.2"], [L, "a,,1"]), "any is empty"),
@@ -255,6 +258,7 @@ def test_wrong_options_are_one_sentence(tables, tmp_path: Path) -> None:
     common = (tables[0], "--labels", tables[1])
     assert "no finding 'EDH'" in refused(*common, "--threshold", "EDH=0.4")
     assert "no number from 0 to 1" in refused(*common, "--threshold", "7")
+    assert "'0_1' is no number from 0 to 1" in refused(*common, "--threshold", "0_1")
     assert "--map" in refused(*common, "--map", "ICH")
     assert "no column 'nil'" in refused(*common, "--id", "nil")
     assert "--level 'patient'" in refused(*common, "--level", "patient")
@@ -395,3 +399,30 @@ def test_rows_that_nobody_read_are_missing_and_not_split(tmp_path: Path) -> None
     assert [(e.what, e.count) for e in found.excluded] == [
         ("any: rows without a read", 2), ("any: rows on which the readers are split", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("", ""), ("Unnamed: 0", "")])
+def test_a_column_without_a_name_is_no_finding(tmp_path: Path, names: tuple[str, str]) -> None:
+    """The row numbers that pandas writes, on the left, and what a last comma makes, on the right."""
+    left, right = names
+    p = write(tmp_path / "p.csv", f"{left},case,any,{right}", *(f"{i % 2},c{i},0.{i % 10}," for i in range(20)))
+    b = write(tmp_path / "l.csv", f"{left},case,any", *(f"{i % 2},c{i},{i % 2}" for i in range(20)))
+    r = write(tmp_path / "r.csv", f"{left},case,A:any,B:any", *(f"{i},c{i},{i % 2},0" for i in range(20)))
+    found = match_tables(p, b, r, Choices())
+    assert found.labels == ("any",) and found.readers == ("A", "B")
+    one = "(a column without a name)"
+    assert found.unused == {"predictions": (one, one), "labels": (one,), "readers": (one,)}
+    b = write(tmp_path / "l.csv", f"{left},case,R1:any,R2:any", *(f"{i},c{i},{i % 2},{i % 2}" for i in range(20)))
+    assert match_tables(p, b, None, Choices()).reference == ("R1", "R2")
+    p = write(tmp_path / "p.csv", f"{left},ID,Label", *(f"{i},c{i}_any,0.{i % 10}" for i in range(20)))
+    b = write(tmp_path / "l.csv", f"{left},ID,Label", *(f"{i},c{i}_any,{i % 2}" for i in range(20)))
+    assert match_tables(p, b, None, Choices()).labels == ("any",)
+
+
+def test_a_readers_table_of_a_cohort_without_readers(tables, tmp_path: Path) -> None:
+    labels = write(tmp_path / "l.csv", "name,ICH", *(f"case-{i},{i % 2}" for i in range(40)))
+    for name, header in (("r1.csv", "reader,case,decision"), ("r2.csv", "\nreader,case,label,decision\n")):
+        found = match_tables(tables[0], labels, write(tmp_path / name, header), Choices())
+        assert found.readers == () and found.reads.shape == (40, 0, 1)
+    empty = write(tmp_path / "r3.csv", "reader,case")
+    assert "holds no row" in refused(tables[0], "--labels", labels, "--readers", empty, "--out", tmp_path / "o")
