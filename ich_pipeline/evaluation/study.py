@@ -164,7 +164,11 @@ class Study:
             "readers": {table.labels[k]: self.readers(k) for k in labels},
             "leave_one_reader_out": {table.labels[k]: self.without_each_reader(k) for k in labels},
             "rows": len(table.names),
-            "groups": {"column": table.grouped_by, "count": int(table.patients.max()) + 1},
+            "groups": {
+                "column": table.grouped_by,
+                "count": int(table.patients.max()) + 1,
+                "passed_over": list(table.passed_over),
+            },
             "excluded": [{"what": e.what, "count": e.count} for e in table.excluded],
         }
 

@@ -54,8 +54,8 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
     named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
     _check_findings([name for name, _ in named], scores, truth)
     joined = Joined(predicted, mine, labelled, theirs)
-    who, grouped_by = patients_of(joined, (left, right), choices)
-    cases = None if gathered_by is None else cases_of(joined, gathered_by, who, grouped_by)
+    who = patients_of(joined, (left, right), level, choices)
+    cases = None if gathered_by is None else cases_of(joined, gathered_by, who)
     unused = unused_columns(predicted, left, labelled, right, columns)
     is_reference = reads is not None and (readers is None or readers.resolve() == labels.resolve())
     if is_reference and reads is not None:
@@ -76,8 +76,9 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         decisions=_truth(predicted, decision, choices.allow_missing)[mine] if decision else None,
         names=names,
         lines=np.array(predicted.lines)[mine],
-        patients=who,
-        grouped_by=grouped_by,
+        patients=who.codes,
+        grouped_by=who.column,
+        passed_over=who.passed_over,
         readers=people,
         reads=of_rows,
         reference=reads.readers if reads is not None else (),

@@ -426,3 +426,31 @@ def test_a_readers_table_of_a_cohort_without_readers(tables, tmp_path: Path) -> 
         assert found.readers == () and found.reads.shape == (40, 0, 1)
     empty = write(tmp_path / "r3.csv", "reader,case")
     assert "holds no row" in refused(tables[0], "--labels", labels, "--readers", empty, "--out", tmp_path / "o")
+
+
+def test_a_column_that_is_the_same_in_every_row_names_no_patients(tmp_path: Path) -> None:
+    """A study called CQ500 once made one patient of all cases, of whom no figure can be given."""
+    p = write(tmp_path / "p.csv", "case,any,study", *(f"c{i},0.{i % 10},CQ500" for i in range(40)))
+    b = write(tmp_path / "l.csv", "case,any,PatientName", *(f"c{i},{i // 5 % 2},X" for i in range(40)))
+    out = ("--out", tmp_path / "o", "--bootstrap", "20")
+    status, said, error = run(p, "--labels", b, *out)
+    assert status == 0, error
+    assert "Every case counts as a patient of its own" in said and "the same in every row: study." in said
+    groups = json.loads((tmp_path / "o" / "metrics.json").read_text())["groups"]
+    assert groups == {"column": None, "count": 40, "passed_over": ["study"]}
+    said = refused(p, "--labels", b, "--patient", "study", *out)
+    assert "the column study is 'CQ500' in every row of" in said and "--patient (the rows' own case" in said
+    assert "l.csv: all would be one patient's" in refused(p, "--labels", b, "--patient", "patientname", *out)
+    assert match_tables(p, b, None, Choices(patient="case")).patients.max() == 39
+
+    # Slices of one study are of one patient; and a patient is never passed over.
+    p = write(tmp_path / "p.csv", "image,any,study", *(f"c{i},0.{i % 10},CQ500" for i in range(40)))
+    b = write(tmp_path / "l.csv", "image,any", *(f"c{i},{i // 5 % 2}" for i in range(40)))
+    assert "the column study is 'CQ500'" in refused(p, "--labels", b, *out)
+    assert "all slices would be one case" in refused(p, "--labels", b, "--level", "case", *out)
+    write(p, "case,any,PatientID", *(f"c{i},0.{i % 10},P1" for i in range(40)))
+    write(b, "case,any", *(f"c{i},{i // 5 % 2}" for i in range(40)))
+    assert "the column patientid is 'P1'" in refused(p, "--labels", b, *out)
+    # One row is one patient's, whatever its columns say.
+    write(p, "case,any,study", "c1,0.3,CQ500")
+    assert match_tables(p, write(b, "case,any", "c1,1"), None, Choices()).grouped_by == "study"
