@@ -7,6 +7,7 @@ Wide: a case column and ``<reader>:<finding>`` columns of 0 and 1 (``R1:ICH``), 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ class Reads:
     readers: tuple[str, ...]
     labels: tuple[str, ...]
     reads: NDArray[np.int8]
+
+    @property
+    def read(self) -> NDArray[np.bool_]:
+        """Whether anybody read, shape (cases, labels)."""
+        return (self.reads != MISSING).any(axis=1)
 
 
 def is_wide(table: TextTable) -> bool:
@@ -101,6 +107,15 @@ def long_reads(table: TextTable, default_label: str) -> Reads:
     return Reads(cases, readers, labels, reads)
 
 
+def nobody_read(path: Path) -> bool:
+    """Whether a file is a long table without a row: the adapters write that where their cohort has no readers."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        filled = list(islice((line for line in map(str.strip, file) if line), 2))
+    return len(filled) == 1 and all(name in filled[0].split(",") for name in LONG_COLUMNS)
+
+
 def read_decisions(path: Path, default_label: str) -> Reads | None:
     """Read ``data/readers.csv``; None where it holds its header alone (the adapters write that where nobody read).
 
@@ -108,8 +123,7 @@ def read_decisions(path: Path, default_label: str) -> Reads | None:
         InputError: the file is missing or breaks the rules of :func:`long_reads`.
     """
     path = Path(path)
-    text = path.read_text(encoding="utf-8-sig", errors="replace").strip() if path.is_file() else ""
-    if len(text.splitlines()) == 1 and all(name in text.split(",") for name in LONG_COLUMNS):
+    if nobody_read(path):
         return None
     table = read_text_table(path)
     if not is_long(table):

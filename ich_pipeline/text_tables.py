@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
+
+# The row numbers that pandas writes, or what is right of a last comma; pandas itself reads it as "Unnamed: 0".
+_NAMELESS = re.compile(r"|Unnamed: \d+")
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,13 @@ class TextTable:
         path: where it was read from, for sentences.
         columns: name to cells, all of one length, in the file's order.
         lines: line of each row in the file (the header is line 1); of a Parquet file the row's number.
+        nameless: how many columns of the file have no name; they are not in ``columns``.
     """
 
     path: Path
     columns: dict[str, list[str]]
     lines: list[int]
+    nameless: int = 0
 
     def find(self, name: str) -> str | None:
         """The column of this name; where there is none, the only one that differs in upper and lower case alone."""
@@ -52,10 +59,7 @@ class TextTable:
         for i, cell in enumerate(self.columns[column]):
             if cell.casefold() in ("", "nan", "na", "null", "none", "<na>"):
                 continue
-            try:
-                values[i] = float(cell)
-            except ValueError:
-                values[i] = np.inf
+            values[i] = as_number(cell)
             if not np.isfinite(values[i]):
                 raise InputError(
                     f"{self.path}, line {self.lines[i]}: {column} is {cell!r}, which is no number: mend that value, or "
@@ -64,12 +68,20 @@ class TextTable:
         return values
 
 
+def as_number(text: str) -> float:
+    """The number that a person wrote; infinite where it is none (Python takes 0_1 for 1)."""
+    try:
+        return math.inf if "_" in text else float(text)
+    except ValueError:
+        return math.inf
+
+
 def read_text_table(path: Path) -> TextTable:
-    """Read a CSV, or a Parquet file by its suffix.
+    """Read a CSV, or a Parquet file by its suffix; columns without a name are counted and left.
 
     Raises:
-        InputError: the file is missing, a folder, no UTF-8, no CSV, has no rows, a repeated or nameless column, or a row
-            of another length than the header.
+        InputError: the file is missing, a folder, no UTF-8, no CSV, has no rows, a repeated column, or a row of another
+            length than the header.
     """
     path = Path(path)
     if path.is_dir():
@@ -82,7 +94,8 @@ def read_text_table(path: Path) -> TextTable:
     header = rows[0][1]
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise InputError(f"{path} separates its columns by semicolon or tab: save it with commas.")
-    repeated = sorted(name for name, count in Counter(header).items() if count > 1)
+    named = [(i, name) for i, name in enumerate(header) if not _NAMELESS.fullmatch(name)]
+    repeated = sorted(name for name, count in Counter(name for _, name in named).items() if count > 1)
     if repeated:
         raise InputError(f"{path} has the column {repeated[0]!r} more than once: keep one.")
     for line, row in rows:
@@ -91,7 +104,8 @@ def read_text_table(path: Path) -> TextTable:
                 f"{path}, line {line} has {len(row)} values where the header has {len(header)} columns: mend that line."
             )
     body = rows[1:]
-    return TextTable(path, {n: [row[i] for _, row in body] for i, n in enumerate(header)}, [line for line, _ in body])
+    columns = {name: [row[i] for _, row in body] for i, name in named}
+    return TextTable(path, columns, [line for line, _ in body], len(header) - len(named))
 
 
 def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:

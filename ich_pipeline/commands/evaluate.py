@@ -14,8 +14,11 @@ from ich_pipeline.external.match import match_tables
 from ich_pipeline.external.matched import Choices
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.text_tables import as_number
 
 LEVELS = ("slice", "case")
+MEMORY = 4_000_000_000  # bytes that the bootstrap may take
+FIGURES = 25  # of a finding, each with its replicates
 OWN_FILES = ("metrics.json", "metrics.md", "index.html", "roc.png", "roc.svg", "failures.csv")
 
 
@@ -45,6 +48,7 @@ def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, A
     _check(request)
     table = match_tables(request.predictions, request.labels, request.readers, request.choices)
     thresholds = chosen_thresholds(request.thresholds, table.labels)
+    _check_memory(request.bootstrap, int(table.patients.max()) + 1, len(table.labels))
     study = Study(table, StudyOptions(thresholds, request.margin, request.confidence, request.bootstrap, request.seed))
     results = {"about": _about(request, study), **study.results(track)}
     from ich_pipeline.evaluation.study_figures import draw_study
@@ -77,10 +81,7 @@ def chosen_thresholds(given: Sequence[str], labels: Sequence[str]) -> dict[str, 
         near = [label for label in labels if label.casefold() == name.casefold()] if name else list(labels)
         if not near:
             raise InputError(f"--threshold {text}: no finding {name!r} is evaluated; there is {', '.join(labels)}.")
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
+        number = as_number(value)
         if not 0 <= number <= 1:
             raise InputError(f"--threshold {text}: {value!r} is no number from 0 to 1.")
         if said.setdefault(name.casefold(), text) != text:
@@ -114,6 +115,16 @@ def _check(request: Request) -> None:
     if strangers:
         raise InputError(
             f"--out {request.out} holds other files ({strangers[0]}): name a new folder, since this one is replaced."
+        )
+
+
+def _check_memory(replicates: int, patients: int, findings: int) -> None:
+    """Every replicate holds a byte a patient, and its value of every figure."""
+    needed = replicates * (patients + findings * FIGURES * 8)
+    if needed > MEMORY:
+        raise InputError(
+            f"--bootstrap {replicates} of {patients:,} patients needs {needed / 1e9:.0f} GB of memory, and {MEMORY / 1e9:.0f} "
+            "GB are the most: lower --bootstrap, or name the column of the patients with --patient where rows are of one."
         )
 
 

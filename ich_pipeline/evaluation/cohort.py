@@ -13,7 +13,7 @@ from ich_pipeline.config import EvaluationParams
 from ich_pipeline.ensemble.fit import cases_positive
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
-from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
 from ich_pipeline.labels import Labels
 
@@ -50,7 +50,7 @@ class TestCohort:
         return self.ensemble.labels
 
     @cached_property
-    def counts(self) -> NDArray[np.float64]:
+    def counts(self) -> Counts:
         """The bootstrap's draws, the same for every metric, so that differences between them are paired."""
         return draw_counts(int(self.patients.max()) + 1, self.params.bootstrap, self.seed)
 

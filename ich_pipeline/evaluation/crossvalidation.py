@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ich_pipeline.config import EvaluationParams
 from ich_pipeline.ensemble.model import Ensemble, Points
 from ich_pipeline.ensemble.operating_points import OperatingPoint
-from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
 from ich_pipeline.labels import Labels
 
@@ -86,7 +86,7 @@ def _label(
     rows: pd.DataFrame,
     name: str,
     patients: NDArray[np.integer],
-    counts: NDArray[np.float64],
+    counts: Counts,
     folds: Sequence[FoldReading],
     level: str,
 ) -> dict[str, Estimate]:

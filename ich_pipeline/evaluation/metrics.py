@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.ranking import Ranked
 from ich_pipeline.evaluation import proportions
-from ich_pipeline.evaluation.bootstrap import has_width, interval
+from ich_pipeline.evaluation.bootstrap import Counts, drawn_sums, has_width, interval
 from ich_pipeline.evaluation.delong import auc_interval, delong
 
 # Equal-width bins of the expected calibration error (Naeini et al. 2015, with observed minus predicted in each bin).
@@ -102,7 +102,7 @@ class Level:
     """
 
     patients: NDArray[np.integer]
-    counts: NDArray[np.float64]
+    counts: Counts
     eligible: NDArray[np.bool_] | None = None
     not_probabilities: str | None = None
 
@@ -121,7 +121,11 @@ class Level:
         """Weight of each row in each replicate, some replicates at a time: shapes (some replicates, rows)."""
         step = max(1, _CHUNK // max(1, len(self.patients)))
         for start in range(0, len(self.counts), step):
-            yield self.counts[start : start + step, self.patients]
+            yield self.counts[start : start + step, self.patients].astype(np.float64, copy=False)
+
+    def drawn(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of the drawn patients' values in each replicate: shape (patients, ...) to (replicates, ...)."""
+        return drawn_sums(self.counts, values)
 
     @property
     def independent(self) -> bool:
@@ -224,7 +228,7 @@ def _ratio(
     if bottom.sum() == 0:
         return Estimate(None, reason=empty)
     with np.errstate(divide="ignore", invalid="ignore"):
-        replicates = (level.counts @ top) / (level.counts @ bottom)
+        replicates = level.drawn(top) / level.drawn(bottom)
     patients = int((bottom > 0).sum()) if proportion else None
     return Estimate(float(top.sum() / bottom.sum()), replicates, patients=patients)
 
@@ -238,7 +242,7 @@ def _calibration_error(
     by_patient = level.by_patient(gaps)
     value = np.abs(by_patient.sum(axis=0)).sum() / ones.sum()
     with np.errstate(invalid="ignore"):  # a subgroup of which nobody was drawn
-        replicates = np.abs(level.counts @ by_patient).sum(axis=1) / (level.counts @ ones)
+        replicates = np.abs(level.drawn(by_patient)).sum(axis=1) / level.drawn(ones)
     return Estimate(float(value), replicates)
 
 

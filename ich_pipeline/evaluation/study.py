@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.operating_points import OperatingPoint
-from ich_pipeline.evaluation.bootstrap import draw_counts
+from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
 from ich_pipeline.evaluation.readers import Decisions, compare_readers
 from ich_pipeline.external.matched import Matched
@@ -50,7 +50,7 @@ class Study:
     options: StudyOptions
 
     @cached_property
-    def counts(self) -> NDArray[np.float64]:
+    def counts(self) -> Counts:
         """The bootstrap's draws of patients, the same for every figure."""
         return draw_counts(int(self.table.patients.max()) + 1, self.options.bootstrap, self.options.seed)
 
@@ -164,7 +164,11 @@ class Study:
             "readers": {table.labels[k]: self.readers(k) for k in labels},
             "leave_one_reader_out": {table.labels[k]: self.without_each_reader(k) for k in labels},
             "rows": len(table.names),
-            "groups": {"column": table.grouped_by, "count": int(table.patients.max()) + 1},
+            "groups": {
+                "column": table.grouped_by,
+                "count": int(table.patients.max()) + 1,
+                "passed_over": list(table.passed_over),
+            },
             "excluded": [{"what": e.what, "count": e.count} for e in table.excluded],
         }
 

@@ -160,7 +160,7 @@ def _share(which: NDArray[np.bool_], level: Level) -> Estimate:
     """Share of the rows, with replicates by patient."""
     top, bottom = level.by_patient(which.astype(np.float64)), level.by_patient(np.ones(len(which)))
     with np.errstate(invalid="ignore"):  # a replicate in which nobody with a labelled row was drawn
-        replicates = (level.counts @ top) / (level.counts @ bottom)
+        replicates = level.drawn(top) / level.drawn(bottom)
     return Estimate(float(which.mean()), replicates, patients=int((bottom > 0).sum()))
 
 

@@ -30,7 +30,7 @@ def challenge_form(table: TextTable) -> tuple[TextTable, bool]:
         first.setdefault(image, line)
     findings = list(dict.fromkeys(f for row in cells.values() for f in row))
     columns = {"image": list(cells), **{f: [row.get(f, "") for row in cells.values()] for f in findings}}
-    return TextTable(table.path, columns, list(first.values())), True
+    return TextTable(table.path, columns, list(first.values()), table.nameless), True
 
 
 def id_columns(predicted: TextTable, labelled: TextTable, named: str | None) -> tuple[str, str]:
@@ -130,10 +130,18 @@ def unused_columns(
         used.add(predicted.find("decision") or "decision")
     findings = {b for _, b in columns} | {right}
     return {
-        "predictions": tuple(name for name in predicted.columns if name not in used),
-        "labels": tuple(
-            name
-            for name in labelled.columns
-            if name not in findings and not (":" in name and name.partition(":")[2] in findings)
+        "predictions": (*(name for name in predicted.columns if name not in used), *nameless(predicted)),
+        "labels": (
+            *(
+                name
+                for name in labelled.columns
+                if name not in findings and not (":" in name and name.partition(":")[2] in findings)
+            ),
+            *nameless(labelled),
         ),
     }
+
+
+def nameless(table: TextTable) -> tuple[str, ...]:
+    """The columns without a name, in the words of what was not used."""
+    return ("(a column without a name)",) * table.nameless

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from ich_pipeline.errors import InputError
 from ich_pipeline.external.columns import challenge_form, choose_level, finding_pairs, id_columns, unused_columns
 from ich_pipeline.external.gather import by_case
+from ich_pipeline.external.groups import Joined, cases_of, patients_of
 from ich_pipeline.external.matched import Choices, Excluded, Matched
-from ich_pipeline.external.names import ANY, CASES, MEAN, PATIENTS
+from ich_pipeline.external.names import ANY, MEAN
 from ich_pipeline.external.other_readers import other_readers
-from ich_pipeline.reader_tables import MISSING, binary, is_wide, majority, wide_reads
+from ich_pipeline.reader_tables import MISSING, Reads, binary, is_wide, majority, wide_reads
 from ich_pipeline.text_tables import TextTable, read_text_table
 
 
@@ -44,23 +45,26 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
     if reads is not None:
         kept = [reads.labels.index(b) for _, b in columns]
         reads = replace(reads, labels=tuple(b for _, b in columns), reads=reads.reads[:, :, kept])
-        truth = majority(reads.reads)[theirs]
+        _check_read(labelled, reads, choices.allow_missing)
+        truth, unread = majority(reads.reads)[theirs], ~reads.read[theirs]
     else:
         truth = np.stack([_truth(labelled, b, choices.allow_missing) for _, b in columns], axis=1)[theirs]
+        unread = truth == MISSING
     names = tuple(predicted.columns[left][i] for i in mine)
     named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
     _check_findings([name for name, _ in named], scores, truth)
-    grouped = None if gathered_by is None else _column(predicted, mine, labelled, theirs, gathered_by)
+    joined = Joined(predicted, mine, labelled, theirs)
+    who = patients_of(joined, (left, right), level, choices)
+    cases = None if gathered_by is None else cases_of(joined, gathered_by, who)
     unused = unused_columns(predicted, left, labelled, right, columns)
     is_reference = reads is not None and (readers is None or readers.resolve() == labels.resolve())
     if is_reference and reads is not None:
         people, of_rows = reads.readers, reads.reads[theirs]
     else:
-        people, of_rows, more, ignored = other_readers(readers, right, names, grouped, named, choices)
+        people, of_rows, more, ignored = other_readers(readers, right, names, cases, named, choices)
         excluded += more
         unused["readers"] = ignored
     decision = predicted.find("decision") if ANY in (key for _, key in named) else None
-    who, grouped_by = _groups(predicted, mine, labelled, theirs, (left, right), choices)
     found = Matched(
         level=level,
         labels=tuple(name for name, _ in named),
@@ -68,19 +72,21 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         columns=columns,
         scores=scores,
         truth=truth,
+        unread=unread,
         decisions=_truth(predicted, decision, choices.allow_missing)[mine] if decision else None,
         names=names,
         lines=np.array(predicted.lines)[mine],
-        patients=who,
-        grouped_by=grouped_by,
+        patients=who.codes,
+        grouped_by=who.column,
+        passed_over=who.passed_over,
         readers=people,
         reads=of_rows,
         reference=reads.readers if reads is not None else (),
         excluded=tuple(excluded),
         unused=unused,
     )
-    if gathered_by is not None and grouped is not None:
-        found = by_case(found, _codes(grouped), gathered_by)
+    if gathered_by is not None and cases is not None:
+        found = by_case(found, cases.codes, gathered_by)
     return _account(found)
 
 
@@ -152,6 +158,17 @@ def _truth(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.int
     return values
 
 
+def _check_read(table: TextTable, reads: Reads, allow_missing: bool) -> None:
+    """Where nobody read there is no label; where readers are split there is one opinion too many."""
+    for k, name in enumerate(reads.labels):
+        missing = np.flatnonzero(~reads.read[:, k])
+        if len(missing) and not allow_missing:
+            raise InputError(
+                f"{table.path}, line {table.lines[missing[0]]}: no reader has read {name} ({len(missing):,} rows in all): fill "
+                "it in, or add --allow-missing to leave such rows out of this finding and have them counted."
+            )
+
+
 def _check_findings(labels: Sequence[str], scores: NDArray[np.float64], truth: NDArray[np.int8]) -> None:
     """A finding must be judged on a row at least, and must not bear the name of the findings' mean."""
     for k, name in enumerate(labels):
@@ -164,57 +181,18 @@ def _check_findings(labels: Sequence[str], scores: NDArray[np.float64], truth: N
             )
 
 
-def _groups(
-    predicted: TextTable,
-    mine: NDArray[np.int64],
-    labelled: TextTable,
-    theirs: NDArray[np.int64],
-    ids: tuple[str, str],
-    choices: Choices,
-) -> tuple[NDArray[np.int64], str | None]:
-    """Whose each row is."""
-    wanted = [choices.patient] if choices.patient else [*PATIENTS, *((choices.case,) if choices.case else ()), *CASES]
-    for name in wanted:
-        if name.casefold() in (ids[0].casefold(), ids[1].casefold()):
-            continue
-        if choices.patient or predicted.find(name) or labelled.find(name):
-            return _codes(_column(predicted, mine, labelled, theirs, name)), name
-    return np.arange(len(mine)), None
-
-
-def _column(
-    predicted: TextTable, mine: NDArray[np.int64], labelled: TextTable, theirs: NDArray[np.int64], name: str
-) -> list[str]:
-    here = predicted.find(name)
-    table, rows = (predicted, mine) if here else (labelled, theirs)
-    column = here or labelled.need(name, "--case or --patient; the predictions have none either")
-    for i in rows:  # or all rows without a name would be one patient, or one case
-        if not table.columns[column][i]:
-            raise InputError(
-                f"{table.path}, line {table.lines[i]}: {column} is empty: say whose row it is, or name another column with "
-                "--patient or --case."
-            )
-    return [table.columns[column][i] for i in rows]
-
-
-def _codes(names: Sequence[str]) -> NDArray[np.int64]:
-    known: dict[str, int] = {}
-    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
-
-
 def _account(found: Matched) -> Matched:
     """Add what is left out of single findings to ``excluded``."""
     more = []
     for k, name in enumerate(found.labels):
-        for what, missing in (
+        missing, unread = found.truth[:, k] == MISSING, found.unread[:, k]
+        for what, rows in (
             ("rows without a probability", np.isnan(found.scores[:, k])),
-            (
-                "rows on which the readers are split" if found.reference else "rows without a label",
-                found.truth[:, k] == MISSING,
-            ),
+            ("rows without a read" if found.reference else "rows without a label", missing & unread),
+            ("rows on which the readers are split", missing & ~unread),
         ):
-            if missing.any():
-                more.append(Excluded(f"{name}: {what}", int(missing.sum())))
+            if rows.any():
+                more.append(Excluded(f"{name}: {what}", int(rows.sum())))
     if found.decisions is not None and (found.decisions == MISSING).any():
         more.append(Excluded("rows without the system's own decision", int((found.decisions == MISSING).sum())))
     return replace(found, excluded=(*found.excluded, *more))

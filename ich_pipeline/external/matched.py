@@ -46,9 +46,12 @@ class Matched:
         columns: (prediction column, label column) of each finding.
         scores: probabilities, NaN where missing, shape (rows, labels).
         truth: 1, 0, or -1 where missing, shape (rows, labels).
+        unread: rows that nobody labelled or read (of a case: one of its slices), shape (rows, labels); where the truth is
+            missing and this is False, the readers are split.
         decisions: the system's own decision on "any", shape (rows,); None where its table has none.
         names, lines: name and line in the predictions' file of each row (of a case made of slices: of its first).
         patients: 0, 1, …, shape (rows,); ``grouped_by`` names the column, None: every row is its own.
+        passed_over: columns that could have said whose the rows are, but hold one value.
         readers: names; ``reads`` 1, 0 or -1, shape (rows, readers, labels).
         reference: whose majority the truth is; empty where the labels are taken as they are.
         excluded: what is in no figure.
@@ -61,6 +64,7 @@ class Matched:
     columns: tuple[tuple[str, str], ...]
     scores: NDArray[np.float64]
     truth: NDArray[np.int8]
+    unread: NDArray[np.bool_]
     decisions: NDArray[np.int8] | None
     names: tuple[str, ...]
     lines: NDArray[np.int64]
@@ -70,6 +74,7 @@ class Matched:
     reads: NDArray[np.int8]
     reference: tuple[str, ...]
     excluded: tuple[Excluded, ...] = ()
+    passed_over: tuple[str, ...] = ()
     unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.external.columns import nameless
+from ich_pipeline.external.groups import Cases
 from ich_pipeline.external.matched import Choices, Excluded
 from ich_pipeline.external.names import ANY, IDS, key_of
-from ich_pipeline.reader_tables import MISSING, is_long, is_wide, long_reads, wide_reads
+from ich_pipeline.reader_tables import MISSING, is_long, is_wide, long_reads, nobody_read, wide_reads
 from ich_pipeline.text_tables import read_text_table
 
 
@@ -19,7 +21,7 @@ def other_readers(
     path: Path | None,
     ids: str,
     names: Sequence[str],
-    cases: Sequence[str] | None,
+    cases: Cases | None,
     labels: Sequence[tuple[str, str]],
     choices: Choices,
 ) -> tuple[tuple[str, ...], NDArray[np.int8], list[Excluded], tuple[str, ...]]:
@@ -28,7 +30,7 @@ def other_readers(
     Where slices are gathered into ``cases`` (of each row), the table may name these: their slices then share the read.
     """
     none = np.zeros((len(names), 0, len(labels)), dtype=np.int8)
-    if path is None:
+    if path is None or nobody_read(path):
         return (), none, [], ()
     table = read_text_table(path)
     if is_wide(table):
@@ -46,7 +48,14 @@ def other_readers(
     for i, name in enumerate(reads.cases):
         if row_of.setdefault(name, i) != i:
             raise InputError(f"{path}, line {table.lines[i]}: {name!r} stands twice: keep one row.")
-    named = names if cases is None or not row_of.keys().isdisjoint(names) else cases
+    named = names if cases is None or not row_of.keys().isdisjoint(names) else cases.names
+    shared = cases.shared & row_of.keys() if cases is not None and named is cases.names else ()
+    if shared:
+        name = min(shared, key=lambda n: row_of[n])
+        raise InputError(
+            f"{path} names the case {name!r}, which several patients have: give every case a name of its own in all "
+            "tables, the patient's and the case's in one, or let the readers' table name the slices."
+        )
     places = [(i, row_of[name]) for i, name in enumerate(named) if name in row_of]
     strangers = len(row_of.keys() - set(named))
     if not places or (strangers and not choices.allow_missing):
@@ -74,5 +83,5 @@ def other_readers(
         reads.readers,
         aligned,
         [Excluded("cases of the readers' table that are not evaluated", strangers)] * (strangers > 0),
-        tuple(name for i, name in enumerate(reads.labels) if i not in judged),
+        (*(name for i, name in enumerate(reads.labels) if i not in judged), *nameless(table)),
     )

@@ -114,6 +114,10 @@ def notes(results: Mapping[str, Any], study: Study) -> list[str]:
             said[-1] += (
                 " Slices of a patient are alike, so these intervals are too narrow: name the patients with --patient."
             )
+    if table.passed_over:
+        said.append(
+            f"Not taken for a name of patients, for it is the same in every row: {', '.join(table.passed_over)}."
+        )
     if table.readers_are_reference:
         said.append(
             "The readers shown are part of the reference: each had a vote in it, so their points lie too high and every "

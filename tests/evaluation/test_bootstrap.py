@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ich_pipeline.evaluation.bootstrap import draw_counts, interval
-from ich_pipeline.evaluation.metrics import ECE_BINS
+from ich_pipeline.ensemble.operating_points import OperatingPoint
+from ich_pipeline.evaluation import bootstrap
+from ich_pipeline.evaluation.bootstrap import draw_counts, drawn_sums, interval
+from ich_pipeline.evaluation.metrics import ECE_BINS, Level, label_metrics
 
 
 def test_draws_are_the_generators_draws() -> None:
@@ -93,3 +95,29 @@ def test_intervals_equal_brute_force_resampling(build) -> None:
             atol=1e-12,
             err_msg=f"{label} {metric}",
         )
+
+
+def test_many_draws_are_kept_as_bytes_and_give_the_same_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices without patients are a patient each: 100,000 of them took 1.6 GB for 2,000 replicates."""
+    rng = np.random.default_rng(8)
+    truth = np.arange(900) % 2
+    scores, who = np.clip(rng.random(900) * 0.7 + truth * 0.3, 0, 1), np.arange(900) % 700
+    points = {"here": OperatingPoint(0.5, None, None)}
+    plain = draw_counts(700, 300, 4)
+    expected = label_metrics(scores, truth, points, Level(who, plain))
+    monkeypatch.setattr(bootstrap, "LARGE", 700 * 300 - 1)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 700 * 37)
+    tracemalloc.start()
+    small = draw_counts(700, 300, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert plain.dtype == np.float64 and peak < plain.nbytes / 4
+    np.testing.assert_array_equal(small, plain)
+    found = label_metrics(scores, truth, points, Level(who, small))
+    for key, estimate in expected.items():
+        replicates = found[key].replicates
+        assert (replicates is None) == (estimate.replicates is None)
+        if replicates is not None and estimate.replicates is not None:
+            np.testing.assert_allclose(replicates, estimate.replicates, rtol=1e-12, err_msg=key)
+    tops = rng.random((700, 3))
+    np.testing.assert_allclose(drawn_sums(small, tops), plain @ tops, rtol=1e-12)

@@ -224,6 +224,9 @@ MISTAKES = {
     "above one": (([P, "a,1.2,0.2"], [L, "a,0,1"]), "line 2: any is '1.2'"),
     "percent": (([P, "a,-3,0.2"], [L, "a,0,1"]), "between 0 and 1"),
     "not a number": (([P, "a,high,0.2"], [L, "a,0,1"]), "any is 'high'"),
+    "number of a program": (([P, "a,0_1,0.2"], [L, "a,0,1"]), "any is '0_1', which is no number"),
+    "label of a program": (([P, "a,0.1,0.2"], [L, "a,0_1,1"]), "any is '0_1', which is no number"),
+    "no named column": (([",", "0,0.3"], [L, "a,0,1"]), "share no column that names"),
     "infinite": (([P, "a,inf,0.2"], [L, "a,0,1"]), "any is 'inf'"),
     "nan": (([P, "a,NaN,0.2"], [L, "a,0,1"]), "no probability"),
     "empty label": (([P, "a,0.3,0.2"], [L, "a,,1"]), "any is empty"),
@@ -255,10 +258,12 @@ def test_wrong_options_are_one_sentence(tables, tmp_path: Path) -> None:
     common = (tables[0], "--labels", tables[1])
     assert "no finding 'EDH'" in refused(*common, "--threshold", "EDH=0.4")
     assert "no number from 0 to 1" in refused(*common, "--threshold", "7")
+    assert "'0_1' is no number from 0 to 1" in refused(*common, "--threshold", "0_1")
     assert "--map" in refused(*common, "--map", "ICH")
     assert "no column 'nil'" in refused(*common, "--id", "nil")
     assert "--level 'patient'" in refused(*common, "--level", "patient")
     assert "--margin 2" in refused(*common, "--margin", "2")
+    assert "40 patients needs" in refused(*common, "--bootstrap", "100000000", "--out", tmp_path / "o")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("years of work")
@@ -354,3 +359,98 @@ def test_two_readers_are_not_promised_a_fair_comparison(tmp_path: Path) -> None:
     assert status == 0, error
     said = " ".join(said.split())
     assert "needs three readers at least" in said and "Fair are the tables" not in said
+
+
+def test_cases_of_different_patients_may_bear_the_same_name(tmp_path: Path) -> None:
+    """Studies 1 and 2 of 20 patients are 40 cases: they once were two, of the first patient."""
+    rows = [(f"s{i}", f"P{i // 4}", 1 + i // 2 % 2, round((i * 37 % 80) / 80, 4), int(i % 5 == 0)) for i in range(80)]
+    p = write(tmp_path / "p.csv", "image,any,patient,study", *(f"{i},{v},{who},{c}" for i, who, c, v, _ in rows))
+    b = write(tmp_path / "l.csv", "image,any", *(f"{i},{t}" for i, _, _, _, t in rows))
+    for choices in (Choices(level="case"), Choices(level="case", case="study", patient="patient")):
+        found = match_tables(p, b, None, choices)
+        assert len(found.names) == 40 and found.grouped_by == "patient"
+        np.testing.assert_array_equal(found.patients, np.repeat(np.arange(20), 2))
+        np.testing.assert_array_equal(found.scores[:, 0], [max(r[3] for r in rows[i : i + 2]) for i in range(0, 80, 2)])
+        np.testing.assert_array_equal(found.truth[:, 0], [max(r[4] for r in rows[i : i + 2]) for i in range(0, 80, 2)])
+
+    # A reader who says "study 1" does not say whose; one who names the slices does.
+    r = write(tmp_path / "r.csv", "reader,case,decision", "A,1,1", "A,2,0")
+    said = refused(p, "--labels", b, "--readers", r, "--level", "case", "--out", tmp_path / "o")
+    assert "names the case '1', which several patients have" in said and not (tmp_path / "o").exists()
+    write(r, "reader,case,decision", *(f"A,{i},{t}" for i, _, _, _, t in rows))
+    found = match_tables(p, b, r, Choices(level="case"))
+    np.testing.assert_array_equal(found.reads[:, 0, 0], found.truth[:, 0])
+
+
+def test_rows_that_nobody_read_are_missing_and_not_split(tmp_path: Path) -> None:
+    p = write(tmp_path / "p.csv", "case,any", *(f"c{i},0.{i % 10}" for i in range(60)))
+    reads = [",," if i < 10 else "1,0," if i < 15 else f"{i % 2},{i % 2},{i % 3 // 2}" for i in range(60)]
+    b = write(tmp_path / "l.csv", "case,R1:any,R2:any,R3:any", *(f"c{i},{r}" for i, r in enumerate(reads)))
+    said = refused(p, "--labels", b, "--out", tmp_path / "o")
+    assert "l.csv, line 2: no reader has read any (10 rows in all)" in said and not (tmp_path / "o").exists()
+    found = match_tables(p, b, None, Choices(allow_missing=True))
+    assert [(e.what, e.count) for e in found.excluded] == [
+        ("any: rows without a read", 10), ("any: rows on which the readers are split", 5),
+    ]  # fmt: skip
+    # Slices that are gathered: a case with an unread slice and no positive one is unread.
+    p = write(tmp_path / "p.csv", "image,study,any", *(f"c{i},S{i // 5},0.{i % 10}" for i in range(60)))
+    write(b, "image,R1:any,R2:any,R3:any", *(f"c{i},{r}" for i, r in enumerate(reads)))
+    found = match_tables(p, b, None, Choices(level="case", allow_missing=True))
+    assert [(e.what, e.count) for e in found.excluded] == [
+        ("any: rows without a read", 2), ("any: rows on which the readers are split", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("", ""), ("Unnamed: 0", "")])
+def test_a_column_without_a_name_is_no_finding(tmp_path: Path, names: tuple[str, str]) -> None:
+    """The row numbers that pandas writes, on the left, and what a last comma makes, on the right."""
+    left, right = names
+    p = write(tmp_path / "p.csv", f"{left},case,any,{right}", *(f"{i % 2},c{i},0.{i % 10}," for i in range(20)))
+    b = write(tmp_path / "l.csv", f"{left},case,any", *(f"{i % 2},c{i},{i % 2}" for i in range(20)))
+    r = write(tmp_path / "r.csv", f"{left},case,A:any,B:any", *(f"{i},c{i},{i % 2},0" for i in range(20)))
+    found = match_tables(p, b, r, Choices())
+    assert found.labels == ("any",) and found.readers == ("A", "B")
+    one = "(a column without a name)"
+    assert found.unused == {"predictions": (one, one), "labels": (one,), "readers": (one,)}
+    b = write(tmp_path / "l.csv", f"{left},case,R1:any,R2:any", *(f"{i},c{i},{i % 2},{i % 2}" for i in range(20)))
+    assert match_tables(p, b, None, Choices()).reference == ("R1", "R2")
+    p = write(tmp_path / "p.csv", f"{left},ID,Label", *(f"{i},c{i}_any,0.{i % 10}" for i in range(20)))
+    b = write(tmp_path / "l.csv", f"{left},ID,Label", *(f"{i},c{i}_any,{i % 2}" for i in range(20)))
+    assert match_tables(p, b, None, Choices()).labels == ("any",)
+
+
+def test_a_readers_table_of_a_cohort_without_readers(tables, tmp_path: Path) -> None:
+    labels = write(tmp_path / "l.csv", "name,ICH", *(f"case-{i},{i % 2}" for i in range(40)))
+    for name, header in (("r1.csv", "reader,case,decision"), ("r2.csv", "\nreader,case,label,decision\n")):
+        found = match_tables(tables[0], labels, write(tmp_path / name, header), Choices())
+        assert found.readers == () and found.reads.shape == (40, 0, 1)
+    empty = write(tmp_path / "r3.csv", "reader,case")
+    assert "holds no row" in refused(tables[0], "--labels", labels, "--readers", empty, "--out", tmp_path / "o")
+
+
+def test_a_column_that_is_the_same_in_every_row_names_no_patients(tmp_path: Path) -> None:
+    """A study called CQ500 once made one patient of all cases, of whom no figure can be given."""
+    p = write(tmp_path / "p.csv", "case,any,study", *(f"c{i},0.{i % 10},CQ500" for i in range(40)))
+    b = write(tmp_path / "l.csv", "case,any,PatientName", *(f"c{i},{i // 5 % 2},X" for i in range(40)))
+    out = ("--out", tmp_path / "o", "--bootstrap", "20")
+    status, said, error = run(p, "--labels", b, *out)
+    assert status == 0, error
+    assert "Every case counts as a patient of its own" in said and "the same in every row: study." in said
+    groups = json.loads((tmp_path / "o" / "metrics.json").read_text())["groups"]
+    assert groups == {"column": None, "count": 40, "passed_over": ["study"]}
+    said = refused(p, "--labels", b, "--patient", "study", *out)
+    assert "the column study is 'CQ500' in every row of" in said and "--patient (the rows' own case" in said
+    assert "l.csv: all would be one patient's" in refused(p, "--labels", b, "--patient", "patientname", *out)
+    assert match_tables(p, b, None, Choices(patient="case")).patients.max() == 39
+
+    # Slices of one study are of one patient; and a patient is never passed over.
+    p = write(tmp_path / "p.csv", "image,any,study", *(f"c{i},0.{i % 10},CQ500" for i in range(40)))
+    b = write(tmp_path / "l.csv", "image,any", *(f"c{i},{i // 5 % 2}" for i in range(40)))
+    assert "the column study is 'CQ500'" in refused(p, "--labels", b, *out)
+    assert "all slices would be one case" in refused(p, "--labels", b, "--level", "case", *out)
+    write(p, "case,any,PatientID", *(f"c{i},0.{i % 10},P1" for i in range(40)))
+    write(b, "case,any", *(f"c{i},{i // 5 % 2}" for i in range(40)))
+    assert "the column patientid is 'P1'" in refused(p, "--labels", b, *out)
+    # One row is one patient's, whatever its columns say.
+    write(p, "case,any,study", "c1,0.3,CQ500")
+    assert match_tables(p, write(b, "case,any", "c1,1"), None, Choices()).grouped_by == "study"
