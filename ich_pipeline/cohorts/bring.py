@@ -133,10 +133,11 @@ def bring(
             fetched, ignore_errors=True
         )  # before the folder gets its name: a kill from then on leaves nothing behind
     images = sum(header.is_ct_image for header in headers)
-    what = "labelled" if rows.level == "slice" else "cases labelled"
+    cases = "case labelled" if len(table) == 1 else "cases labelled"
+    what = "labelled" if rows.level == "slice" else cases
     where = "among them and their members" if members else "among them"
     parts = [
-        f"{len(given.files):,} file{'' if len(given.files) == 1 else 's'} copied, {images:,} CT images {where}, "
+        f"{len(given.files):,} file{'' if len(given.files) == 1 else 's'} copied, {images:,} CT image{'' if images == 1 else 's'} {where}, "
         f"{len(table):,} {what} ({int(table[labels.any].sum()):,} with {labels.any}).",
         *account.sentences(),
     ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from ich_pipeline.cohorts.sheets import visible
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_file
 
@@ -166,8 +167,8 @@ class Finding:
     def __str__(self) -> str:
         place = f"line {self.line}" if self.line is not None else ""
         name = " ".join(part for part in (place, self.identifier) if part)
-        # A cell may hold a line break; a sentence may not.
-        return " ".join((f"{name}: {self.detail}" if self.detail else name).split())
+        # A cell may hold a line break, which a sentence may not, and what nobody can see.
+        return visible(" ".join((f"{name}: {self.detail}" if self.detail else name).split()))
 
 
 @dataclass
