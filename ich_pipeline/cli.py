@@ -110,6 +110,7 @@ def deidentify_command(
         return
     if out is None or key is None:
         raise InputError("--out and --key are needed: `ich deidentify SOURCE --out DIR --key FILE`.")
+    from ich_pipeline.cohorts.faults import LabelAccount
     from ich_pipeline.commands.ingest import settings as settings_here
     from ich_pipeline.deidentify.options import Options
 
@@ -118,7 +119,8 @@ def deidentify_command(
     )
     params, _ = settings_here()
     request = command.Request(source, out, key, linkage, labels, remote)
-    result = command.deidentify(request, options, params, terminal)
+    account = LabelAccount()
+    result = command.deidentify(request, options, params, terminal, account)
     table = Table(box=None, pad_edge=False)
     for column in ("files", "outcome", "meaning"):
         table.add_column(column, overflow="fold")
@@ -128,6 +130,8 @@ def deidentify_command(
     typer.echo(
         f"{result.summary}. Account: {out / 'account.csv'}; removed: {out / 'removed.csv'}. Files: {out / 'dicom'}."
     )
+    for sentence in account.sentences():
+        typer.echo(f"{labels}: {sentence}")
     typer.echo(
         "Faces can be rebuilt from head CT, and pixels are not proof-read: give the files only to whom you trust."
     )

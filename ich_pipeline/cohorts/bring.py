@@ -68,6 +68,7 @@ def bring(
     remote: Remote | None = None,
     called: tuple[Path | str, Path] | None = None,
     besides: Mapping[str, Path] | None = None,
+    account: LabelAccount | None = None,
 ) -> tuple[str, Level]:
     """Copy a source and its labels into ``target`` (``data/``), atomically.
 
@@ -86,6 +87,7 @@ def bring(
         remote: how S3 is reached.
         called: what sentences call source and table, where these are not what the user named.
         besides: more files for the target, by their names there.
+        account: what was left out of the table before; gets what is found now.
 
     Returns:
         Sentences with the counts, and whether the labels are of slices or of cases.
@@ -101,7 +103,7 @@ def bring(
     check_places(source, target, remote, labels_csv)
     check_replaceable(target, replace)
     export, labels_named = called or (source, labels_csv)
-    labels, account = params.label_set, LabelAccount()
+    labels, account = params.label_set, LabelAccount() if account is None else account
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
     fetched = fetched_beside(target)
     given = listed.collect(fetched, track)
@@ -133,10 +135,11 @@ def bring(
             fetched, ignore_errors=True
         )  # before the folder gets its name: a kill from then on leaves nothing behind
     images = sum(header.is_ct_image for header in headers)
-    what = "labelled" if rows.level == "slice" else "cases labelled"
+    cases = "case labelled" if len(table) == 1 else "cases labelled"
+    what = "labelled" if rows.level == "slice" else cases
     where = "among them and their members" if members else "among them"
     parts = [
-        f"{len(given.files):,} file{'' if len(given.files) == 1 else 's'} copied, {images:,} CT images {where}, "
+        f"{len(given.files):,} file{'' if len(given.files) == 1 else 's'} copied, {images:,} CT image{'' if images == 1 else 's'} {where}, "
         f"{len(table):,} {what} ({int(table[labels.any].sum()):,} with {labels.any}).",
         *account.sentences(),
     ]

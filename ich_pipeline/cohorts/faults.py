@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from ich_pipeline.cohorts.sheets import visible
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_file
 
@@ -38,6 +39,7 @@ class LabelFault(StrEnum):
     UNLABELLED_SLICE = "unlabelled_slice"
     UNLABELLED_STUDY = "unlabelled_study"
     MISSING_IMAGE = "missing_image"
+    IMAGE_SET_ASIDE = "image_set_aside"
     UNLABELLED_SERIES = "unlabelled_series"
     READER_CONTRADICTION = "reader_contradiction"
     NO_SUBTYPE_AGREED = "no_subtype_agreed"
@@ -136,6 +138,11 @@ _TABLE: dict[LabelFault, _Words] = {
         ("label whose image the data set lacks", "labels whose images the data set lacks"),
         "physionet-ctich: other slices of the patient are there, this one is not; its row is not used",
     ),
+    LabelFault.IMAGE_SET_ASIDE: (
+        "note",
+        ("label of a file that the de-identification set aside", "labels of files that the de-identification set aside"),
+        "de-identification only: the export has the slice or case, the copies do not; its row is not used",
+    ),
     LabelFault.UNLABELLED_SERIES: (
         "note",
         ("series without a label in a labelled study", "series without a label in labelled studies"),
@@ -166,8 +173,8 @@ class Finding:
     def __str__(self) -> str:
         place = f"line {self.line}" if self.line is not None else ""
         name = " ".join(part for part in (place, self.identifier) if part)
-        # A cell may hold a line break; a sentence may not.
-        return " ".join((f"{name}: {self.detail}" if self.detail else name).split())
+        # A cell may hold a line break, which a sentence may not, and what nobody can see.
+        return visible(" ".join((f"{name}: {self.detail}" if self.detail else name).split()))
 
 
 @dataclass
@@ -191,16 +198,17 @@ class LabelAccount:
         found = Counter(finding.code for finding in self.findings if finding.code.is_note == notes)
         return {code: found[code] for code in LabelFault if code in found}
 
-    def refuse_faults(self, table: Path, source: Path | str) -> None:
-        """Raise :class:`InputError` with every class of fault, its count and its first items, if there is any."""
+    def refuse_faults(self, table: Path, source: Path | str, option: str = "--lenient") -> None:
+        """Raise :class:`InputError` with every class of fault, its count and its first items, if there is any.
+
+        ``option`` is what goes on without them; "" where nothing does.
+        """
         found = self.counts(notes=False)
         if not found:
             return
         parts = [f"{code.counted(count)} ({self._first(code)})" for code, count in found.items()]
-        raise InputError(
-            f"{table} cannot be used for {source} as it is: {'; '.join(parts)}; mend these, or add --lenient to go on without "
-            f"them, each named in {REPORT}."
-        )
+        way_out = f", or add {option} to go on without them, each named in {REPORT}" if option else ""
+        raise InputError(f"{table} cannot be used for {source} as it is: {'; '.join(parts)}; mend these{way_out}.")
 
     def _first(self, code: LabelFault) -> str:
         named = [str(finding) for finding in self.ordered() if finding.code is code]

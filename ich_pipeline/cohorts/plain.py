@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ich_pipeline.cohorts.faults import LabelAccount
+from ich_pipeline.cohorts.sheets import table_rows
 from ich_pipeline.cohorts.source_table import LabelRows, Level, binary, keyed_rows, label_table, open_table
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.label_tables import STUDY, UID, csv_rows
+from ich_pipeline.label_tables import STUDY, UID
 from ich_pipeline.labels import Labels
 from ich_pipeline.progress import Track, quiet
 
@@ -40,7 +41,7 @@ def read_plain(path: Path, labels: Labels, account: LabelAccount, track: Track =
 
 
 def _level(path: Path) -> Level:
-    header = {name.strip().lower() for name in next(csv_rows(path), (0, []))[1]}
+    header = {name.lower() for name in next(table_rows(path), (0, []))[1]}
     return "case" if STUDY.lower() in header and UID.lower() not in header else "slice"
 
 

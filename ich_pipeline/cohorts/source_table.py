@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
+from ich_pipeline.cohorts.sheets import table_rows
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.errors import InputError
-from ich_pipeline.label_tables import csv_rows
 from ich_pipeline.labels import Labels
 
 KEY, LINE = "key", "line"
@@ -45,7 +45,7 @@ class LabelRows:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: its line, its identifier, its cells by column name without blanks around them."""
+    """One row of a table: its line, its identifier, its cells by column name without blanks and invisible characters around them."""
 
     line: int
     key: str
@@ -53,7 +53,7 @@ class Row:
 
 
 def open_table(
-    path: Path, needed: Sequence[str], optional: Sequence[str] = (), *, others: bool = False
+    path: Path, needed: Sequence[str], optional: Sequence[str] = (), *, others: bool = False, example: str = ""
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """The header and the rows of a table.
 
@@ -62,29 +62,32 @@ def open_table(
         needed: columns that must be there; order, upper and lower case do not matter.
         optional: columns that may be there.
         others: further columns are kept, not refused.
+        example: a first line that sentences show; "" is ``needed``.
 
     Returns:
         the header with the names of ``needed`` and ``optional``, and line number and cells of every row that is not blank.
+        Columns at the end that have neither a name nor a value are left out.
 
     Raises:
-        InputError: the file is missing or no such CSV; columns are missing, unknown or repeated.
+        InputError: the file is missing or no such CSV; columns are missing, unknown or repeated; while rows are read, a
+            column without a name has a value.
     """
-    rows = csv_rows(path)
+    rows = table_rows(path)
     given = [" ".join(name.split()) for name in next(rows, (0, []))[1]]
-    example = ",".join(needed if len(needed) < 10 else [*needed[:8], "…"])
+    example = example or ",".join(needed if len(needed) < 10 else [*needed[:8], "…"])
     if not given:
         raise InputError(f"{path} is empty: its first line must be {example}.")
     names = {name.lower(): name for name in (*needed, *optional)}
     header = [names.get(name.lower(), name) for name in given]
+    while header[-1] == "":  # the first is not: a row of empty cells is no header
+        header.pop()
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise InputError(
             f"{path} separates its columns by semicolon or tab: save it with commas, first line {example}."
         )
+    if "" in header:
+        raise InputError(f"{path}, column {header.index('') + 1} has no name: name it, or delete it where it is empty.")
     repeated = sorted(name for name, count in Counter(header).items() if count > 1)
-    if "" in repeated:
-        raise InputError(
-            f"{path} has columns without a name: delete the empty ones (spreadsheets leave them at the end)."
-        )
     if repeated:
         raise InputError(f"{path} has the column {_listed(repeated)} more than once: keep one.")
     missing = [name for name in needed if name not in header]
@@ -96,7 +99,18 @@ def open_table(
             f"{path} has unknown columns {_listed([repr(name) for name in unknown])}: the columns are "
             f"{','.join([*needed, *optional])}; remove the others, or name the labels in params.yaml (labels)."
         )
-    return header, ((line, [cell.strip() for cell in row]) for line, row in rows)
+    return header, ((line, _named_cells(path, line, row, len(header), len(given))) for line, row in rows)
+
+
+def _named_cells(path: Path, line: int, cells: list[str], named: int, columns: int) -> list[str]:
+    """The cells of the named columns; those of columns without a name, which are the last ones, must be empty."""
+    if len(cells) > columns:
+        return cells  # longer than the header: a fault of the row
+    if any(cells[named:]):
+        raise InputError(
+            f"{path} has columns without a name, and a value in one of them (line {line}): name it, or delete it."
+        )
+    return cells[:named]
 
 
 def keyed_rows(

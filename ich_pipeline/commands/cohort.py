@@ -46,7 +46,11 @@ def bring_deidentified(
     when the run ends well, and of a run that was killed the next removes the first and goes on with the second.
     """
     from ich_pipeline.cohorts.copies import check_places, check_replaceable
+    from ich_pipeline.cohorts.faults import LabelAccount
+    from ich_pipeline.cohorts.plain import read_plain
     from ich_pipeline.commands.deidentify import Request, deidentify
+    from ich_pipeline.commands.deidentify_labels import pseudonymise_account
+    from ich_pipeline.deidentify.key import load_key
     from ich_pipeline.deidentify.options import Options
 
     if not labels.is_file():
@@ -55,13 +59,26 @@ def bring_deidentified(
         source = source if is_remote(source) else Path(source)
         check_places(source, DATA, remote, labels, key)
         check_replaceable(DATA, replace)
+        secret = load_key(key)
+        read_plain(labels, params.label_set, LabelAccount())  # what is no such table is said before hours of reading
         remove_folder(DEIDENTIFIED)
         DEIDENTIFIED.mkdir(parents=True)
         try:
             clean = DEIDENTIFIED / "export"
             tolerant = changed(remote, accept_missing=lenient, missing_option="--lenient")
-            request = Request(source, clean, key, labels=labels, remote=tolerant, fetched=fetched_beside(DATA))
-            result = deidentify(request, Options(), params, terminal)
+            request = Request(
+                source,
+                clean,
+                key,
+                labels=labels,
+                remote=tolerant,
+                fetched=fetched_beside(DATA),
+                accept_faults=lenient,
+                faults_option="--lenient",
+            )
+            account = LabelAccount()
+            result = deidentify(request, Options(), params, terminal, account)
+            pseudonymise_account(account, secret)  # it is written into data/
             besides = {f"deidentification_{name}": clean / name for name in (ACCOUNT, REMOVED, REPORT)}
             said = _bring(
                 "folder",
@@ -72,6 +89,7 @@ def bring_deidentified(
                 lenient=lenient,
                 called=(source, labels),
                 besides=besides,
+                account=account,
             )
         finally:
             remove_folder(DEIDENTIFIED)

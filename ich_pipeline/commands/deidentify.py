@@ -8,14 +8,13 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
+from ich_pipeline.cohorts.faults import LabelAccount
+from ich_pipeline.commands.deidentify_labels import of_copies, read_export_labels, write_new_labels
 from ich_pipeline.config import ArchiveParams, Params
 from ich_pipeline.deidentify import folder, key, report, scan
-from ich_pipeline.deidentify.labels import UID_COLUMNS, pseudonymise_labels
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, write_text
+from ich_pipeline.files import atomic_dir
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.opened import in_words, not_read, opened
@@ -38,6 +37,8 @@ class Request:
         remote: how S3 is reached.
         fetched: where the objects of S3 lie meanwhile, as they came. None is ``.NAME.fetched`` beside ``out``, which is gone
             when the run ends well, and else stays for the next one to go on with; a folder that is named stays.
+        accept_faults: rows of ``labels`` that are at fault are left out, instead of all being refused.
+        faults_option: the option that does so, which the refusal names; "" where there is none.
     """
 
     source: Path | str
@@ -47,20 +48,29 @@ class Request:
     labels: Path | None = None
     remote: Remote | None = None
     fetched: Path | None = None
+    accept_faults: bool = False
+    faults_option: str = ""
 
 
-def deidentify(request: Request, options: Options, params: Params, track: Track = quiet) -> folder.Result:
+def deidentify(
+    request: Request, options: Options, params: Params, track: Track = quiet, account: LabelAccount | None = None
+) -> folder.Result:
     """De-identify an export atomically: ``out`` is whole, or not there. Archives are opened.
 
+    ``account`` gets what is to be said of the label table, with the identifiers of the export.
+
     Raises:
-        InputError: a place or the key is missing or wrong, or there is no file.
+        InputError: a place or the key is missing or wrong, there is no file, or the label table is no such table, has faults
+            that are not accepted, or labels what is not in the export.
     """
+    account = LabelAccount() if account is None else account
     secret = key.load_key(request.key)
     listed = open_source(request.source, request.remote, track)
     _check_places(request)
     if options.longest_shift < 1:
         raise InputError(f"--longest-shift {options.longest_shift}: name a number of days from 1.")
-    labels = _read_labels(request.labels, params) if request.labels else None
+    labels = read_export_labels(request.labels, params.label_set, account) if request.labels else None
+    _refuse_faults(request, account)
     fetched = request.fetched or fetched_beside(request.out)
     given = listed.collect(fetched, track)
     with atomic_dir(request.out) as partial:
@@ -75,13 +85,19 @@ def deidentify(request: Request, options: Options, params: Params, track: Track 
             result = folder.deidentify_files(listing.files, copies, secret, options, workers, track, listing.judged)
         report.write_report(partial, result)
         if labels is not None:
-            mapped = pseudonymise_labels(labels, secret, params.label_set.columns)
-            write_text(partial / "labels.csv", mapped.to_csv(index=False, lineterminator="\n"))
+            labels = of_copies(labels, result, account)
+            _refuse_faults(request, account)
+            write_new_labels(partial / "labels.csv", labels, result)
         if request.linkage is not None:
             report.write_linkage(request.linkage, result)
     if request.fetched is None:
         shutil.rmtree(fetched, ignore_errors=True)
     return result
+
+
+def _refuse_faults(request: Request, account: LabelAccount) -> None:
+    if request.labels is not None and not request.accept_faults:
+        account.refuse_faults(request.labels, request.source, request.faults_option)
 
 
 def check(
@@ -135,19 +151,3 @@ def _check_places(request: Request) -> None:
             raise InputError(f"{option} {path} lies in --out {request.out}, which is given away: keep it elsewhere.")
     if request.linkage is not None and request.linkage.exists():
         raise InputError(f"--linkage {request.linkage} exists: name a new file.")
-
-
-def _read_labels(path: Path, params: Params) -> pd.DataFrame:
-    try:
-        labels = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: name your label table.") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as CSV ({type(error).__name__}): name your label table.") from None
-    if not set(UID_COLUMNS) & set(labels.columns):
-        raise InputError(f"{path} has no column {' or '.join(UID_COLUMNS)}: add one.")
-    if not set(params.label_set.columns) & set(labels.columns):
-        raise InputError(
-            f"{path} has none of the label columns {', '.join(params.label_set.columns)}: check its header."
-        )
-    return labels

@@ -6,6 +6,7 @@ import io
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 
 import pydicom
@@ -21,7 +22,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.deidentify.values import listed
-from ich_pipeline.dicom import fields
+from ich_pipeline.dicom import fields, multiframe
 from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reader import looks_like_dicom
 from ich_pipeline.dicom.stored import PixelError, transfer_syntax
@@ -41,7 +42,8 @@ class Cleaned:
         flags: what a person should look at.
         tally: what was removed and replaced.
         uids: new PatientID, study, series and SOP instance UID; None where it is set aside.
-        old: the same before; never to be shown.
+        old: the same before; never to be shown. None where it cannot be read.
+        frames: that an enhanced object describes; 0 for any other file.
     """
 
     outcome: Outcome
@@ -51,6 +53,7 @@ class Cleaned:
     tally: Tally = field(default_factory=Counter)
     uids: tuple[str, str, str, str] | None = None
     old: tuple[str, str, str, str] | None = field(default=None, repr=False)
+    frames: int = 0
 
 
 class _Aside(Exception):
@@ -69,28 +72,50 @@ def deidentify_bytes(data: bytes, key: Key, options: Options) -> Cleaned:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _deidentify(data, key, options)
-    except _Aside as aside:
-        return Cleaned(aside.outcome, aside.detail)
     except Exception as error:  # whatever a hostile file makes a library raise; its message may hold values
         return Cleaned(Outcome.BROKEN_HEADER, type(error).__name__)
 
 
 def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
-    ds, original = scan.parse(data), scan.parse(data)
+    ds = scan.parse(data)
+    patient, study, series, instance = old = _names(ds)
+    frames = multiframe.frame_count(ds) if multiframe.is_enhanced(ds) else 0
+    try:
+        written, flags, tally = _clean(data, ds, (patient, study), key, options)
+    except _Aside as aside:
+        return Cleaned(aside.outcome, aside.detail, old=old, frames=frames)
+    uids = (key.patient_id(patient), key.uid(study), key.uid(series), key.uid(instance))
+    return Cleaned(Outcome.DEIDENTIFIED, "", written, flags, tally, uids, old, frames)
+
+
+def _names(ds: Dataset) -> tuple[str, str, str, str]:
+    text = partial(fields.text, ds)
+    return text("PatientID"), text("StudyInstanceUID"), text("SeriesInstanceUID"), text("SOPInstanceUID")
+
+
+def _clean(
+    data: bytes, ds: Dataset, owner: tuple[str, str], key: Key, options: Options
+) -> tuple[bytes, tuple[str, ...], Tally]:
+    """The bytes of the new file, what a person should look at, and what was removed and replaced.
+
+    Args:
+        data: the file.
+        ds: what it holds; is changed.
+        owner: PatientID and StudyInstanceUID.
+    """
+    original = scan.parse(data)
     verdict = judge(ds)
     if verdict:
         raise _Aside(*verdict)
     syntax = transfer_syntax(ds)
     tally: Tally = Counter()
     flags = _look_at_pixels(data, ds, syntax, tally)
-    old = tuple(fields.text(ds, k) for k in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
-    person = Person(old[0], old[1], _own_words(ds))
     if any(data[:128]) and data[128:132] == b"DICM":
         tally["", "preamble", "removed"] += 1
     for element in getattr(ds, "file_meta", ()):
         if element.keyword not in ("FileMetaInformationGroupLength", "FileMetaInformationVersion", *_KEPT_META):
             tally[f"({element.tag.group:04X},{element.tag.element:04X})", element.keyword or "unknown", "removed"] += 1
-    HeaderCleaner(key, options, person, tally).clean(ds)
+    HeaderCleaner(key, options, Person(*owner, _own_words(ds)), tally).clean(ds)
     _declare(ds, options)
     written = _write(ds, syntax)
     left = scan.findings(written, scan.identifiers(original, [code for code, _ in options.codes]), original)
@@ -98,8 +123,7 @@ def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
         raise _Aside(Outcome.IDENTIFIER_LEFT, "; ".join(left)[:500])
     if scan.parse(written).get_item("PixelData").value != ds.get_item("PixelData").value:
         raise _Aside(Outcome.IDENTIFIER_LEFT, "the pixel data changed")
-    uids = (key.patient_id(old[0]), *(key.uid(u) for u in old[1:]))
-    return Cleaned(Outcome.DEIDENTIFIED, "", written, flags, tally, uids, old)  # pyright: ignore[reportArgumentType]
+    return written, flags, tally
 
 
 _KEPT_META = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")

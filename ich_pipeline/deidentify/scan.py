@@ -6,6 +6,7 @@ declares, and the identifiers of the original file.
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import warnings
@@ -28,6 +29,9 @@ _PIXELS = 0x7FE00010
 _TEXT_VRS = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", "IS", "DS", "AS"})
 _FREE_TEXT = frozenset({"LT", "PN", "ST", "UC", "UR", "UT"})
 _NEW_UID = re.compile(r"2\.25\.\d{30,39}")
+_NEW_NAME = re.compile(
+    rf"{_NEW_UID.pattern}(#[1-9]\d*)?|{keys.PATIENT_ID.pattern}"
+)  # of an object, a frame or a patient
 # What the options keep, by the code that the file must then declare (PS3.15 table E.1-1, the options' columns).
 _KEPT = {
     "113105": "SeriesDescription StudyDescription ProtocolName AcquisitionProtocolDescription ContrastBolusAgent",
@@ -96,6 +100,25 @@ def scan_file(path: Path) -> list[str]:
         return findings(data, ())
     except Exception as error:  # whatever makes pydicom fail makes the file unsafe
         return [f"cannot be read ({type(error).__name__})"]
+
+
+def table_findings(text: str, names: Collection[str], forbidden: Collection[str]) -> list[str]:
+    """What should not be in a written label table: columns and reasons, no values.
+
+    Args:
+        text: CSV.
+        names: columns of UIDs and PatientIDs; all others hold 0 and 1.
+        forbidden: UIDs and PatientIDs of the originals.
+    """
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    found = {f"{len(row)} values in a row of {len(header)} columns" for row in rows if len(row) != len(header)}
+    for row in rows:
+        for column, cell in zip(header, row, strict=False):
+            if column not in names:
+                found |= set() if cell in ("0", "1") else {f"{column}: neither 0 nor 1"}
+            elif cell and (cell in forbidden or cell.partition("#")[0] in forbidden or not _NEW_NAME.fullmatch(cell)):
+                found.add(f"{column}: an identifier that was not replaced")
+    return sorted(found)
 
 
 def _elements(ds: Dataset) -> Iterator[DataElement]:

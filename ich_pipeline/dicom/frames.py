@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+
+_FRAME = re.compile(r"([^#]+)#([1-9][0-9]{0,8})")
 
 
 def frame_name(name: str, frame: int) -> str:
     """What a frame of the file or object of this name is called."""
     return f"{name}#{frame}"
+
+
+def split_frame(name: str) -> tuple[str, int | None]:
+    """The object's own UID and the number of the frame that a slice's name names; None where it names none."""
+    found = _FRAME.fullmatch(name)
+    return (found[1], int(found[2])) if found else (name, None)
 
 
 def frame_path(path: str, frame: int) -> str:

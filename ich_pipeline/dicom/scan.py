@@ -16,11 +16,12 @@ from typing import TypeVar
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.child import Crash, watching
 from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.mixed_identity import find_mixed_identity
 from ich_pipeline.dicom.opening import Limits
 from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.series import Group, find_mixed_identity, group_series
+from ich_pipeline.dicom.series import Group, group_series
 from ich_pipeline.dicom.study import StudyReading, Verdicts, read_study
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.directory import Presence
@@ -95,9 +96,9 @@ def scan_listing(
 
 def settle(headers: Sequence[Header], ingest: IngestParams) -> ScanResult:
     """Judge files against each other: identity, then series."""
-    headers = find_mixed_identity(sorted(headers, key=lambda h: h.name))
+    headers, deviating = find_mixed_identity(sorted(headers, key=lambda h: h.name))
     groups = group_series(headers, ingest)
-    verdicts: Verdicts = {h.name: (h.reason, h.detail) for h in headers if h.reason is not None}
+    verdicts: Verdicts = {h.name: (h.reason, deviating.get(h.name, h.detail)) for h in headers if h.reason is not None}
     for group in groups:
         if group.reason is not None:
             for header in group.headers:

@@ -56,31 +56,6 @@ class Group:
         return median_step(self.positions_mm)
 
 
-def find_mixed_identity(headers: Iterable[Header]) -> list[Header]:
-    """Set aside every file whose study, series or slice UID also stands for another patient, study or series."""
-    headers = list(headers)
-    owners: dict[tuple[str, str], set[str]] = defaultdict(set)
-    claims = {
-        "StudyInstanceUID": lambda h: (h.study_uid, h.patient_id),
-        "SeriesInstanceUID": lambda h: (h.series_uid, h.study_uid),
-        "SOPInstanceUID": lambda h: (
-            h.sop_instance_uid,
-            f"{h.series_uid}|{h.orientation}|{h.position}|{h.rows}|{h.columns}",
-        ),
-    }
-    named = [h for h in headers if h.is_ct_image]
-    for keyword, claim in claims.items():
-        for header in named:
-            uid, owner = claim(header)
-            owners[keyword, uid].add(owner)
-    result = []
-    for header in headers:
-        mixed = [k for k, claim in claims.items() if len(owners.get((k, claim(header)[0]), ())) > 1]
-        clash = header.reason is None and mixed
-        result.append(header.set(Reason.MIXED_IDENTITY, f"{mixed[0]} is shared") if clash else header)
-    return result
-
-
 def group_series(headers: Iterable[Header], ingest: IngestParams) -> list[Group]:
     """Group CT images by series, geometry and verdict; candidates with too few slices or a wrong spacing are set aside.
 
@@ -117,12 +92,14 @@ def _file_order(header: Header) -> tuple:
     return (number(header.acquisition_number), number(header.instance_number), header.sop_instance_uid, header.name)
 
 
-def _same_geometry(one: Header, other: Header) -> bool:
-    def near(a: Sequence[float] | None, b: Sequence[float] | None, tolerance: float) -> bool:
-        if a is None or b is None:
-            return a is b
-        return max(abs(x - y) for x, y in zip(a, b, strict=True)) <= tolerance
+def near(one: Sequence[float] | None, other: Sequence[float] | None, tolerance: float) -> bool:
+    """Do two vectors of a header differ by no more than this in any component? An unknown one is near an unknown one only."""
+    if one is None or other is None:
+        return one is other
+    return max(abs(x - y) for x, y in zip(one, other, strict=True)) <= tolerance
 
+
+def _same_geometry(one: Header, other: Header) -> bool:
     return near(one.orientation, other.orientation, ORIENTATION_TOLERANCE) and near(
         one.spacing_mm, other.spacing_mm, SPACING_TOLERANCE_MM
     )

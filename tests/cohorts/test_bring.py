@@ -217,6 +217,13 @@ def test_a_table_with_a_row_a_study_gives_case_labels(tmp_path, params, write_ex
     assert snapshot(tmp_path) == before
 
 
+def test_one_case_is_counted_as_one(tmp_path, params, write_export):
+    source = write_export(tmp_path / "export", [{UID: "2.25.100"}])
+    (tmp_path / "mine.csv").write_text(f"{STUDY},{','.join(params.labels.subtypes)},\n2.25.1,0,0,0,0,0,\n,,,,,,\n")
+    summary = bring_folder(source, tmp_path / "mine.csv", tmp_path / "data", params)
+    assert summary == "1 file copied, 1 CT image among them, 1 case labelled (0 with any)."
+
+
 def test_unknown_column(tmp_path, params, source):
     labels = write_table(tmp_path / "mine.csv", params, ALL)
     table = pd.read_csv(labels, dtype=str)

@@ -222,7 +222,12 @@ def test_what_is_no_such_table_is_one_sentence(kind: str, tmp_path: Path) -> Non
         "empty": ("", r"table\.csv is empty: its first line must be "),
         "semicolons": (header.replace(",", ";") + "\n", "separates its columns by semicolon or tab: save it with commas"),
         "a column twice": (f"{header},{first}\n", f"has the column {first} more than once: keep one"),
-        "empty columns": (f"{header},,\n", "has columns without a name: delete the empty ones"),
+        "filled columns without a name": (
+            f"{header},,\n{',' * header.count(',')},,x\n", r"without a name, and a value in one of them \(line 2\)",
+        ),
+        "no name between names": (f",{header}\n", "column 1 has no name: name it, or delete it"),
+        "another separator": (f"sep=;\n{header}\n", r"says in its first line \(sep=\) that ';' separates its columns: save"),
+        "tabs": (f"sep=\t\n{header}\n", r"that '\\t' separates its columns: save it with commas"),
         "a column less": (header.replace("Label", "x").replace("ntraventricular", "x").replace("R2:IVH", "x"), "lacks the columns"),
         "UTF-16": (f"{header}\n".encode("utf-16"), "is not UTF-8 text: save the label table as CSV"),
         "Latin-1": (f"{header}\né\n".encode("latin-1"), "is not UTF-8 text: save the label table as CSV"),
@@ -244,6 +249,27 @@ def test_a_byte_order_mark_windows_line_ends_blanks_and_case_do_not_matter(kind:
     text = "\r\n".join([head.upper().replace(",", " , "), *(row.replace(",", " ,") for row in body), "", ""])
     other, account = read(kind, tmp_path, b"\xef\xbb\xbf" + text.encode())
     assert values(other) == values(plain) and len(values(plain)) == 1 and account.findings == []
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_what_spreadsheets_leave_does_not_matter(kind: str, tmp_path: Path) -> None:
+    """Columns and rows of nothing, a line for the spreadsheet itself, characters of no width."""
+    rows = [GOOD[kind]] if kind in GOOD else rsna("ID_a", 0, 0, 0, 0, 0, 0)
+    plain, _ = read(kind, tmp_path, lines(kind, *rows))
+    head, *body = lines(kind, *rows).splitlines()
+    blank = "," * head.count(",")
+    text = "\n".join(
+        ["sep=,", f"\u200b{head}", *(f"\u200b{row}\ufeff" for row in body), blank, " ,  , ", "  ", "\u00a0"]
+    )
+    wide = "\n".join([f"SEP=,,,,{blank}", f"{head},,", *(f"\u00a0{row}, ," for row in body), f"{blank},,"])
+    for table in (text, wide, "\n".join([f"{head},", *body])):
+        other, account = read(kind, tmp_path, table)
+        assert values(other) == values(plain) and len(values(plain)) == 1 and account.findings == []
+
+
+def test_what_nobody_can_see_within_an_identifier_is_shown(tmp_path: Path) -> None:
+    _, account = read("folder", tmp_path, lines("folder", "2.25\u200b.1,0,0,0,0,0,x"))
+    assert [str(one) for one in account.findings] == ["line 2 2.25\\u200b.1: subdural is 'x'"]
 
 
 def test_a_line_break_in_a_cell_does_not_break_a_sentence(tmp_path: Path) -> None:
@@ -277,6 +303,7 @@ def test_every_row_is_used_or_named_by_its_line(kind: str, tmp_path: Path, data:
     cells = st.lists(st.one_of(st.sampled_from("01"), CELL), min_size=width - 1, max_size=width)
     mostly = st.sampled_from([["0"] * width, ["0"] * (width - 2) + ["1", "0"], ["1"] * width])
     rows = data.draw(st.lists(st.tuples(IDENTIFIER[kind], st.one_of(mostly, cells)), max_size=12))
+    rows = [(name, of) for name, of in rows if name or any(of)]  # others are blank
     text = lines(kind, *(",".join([name, *of]) for name, of in rows))
     table, account = read(kind, tmp_path, text)
     used = set(table.table["line"].tolist())

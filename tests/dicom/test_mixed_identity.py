@@ -1,0 +1,103 @@
+"""Whose is a file? What sets a whole study aside, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.mixed_identity import find_mixed_identity
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.scan import scan
+
+LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesInstanceUID": "2.25.77"}
+
+
+@pytest.mark.parametrize(
+    ("odd", "counts"),
+    [
+        ({"patient": ""}, {"used": 6, "no_patient_id": 1}),
+        ({"patient": "", **LOCALIZER}, {"used": 6, "localizer": 1}),
+        ({"patient": "Q1", **LOCALIZER}, {"used": 6, "localizer": 1}),
+        ({"patient": "Q1", "ImagePositionPatient": None}, {"used": 6, "header_incomplete": 1}),
+        ({"patient": "", "StudyInstanceUID": "2.25.78"}, {"used": 6, "no_patient_id": 1}),
+    ],
+)
+def test_a_file_that_is_not_used_costs_no_other_its_place(
+    tmp_path, make_slice, save_slice, save_series, ingest_params, read_in_process, odd, counts
+):
+    save_series(tmp_path / "a", 6)
+    save_slice(make_slice(number=7, **odd), tmp_path / "a" / "odd")
+    assert read_in_process(tmp_path, ingest_params).counts == counts
+
+
+@pytest.mark.parametrize(
+    ("odd", "detail"),
+    [
+        ({"patient": "p1"}, "StudyInstanceUID is shared by 2 PatientIDs: 6 files and 1 file (a/odd)"),
+        ({"StudyInstanceUID": "2.25.78"}, "SeriesInstanceUID is shared by 2 StudyInstanceUIDs: 6 files and 1 file (a/odd)"),
+    ],
+)  # fmt: skip
+def test_one_deviating_slice_sets_all_aside_and_is_named(
+    tmp_path, make_slice, save_slice, save_series, ingest_params, odd, detail
+):
+    save_series(tmp_path / "a", 6)
+    save_slice(make_slice(number=7, **odd), tmp_path / "a" / "odd")
+    verdicts = scan(tmp_path, ingest_params).verdicts
+    assert len(verdicts) == 7 and set(verdicts.values()) == {(Reason.MIXED_IDENTITY, detail)}
+
+
+@pytest.mark.parametrize(
+    "rounded",
+    [
+        {"ImagePositionPatient": lambda n: [-124.75586, -80.0, 5.0 * n]},
+        {"ImagePositionPatient": lambda n: [-124.755859375, -80.0, 5.0 * n + 0.049]},
+        {"ImageOrientationPatient": lambda n: ["1", "-0", "0", "0", "1", "-0"]},
+        {"ImageOrientationPatient": lambda n: [0.9999995, 0.001, 0, 0, 1, 0]},
+    ],
+)
+def test_a_copy_that_is_rounded_otherwise_is_a_copy(
+    tmp_path, make_slice, save_slice, ingest_params, read_in_process, rounded
+):
+    for n in range(1, 7):
+        here = {"ImagePositionPatient": [-124.755859375, -80.0, 5.0 * n]}
+        save_slice(make_slice(number=n, **here), tmp_path / "a" / f"{n}")
+        there = here | {keyword: value(n) for keyword, value in rounded.items()}
+        save_slice(make_slice(number=n, **there), tmp_path / "b" / f"{n}")
+    assert read_in_process(tmp_path, ingest_params).counts == {"used": 6, "duplicate_instance": 6}
+
+
+def candidate(name: str, **fields: object) -> Header:
+    known = {
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2", "sop_instance_uid": name, "series_uid": "2", "study_uid": "1",
+        "patient_id": "P1", "rows": 32, "columns": 32, "orientation": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        "position": (0.0, 0.0, 0.0),
+    }  # fmt: skip
+    return Header(name, Path(name), **known | fields)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"position": (0.0, 0.0, 5.0)}, {"orientation": (1.0, 0.0, 0.0, 0.0, 0.9, 0.4)}, {"rows": 64}, {"series_uid": "3"}],
+)
+def test_one_slice_uid_in_two_places(other):
+    [first, second], more = find_mixed_identity([candidate("a", sop_instance_uid="9"), candidate("b", sop_instance_uid="9", **other)])  # fmt: skip
+    assert first.reason is second.reason is Reason.MIXED_IDENTITY
+    assert first.detail == second.detail == "SOPInstanceUID is shared by slices in different places"
+    assert more == dict.fromkeys("ab", f"{first.detail}: 1 file and 1 file (b)")
+
+
+def test_an_empty_patient_is_no_patient_and_many_are_counted():
+    alone = [candidate("a"), candidate("b", patient_id="")]
+    assert find_mixed_identity(alone) == (alone, {})
+    many = [candidate(f"{n:04}", patient_id=f"P{n % 1200}") for n in range(2400)]
+    headers, more = find_mixed_identity(many)
+    assert {header.detail for header in headers} == {"StudyInstanceUID is shared by 1,200 PatientIDs"}
+    assert set(more.values()) == {
+        "StudyInstanceUID is shared by 1,200 PatientIDs: 2 files, 2 files (0001, 1201), 2 files (0002, 1202), "
+        "2 files (0003, 1203), …"
+    }
+    few = [candidate(f"{patient}{n}", patient_id=patient) for patient in "ABC" for n in range({"A": 8, "B": 1, "C": 4}[patient])]  # fmt: skip
+    [detail] = set(find_mixed_identity(few)[1].values())
+    assert detail.endswith("3 PatientIDs: 8 files, 4 files (C0, C1, C2, …) and 1 file (B0)")
