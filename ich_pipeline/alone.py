@@ -1,16 +1,20 @@
-"""One run at a time in a project folder: two that write into work/ or data/ at once would spoil each other."""
+"""One run at a time in one place: two that write into one folder at once would spoil each other."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import beside, real_place, tidied
 
 LOCK = Path(".state/run.lock")
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
@@ -21,15 +25,68 @@ def alone() -> Iterator[None]:
         InputError: another run holds it.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("a+", encoding="utf-8") as file:
+    with _hold(LOCK, "is at work in this folder"):
+        yield
+
+
+@contextlib.contextmanager
+def alone_with(output: Path, option: str) -> Iterator[Path]:
+    """Hold ``.NAME.lock`` beside what a command writes, and yield it; it is gone after the block.
+
+    It is made before any work, so a place that cannot be written is told at once. A run that was killed leaves the file,
+    which holds nobody up.
+
+    Args:
+        output: a folder that was found fit by :func:`ich_pipeline.outputs.check_output`.
+        option: how the user names it.
+
+    Raises:
+        InputError: another run holds it, or nothing can be written there.
+    """
+    lock = beside(real_place(output), "lock")
+    with tidied(lock.parent), contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_hold(lock, f"writes {option} {output}"))
+        except OSError as error:
             raise InputError(
-                f"another run (process {file.read().strip() or 'unknown'}) is at work in this folder: wait for it, or stop it."
+                f"{option} {output} cannot be written ({error.strerror}): name another folder, or mend its permissions."
             ) from None
+        stack.callback(lock.unlink, missing_ok=True)  # while it is held: who waits for this name looks again
+        yield lock
+
+
+@contextlib.contextmanager
+def _hold(path: Path, what: str) -> Iterator[None]:
+    with _locked(path, what) as file:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def _locked(path: Path, what: str) -> IO[str]:
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(file, path):
+                return file
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                who = file.read().strip() or "unknown"
+            raise InputError(f"another run (process {who}) {what}: wait for it, or stop it.") from None
+        except OSError as error:
+            if error.errno in _NO_LOCKS:  # some network disks have none, and are no worse off than before
+                return file
+            file.close()
+            raise
+        file.close()  # the run that held it has removed it meanwhile
+
+
+def _is_still(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

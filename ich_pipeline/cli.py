@@ -6,6 +6,8 @@ program (its traceback is in ``.state/faults/ich.txt``) and for studies that cou
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -377,6 +379,9 @@ def models() -> None:
 
 def main() -> None:
     """Entry of ``ich``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # signs and names that the terminal's encoding lacks end no command
     app()
 
 

@@ -30,6 +30,10 @@ def refusal(error: BaseException) -> str | None:
         return f"{where} cannot be read or written here ({seen.strerror}): run as its owner, in a folder that can be written."
     if seen.errno in _NO_PLACE:
         return f"{where} is no place for files ({seen.strerror}): name another one."
+    if seen.errno == errno.EBUSY:
+        return (
+            f"{where} is in use ({seen.strerror}): it is a mount point or another program holds it; name another one."
+        )
     if seen.errno in _FULL:
         return f"the disk is full (at {where}): free some space and run again; what is finished is kept."
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,13 +24,19 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory that becomes ``target`` (replacing it) when the block ends without an error.
 
     An error leaves ``target`` as it was; so does a kill, but for one between the two renames, which the next try mends.
-    The leftover ``.partial`` directory is removed by the next try.
+    The leftover ``.partial`` directory is removed by the next try. A link stays one: what it leads to is replaced.
+
+    Raises:
+        InputError: ``target`` is a mount point, which cannot be replaced.
     """
-    target = Path(target)
-    old = target.with_name(f".{target.name}.old")
+    target = real_place(target)
+    refuse_mount(target)
+    old = beside(target, "old")
+    if old.is_symlink():  # nothing is lost: what it leads to stays
+        old.unlink()
     if old.exists() and not target.exists():
         old.rename(target)
-    partial = target.with_name(f".{target.name}.partial")
+    partial = beside(target, "partial")
     remove_folder(partial)
     partial.mkdir(parents=True)
     try:
@@ -45,8 +52,55 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def beside(target: Path, kind: str) -> Path:
+    """``.NAME.KIND`` beside ``target``: where a run that writes it keeps what it needs meanwhile."""
+    return target.with_name(f".{target.name}.{kind}")
+
+
+def real_place(target: Path) -> Path:
+    """What a link leads to; any other path as it is."""
+    target = Path(target)
+    return target.resolve() if target.is_symlink() else target
+
+
+def refuse_mount(target: Path) -> None:
+    """Refuse a folder that the system does not let go of its name, so that nothing can take its place.
+
+    Raises:
+        InputError: it is a mount point.
+    """
+    if target.is_mount() or (target.is_dir() and str(target.resolve()) in _mounts()):
+        raise InputError(f"{target} is a mount point, which cannot be replaced as a whole: name a folder inside it.")
+
+
+def _mounts() -> set[str]:
+    """Where something is mounted, a folder of the same disk too, which :meth:`Path.is_mount` does not see."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:  # not Linux
+        return set()
+    return {re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split(" ")[4]) for line in lines}
+
+
+@contextlib.contextmanager
+def tidied(folder: Path) -> Iterator[None]:
+    """Folders that are made within the block, it and those above it, and stay empty are gone after it."""
+    absent = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in absent:
+            with contextlib.suppress(OSError):  # it is not there, or holds something
+                path.rmdir()
+
+
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, if there is one, into which a worker of a run that was killed may still write a last file."""
+    """Remove a folder, if there is one, into which a worker of a run that was killed may still write a last file.
+
+    Of a link only the link.
+    """
+    if folder.is_symlink():
+        folder.unlink()
     for _ in range(REMOVE_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

@@ -43,7 +43,7 @@ from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
+from ich_pipeline.sources.source import fetched_beside, is_remote, named, open_source
 
 Reader = Callable[[Path, Labels, LabelAccount, Track], LabelRows]
 ADAPTERS: Mapping[str, Reader] = {
@@ -76,7 +76,7 @@ def bring(
         kind: the form of the label table, one of :data:`ADAPTERS`.
         source: a folder in any layout, an archive, a DICOMDIR, or ``s3://bucket/prefix``; every file of it is copied,
             whatever it is. The objects of S3 are fetched into ``.NAME.fetched`` beside the target, which stays where the
-            run does not end well, so that the next one goes on with it; any run that ends well removes it.
+            run does not end well, so that the next one goes on with it; a run of S3 that ends well removes it.
         labels_csv: the label table.
         target: becomes dicom/, labels.csv, labels_report.csv, readers.csv, masks.csv and cohort.json; with case labels also
             case_labels.csv; labels_aside.csv where the table has other columns; agreement.json where it has several readers.
@@ -97,7 +97,7 @@ def bring(
             with ``lenient``), no label is left, the target holds a cohort that is not a phantom, the folders contain one
             another, or the disk is too small. Nothing is changed then.
     """
-    source, target, labels_csv = source if is_remote(source) else Path(source), Path(target), Path(labels_csv)
+    source, target, labels_csv = named(source), Path(target), Path(labels_csv)
     remote = changed(remote or Remote(), accept_missing=lenient, missing_option="--lenient")
     listed = open_source(source, remote, track)
     check_places(source, target, remote, labels_csv)
@@ -131,9 +131,9 @@ def bring(
         account.write(partial / REPORT)
         write_masks(partial / "masks.csv", ())
         write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
-        shutil.rmtree(
-            fetched, ignore_errors=True
-        )  # before the folder gets its name: a kill from then on leaves nothing behind
+        if is_remote((called or (source,))[0]):
+            # Before the folder gets its name: a kill from then on leaves nothing behind.
+            shutil.rmtree(fetched, ignore_errors=True)
     images = sum(header.is_ct_image for header in headers)
     cases = "case labelled" if len(table) == 1 else "cases labelled"
     what = "labelled" if rows.level == "slice" else cases

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from ich_pipeline.cohorts.mark import MARK, PHANTOM
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json
+from ich_pipeline.outputs import check_apart, check_output, lies_in
 from ich_pipeline.progress import Track
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.keys import places
@@ -20,24 +21,28 @@ from ich_pipeline.sources.remote import Remote
 def check_places(source: Path | str, target: Path, remote: Remote | None, *beside: Path) -> None:
     """Refuse a source, a cache, a label table or a key that ``target`` contains: it is replaced; or one that contains it.
 
+    The same for the places beside it in which a run works, and for a target that cannot be replaced.
+
     Args:
         source: a path, or the address of an object store.
         target: ``data/``.
         remote: how the store is reached.
         beside: other files that the user names.
     """
+    check_output(target, "")
     outer = target.resolve()
     if isinstance(source, Path):
-        inner = source.resolve()
-        if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        if lies_in(source, outer) or outer.is_relative_to(source.resolve()):
             raise InputError(
                 f"{source} and {target} contain one another: keep your export outside the project's {target}/."
             )
+        beside = (source, *beside)
     else:
         check_cache(remote, target)
     for path in beside:
-        if path.resolve().is_relative_to(outer):
+        if lies_in(path, outer):
             raise InputError(f"{path} lies in {target}/, which is replaced: keep it elsewhere.")
+    check_apart(target, "", *(("", path) for path in beside))
 
 
 def check_replaceable(target: Path, replace: bool) -> None:

@@ -12,9 +12,10 @@ from ich_pipeline.config import Params
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import remove_folder
+from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import terminal
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import fetched_beside, is_remote
+from ich_pipeline.sources.source import fetched_beside, named
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
@@ -30,6 +31,7 @@ def make_phantom(params: Params, replace: bool) -> str:
         )
     from ich_pipeline.cohorts.phantom import create_phantom
 
+    check_output(DATA, "")
     with alone():
         create_phantom(params, DATA, terminal)
     note_tracked_kind(POINTER, PHANTOM)
@@ -48,7 +50,7 @@ def bring_deidentified(
     from ich_pipeline.cohorts.copies import check_places, check_replaceable
     from ich_pipeline.cohorts.faults import LabelAccount
     from ich_pipeline.cohorts.plain import read_plain
-    from ich_pipeline.commands.deidentify import Request, deidentify
+    from ich_pipeline.commands.deidentify import Request, reasons_in_words, write_copies
     from ich_pipeline.commands.deidentify_labels import pseudonymise_account
     from ich_pipeline.deidentify.key import load_key
     from ich_pipeline.deidentify.options import Options
@@ -56,8 +58,11 @@ def bring_deidentified(
     if not labels.is_file():
         raise InputError(f"{labels} is missing: name your label table.")
     with alone():
-        source = source if is_remote(source) else Path(source)
+        source = named(source)
         check_places(source, DATA, remote, labels, key)
+        for path in (source, labels, key):
+            if isinstance(path, Path):
+                refuse_within(DEIDENTIFIED.resolve(), str(path), path, f"{DATA}/")
         check_replaceable(DATA, replace)
         secret = load_key(key)
         read_plain(labels, params.label_set, LabelAccount())  # what is no such table is said before hours of reading
@@ -77,7 +82,11 @@ def bring_deidentified(
                 faults_option="--lenient",
             )
             account = LabelAccount()
-            result = deidentify(request, Options(), params, terminal, account)
+            result = write_copies(request, Options(), params, terminal, account)
+            if not result.copied:
+                raise InputError(
+                    f"{source}: no file could be de-identified ({reasons_in_words(result)}): nothing enters {DATA}/."
+                )
             pseudonymise_account(account, secret)  # it is written into data/
             besides = {f"deidentification_{name}": clean / name for name in (ACCOUNT, REMOVED, REPORT)}
             said = _bring(

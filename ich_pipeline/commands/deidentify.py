@@ -8,19 +8,24 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ich_pipeline.alone import alone_with
 from ich_pipeline.cohorts.faults import LabelAccount
-from ich_pipeline.commands.deidentify_labels import of_copies, read_export_labels, write_new_labels
+from ich_pipeline.commands.deidentify_labels import ExportLabels, of_copies, read_export_labels, write_new_labels
 from ich_pipeline.config import ArchiveParams, Params
 from ich_pipeline.deidentify import folder, key, report, scan
 from ich_pipeline.deidentify.options import Options
+from ich_pipeline.dicom.tables import counted
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir
+from ich_pipeline.outputs import check_apart, check_new_file, check_output, lies_in
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.cache import check_cache
+from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
+from ich_pipeline.sources.source import fetched_beside, is_remote, named, open_source
 
+NAMED_AT_MOST = 3  # outcomes in a sentence
 SCRATCH = "ich-check-"  # then the process that works there
 
 
@@ -60,8 +65,34 @@ def deidentify(
     ``account`` gets what is to be said of the label table, with the identifiers of the export.
 
     Raises:
-        InputError: a place or the key is missing or wrong, there is no file, or the label table is no such table, has faults
-            that are not accepted, or labels what is not in the export.
+        InputError: a place or the key is missing or wrong, another run writes ``out``, there is no file, or the label table is
+            no such table, has faults that are not accepted, or labels what is not in the export; or no file could be
+            de-identified, and account and report are in ``out``.
+    """
+    result = write_copies(request, options, params, track, account)
+    if not result.copied:
+        raise InputError(
+            f"{request.source} holds no file that could be de-identified ({reasons_in_words(result)}); every file has a row in "
+            f"{request.out / report.ACCOUNT}."
+        )
+    if request.fetched is None and is_remote(request.source):
+        shutil.rmtree(fetched_beside(request.out), ignore_errors=True)
+    return result
+
+
+def reasons_in_words(result: folder.Result) -> str:
+    """The commonest outcomes with their counts and meanings."""
+    common = result.outcomes.most_common(NAMED_AT_MOST)
+    return "; ".join(f"{counted(n, 'file')} {outcome.value} ({outcome.explanation})" for outcome, n in common)
+
+
+def write_copies(
+    request: Request, options: Options, params: Params, track: Track = quiet, account: LabelAccount | None = None
+) -> folder.Result:
+    """:func:`deidentify`, which may find nothing to de-identify, and leaves what it fetched.
+
+    Raises:
+        InputError: as there, but for an export of which nothing is de-identified.
     """
     account = LabelAccount() if account is None else account
     secret = key.load_key(request.key)
@@ -71,8 +102,22 @@ def deidentify(
         raise InputError(f"--longest-shift {options.longest_shift}: name a number of days from 1.")
     labels = read_export_labels(request.labels, params.label_set, account) if request.labels else None
     _refuse_faults(request, account)
-    fetched = request.fetched or fetched_beside(request.out)
-    given = listed.collect(fetched, track)
+    with alone_with(request.out, "--out"):
+        _check_empty(request.out)
+        given = listed.collect(request.fetched or fetched_beside(request.out), track)
+        return _write(request, given, secret, labels, account, options, params, track)
+
+
+def _write(
+    request: Request,
+    given: Listing,
+    secret: key.Key,
+    labels: ExportLabels | None,
+    account: LabelAccount,
+    options: Options,
+    params: Params,
+    track: Track,
+) -> folder.Result:
     with atomic_dir(request.out) as partial:
         copies = partial / "dicom"
         copies.mkdir()
@@ -84,14 +129,12 @@ def deidentify(
             workers = params.ingest.workers
             result = folder.deidentify_files(listing.files, copies, secret, options, workers, track, listing.judged)
         report.write_report(partial, result)
-        if labels is not None:
+        if labels is not None and result.copied:  # else all of them would be said to label nothing
             labels = of_copies(labels, result, account)
             _refuse_faults(request, account)
             write_new_labels(partial / "labels.csv", labels, result)
         if request.linkage is not None:
             report.write_linkage(request.linkage, result)
-    if request.fetched is None:
-        shutil.rmtree(fetched, ignore_errors=True)
     return result
 
 
@@ -135,19 +178,31 @@ def _remove_abandoned() -> None:
 
 
 def _check_places(request: Request) -> None:
-    if request.out.name in ("", ".."):
-        raise InputError(f"--out {request.out} has no name of its own: name a new folder.")
-    out = request.out.resolve()
-    if is_remote(request.source):
+    check_output(request.out, "--out")
+    out, source = request.out.resolve(), named(request.source)
+    if isinstance(source, str):
         check_cache(request.remote, request.out, "--out ")
-    else:
-        source = Path(request.source).resolve()
-        if out.is_relative_to(source) or source.is_relative_to(out):
-            raise InputError(f"{request.source} and {request.out} contain one another: name another --out.")
-    if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
-        raise InputError(f"--out {request.out} exists and is not empty: name a new folder.")
+    elif out.is_relative_to(source.resolve()) or lies_in(source, out):
+        raise InputError(f"{request.source} and {request.out} contain one another: name another --out.")
+    _check_empty(request.out)
     for option, path in (("--key", request.key), ("--linkage", request.linkage)):
-        if path is not None and path.resolve().is_relative_to(out):
+        if path is not None and lies_in(path, out):
             raise InputError(f"{option} {path} lies in --out {request.out}, which is given away: keep it elsewhere.")
-    if request.linkage is not None and request.linkage.exists():
-        raise InputError(f"--linkage {request.linkage} exists: name a new file.")
+    named_paths = (
+        ("SOURCE", source),
+        ("--key", request.key),
+        ("--labels", request.labels),
+        ("--linkage", request.linkage),
+    )
+    check_apart(request.out, "--out", *((what, path) for what, path in named_paths if isinstance(path, Path)))
+    if request.linkage is not None:
+        if isinstance(source, Path) and lies_in(request.linkage, source.resolve()):
+            raise InputError(
+                f"--linkage {request.linkage} lies in SOURCE {source}, which is only read: keep it elsewhere."
+            )
+        check_new_file(request.linkage, "--linkage")
+
+
+def _check_empty(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"--out {out} exists and is not empty: name a new folder.")

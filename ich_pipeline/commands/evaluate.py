@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ich_pipeline.alone import alone_with
 from ich_pipeline.errors import InputError
 from ich_pipeline.evaluation.study import Study, StudyOptions
 from ich_pipeline.external.match import match_tables
 from ich_pipeline.external.matched import Choices
 from ich_pipeline.files import atomic_dir, write_json, write_text
+from ich_pipeline.outputs import check_apart, check_output
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.text_tables import as_number
 
@@ -43,9 +45,14 @@ def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, A
     """Join the tables, measure, and write ``out`` (replacing what an earlier call wrote there).
 
     Raises:
-        InputError: a table or an option is wrong; nothing is written then.
+        InputError: a table or an option is wrong, or another run writes ``out``; nothing is written then.
     """
     _check(request)
+    with alone_with(request.out, "--out"):
+        return _evaluate(request, track)
+
+
+def _evaluate(request: Request, track: Track) -> tuple[Study, dict[str, Any]]:
     table = match_tables(request.predictions, request.labels, request.readers, request.choices)
     thresholds = chosen_thresholds(request.thresholds, table.labels)
     _check_memory(request.bootstrap, int(table.patients.max()) + 1, len(table.labels))
@@ -109,8 +116,9 @@ def _check(request: Request) -> None:
         raise InputError(f"--bootstrap {request.bootstrap} is too few: at least 10 replicates.")
     if request.seed < 0:
         raise InputError(f"--seed {request.seed} is negative: take 0 or more.")
-    if request.out.exists() and not request.out.is_dir():
-        raise InputError(f"--out {request.out} is a file: name a folder.")
+    check_output(request.out, "--out")
+    tables = (("PREDICTIONS", request.predictions), ("--labels", request.labels), ("--readers", request.readers))
+    check_apart(request.out, "--out", *((what, path) for what, path in tables if path is not None))
     strangers = sorted(p.name for p in request.out.iterdir() if p.name not in OWN_FILES) if request.out.exists() else []
     if strangers:
         raise InputError(

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from ich_pipeline.alone import alone_with
 from ich_pipeline.config import IngestParams, Params, load_params
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import real_place
+from ich_pipeline.outputs import check_apart, check_output, lies_in
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import is_remote
+from ich_pipeline.sources.source import named
 
 PARAMS = Path("params.yaml")
 DEFAULT_PROFILE = "paper"  # made for real exports, as the phantom's is not
@@ -70,10 +73,10 @@ def ingest_source(
         track: progress.
 
     Raises:
-        InputError: the source cannot be read, ``out`` is taken, or the cluster is unfit; or no series is usable, and account and page
-            are in ``out``.
+        InputError: the source cannot be read, ``out`` is taken or another run writes it, or the cluster is unfit; or no series is
+            usable, and account and page are in ``out``.
     """
-    _check_out(out, force)
+    check_output(out, "--out")
     _check_apart(source, out, remote)
     params, settings = ingest_settings()
     if workers is not None:
@@ -82,6 +85,8 @@ def ingest_source(
     from ich_pipeline.dicom.tables import reason_counts
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(alone_with(out, "--out"))
+        _check_out(out, force)
         runner = None
         if dask:
             from ich_pipeline.dicom.cluster import Cluster, connected
@@ -117,8 +122,6 @@ def settings() -> tuple[Params, str]:
 def _check_out(out: Path, force: bool) -> None:
     if not out.exists():
         return
-    if not out.is_dir():
-        raise InputError(f"--out {out} is a file: name a folder.")
     if not any(out.iterdir()):
         return
     if not all((out / name).is_file() for name in OURS) and not _is_account_of_nothing(out):
@@ -138,8 +141,14 @@ def _is_account_of_nothing(out: Path) -> bool:
 
 
 def _check_apart(source: str, out: Path, remote: Remote) -> None:
-    if is_remote(source):
+    place = named(source)
+    if isinstance(place, str):
         return check_cache(remote, out, "--out ")
-    inner, other = out.resolve(), Path(source).resolve()
-    if other.is_relative_to(inner) or (inner.is_relative_to(other) and other.is_dir()):
+    inner, other = out.resolve(), place.resolve()
+    if lies_in(place, inner) or (inner.is_relative_to(other) and other.is_dir()):
         raise InputError(f"--out {out} and SOURCE {source} contain one another: name a folder apart from it.")
+    check_apart(out, "--out", ("SOURCE", place))
+    unusable = real_place(out).with_name(f"{real_place(out).name}.unusable")  # where an account may go instead
+    if lies_in(place, unusable.resolve()):
+        raise InputError(f"SOURCE {source} lies in {unusable}, which a run may replace: name another --out.")
+    check_apart(unusable, "", ("SOURCE", place))

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ich_pipeline.alone import alone_with
 from ich_pipeline.config import Params
 from ich_pipeline.dicom.identity import case_id
 from ich_pipeline.dicom.reader import read_header
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_json, write_text
+from ich_pipeline.files import beside, remove_folder, tidied, write_json, write_text
+from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.registry import versions
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.listing import Judged, Listing
 from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import fetched_beside
+from ich_pipeline.sources.source import fetched_beside, is_remote, named
+
+SCRATCH = ".members"  # in the folder for the results
 
 
 @dataclass(frozen=True)
@@ -66,32 +68,33 @@ def predict(
         remote: how stores are reached.
 
     Raises:
-        InputError: a source is missing, there is no study, no model, or no study could be read.
+        InputError: a source is missing, another run writes ``out``, there is no study, no model, or no study could be read.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file: name a folder.")
-    check_cache(remote, out, "--out ")
+    _check_places(sources, out, remote)
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
-    given = list_several(sources, fetched, remote, track)
-    with _made(out), opened(given, out / ".members", params.ingest.archives, track) as listing:
-        studies, skipped = find_studies(listing, ", ".join(str(source) for source in sources))
-        outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, track)
-    shutil.rmtree(fetched, ignore_errors=True)
+    with alone_with(out, "--out") as lock, tidied(out):
+        given = list_several(sources, fetched, remote, track)
+        # A source may contain ``out``, and then what this run itself has put there.
+        files = (one for one in given.files if one[0].name != lock.name or not one[0].samefile(lock))
+        given = Listing(tuple(files), given.judged)
+        with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
+            studies, skipped = find_studies(listing, ", ".join(str(source) for source in sources))
+            outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, track)
+        if any(map(is_remote, sources)):
+            remove_folder(fetched)
     return outcome
 
 
-@contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Folders that are made within the block and stay empty are gone after it."""
-    absent = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        yield
-    finally:
-        for path in absent:
-            with contextlib.suppress(OSError):  # it is not there, or holds something
-                path.rmdir()
+def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | None) -> None:
+    check_output(out, "--out", replaced=False)
+    check_cache(remote, out, "--out ")
+    whole = out.resolve()
+    for source in map(named, sources):
+        if isinstance(source, Path):
+            for place in (whole / SCRATCH, beside(whole, "fetched"), beside(whole, "lock")):
+                refuse_within(place, f"SOURCE {source}", source, f"--out {out}")
 
 
 def _read(

@@ -66,9 +66,14 @@ class Result:
         return Counter(row.cleaned.outcome for row in self.rows)
 
     @property
+    def copied(self) -> int:
+        """Files that were de-identified."""
+        return self.outcomes[Outcome.DEIDENTIFIED]
+
+    @property
     def summary(self) -> str:
         """One sentence with the counts."""
-        done = self.outcomes[Outcome.DEIDENTIFIED]
+        done = self.copied
         patients = {row.cleaned.uids[0] for row in self.rows if row.cleaned.uids}
         return f"{counted(len(self.rows), 'file')}: {done:,} de-identified, {len(self.rows) - done:,} set aside; {counted(len(patients), 'patient')}"
 

@@ -33,7 +33,7 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, atomic_file, remove_folder, write_table
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.source import fetched_beside, open_source
+from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
 from ich_pipeline.sources.unpack import unpack
 
 ACCOUNT = "account.csv"
@@ -166,7 +166,8 @@ def _ingest(
         write_table(partial_target / "slices.parquet", report.slices, SLICES_SCHEMA)
         write_summary(partial_target, report.account, report.series, params, track)
         remove_folder(staging)
-        for scratch in (members, fetched):  # before the folder gets its name: a kill from then on leaves nothing behind
+        # Before the folder gets its name: a kill from then on leaves nothing behind. What else lies there is not this run's.
+        for scratch in (members, fetched) if is_remote(source) else (members,):
             shutil.rmtree(scratch, ignore_errors=True)
     return report
 

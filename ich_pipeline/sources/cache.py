@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.outputs import lies_in, working_places
 from ich_pipeline.sources.remote import Remote
 
 
@@ -13,7 +14,7 @@ def check_cache(remote: Remote | None, output: Path, option: str = "") -> None:
 
     Args:
         remote: how the store is reached; None, or without a cache, is fine.
-        output: what the command writes; it works in ``.NAME.partial``, ``.NAME.old`` and ``.NAME.fetched`` beside it.
+        output: what the command writes; it works in :func:`~ich_pipeline.outputs.working_places` beside it.
         option: how the user names the output, ``"--out "``; empty for a place that has no option.
 
     Raises:
@@ -24,7 +25,6 @@ def check_cache(remote: Remote | None, output: Path, option: str = "") -> None:
         return
     if cache.exists() and not cache.is_dir():
         raise InputError(f"--cache {cache} is a file: name a folder.")
-    whole, place = output.resolve(), cache.resolve()
-    taken = (whole, *(whole.with_name(f".{whole.name}.{kind}") for kind in ("partial", "old", "fetched")))
-    if whole.is_relative_to(place) or any(place.is_relative_to(one) for one in taken):
+    whole = output.resolve()
+    if whole.is_relative_to(cache.resolve()) or any(lies_in(cache, one) for one in (whole, *working_places(output))):
         raise InputError(f"--cache {cache} and {option}{output} contain one another: name a folder apart from it.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import beside, real_place
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.directory import is_directory_file, list_directory
 from ich_pipeline.sources.folder import list_folder
@@ -43,9 +44,20 @@ def is_remote(source: Path | str) -> bool:
     return isinstance(source, str) and source.lower().startswith(S3_SCHEME)
 
 
+def named(source: Path | str) -> Path | str:
+    """The address of an object store, or a path.
+
+    Raises:
+        InputError: it is empty, as an unset variable of the shell is; a path would take that for the current folder.
+    """
+    if isinstance(source, str) and not source.strip():
+        raise InputError("SOURCE is empty: name a folder, an archive, a DICOMDIR, or s3://bucket/prefix.")
+    return source if is_remote(source) else Path(source)
+
+
 def fetched_beside(target: Path) -> Path:
     """The folder where a run that writes ``target`` keeps what it brings here, for the next one to go on with."""
-    return target.with_name(f".{target.name}.fetched")
+    return beside(real_place(target), "fetched")
 
 
 def open_source(source: Path | str, remote: Remote | None = None, track: Track = quiet) -> Source:
@@ -54,6 +66,7 @@ def open_source(source: Path | str, remote: Remote | None = None, track: Track =
     Raises:
         InputError: it is missing, holds no file, or cannot be reached.
     """
+    source = named(source)
     if is_remote(source):
         from ich_pipeline.sources.s3 import open_s3
 

@@ -91,7 +91,7 @@ def test_mistakes_are_one_sentence_with_status_2(here, archive):
         ((archive, "--out", "mine", "--force"), "not empty and holds no ingest"),
         ((archive, "--out", "file"), "is a file"),
         (("noise", "--out", "noise/out"), "contain one another"),
-        (("mine", "--out", "."), "not empty"),
+        (("mine", "--out", "."), "no name of its own"),
         (("s3:///x", "--out", "out"), "names no bucket"),
         (("s3://bucket/x", "--out", "out", "--endpoint-url", "nonsense"), "nonsense"),
     ]:

@@ -213,10 +213,14 @@ def test_a_killed_deidentification_leaves_nothing_after_the_next_run(proxy: Prox
     assert len(list(Path("data").glob("deidentification_*"))) == 3
 
 
-def test_a_cohort_of_another_source_removes_what_was_fetched(proxy: Proxy, bucket, labels, params, tmp_path):
+def test_a_cohort_of_a_folder_leaves_what_was_fetched(proxy: Proxy, bucket, labels, params, tmp_path):
+    """It did not put it there; one of a bucket goes on with it and removes it."""
     (tmp_path / ".data.fetched").mkdir()
     (tmp_path / ".data.fetched" / "object").write_text("SMITH^JOHN")
     bring("folder", bucket, labels, tmp_path / "data", params)
+    assert {p.name for p in tmp_path.iterdir()} == {"data", ".data.fetched"}
+    remote = Remote(endpoint_url=proxy.url)
+    bring("folder", "s3://bucket/export", labels, tmp_path / "data", params, replace=True, remote=remote)
     assert {p.name for p in tmp_path.iterdir()} == {"data"}
 
 
