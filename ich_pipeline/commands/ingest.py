@@ -39,7 +39,7 @@ class Done:
     Attributes:
         summary: one sentence with the counts.
         counts: files by status and reason, with its meaning.
-        remarks: what a person should know beside the counts: files that a DICOMDIR names and that are absent.
+        remarks: what a person should know beside the counts: files that a DICOMDIR names and that are absent, and one that is cut short.
         settings: where the settings came from.
         written: path → what it holds.
     """
@@ -94,7 +94,7 @@ def ingest_source(
             runner = Cluster(stack.enter_context(connected(dask)), dask)
         report = ingest(source, out, params, track, remote, runner)
     directories = report.account[
-        (report.account["reason"] == Reason.MEDIA_DIRECTORY) & report.account["detail"].str.contains(" absent: ")
+        (report.account["reason"] == Reason.MEDIA_DIRECTORY) & ~report.account["detail"].str.endswith(", all present")
     ]
     return Done(
         report.summary,

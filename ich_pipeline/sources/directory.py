@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import read_file_meta_info, read_partial
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from ich_pipeline.dicom import fields
-from ich_pipeline.dicom.opening import DEFAULT_LIMITS, Deadline, read_header_dataset
+from ich_pipeline.dicom.opening import DEFAULT_LIMITS, Deadline, is_deflated, read_header_dataset
 from ich_pipeline.errors import InputError
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
@@ -20,6 +22,10 @@ from ich_pipeline.sources.names import shown
 LARGEST = 256 << 20  # bytes of a directory; it is read as a whole
 PATIENCE_S = 300.0  # for a directory that a person named as the source
 _NAMED_AT_MOST = 20  # absent files in a detail
+_RECORDS = "DirectoryRecordSequence"
+_FIRST_AND_LAST = tuple(f"OffsetOfThe{which}DirectoryRecordOfTheRootDirectoryEntity" for which in ("First", "Last"))
+_NEXT_AND_LOWER = ("OffsetOfTheNextDirectoryRecord", "OffsetOfReferencedLowerLevelDirectoryEntity")
+_UNDEFINED = 0xFFFFFFFF  # a length; as an offset it leads nowhere
 
 FileID = tuple[str, ...]  # components of ReferencedFileID
 
@@ -44,22 +50,53 @@ def references(path: Path, seconds: float = DEFAULT_LIMITS.seconds) -> list[File
         seconds: that its reading may take.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or is cut short: what it named behind the cut would be lost without a word.
     """
     try:
-        if path.stat().st_size > LARGEST:
+        size = path.stat().st_size
+        if size > LARGEST:
             raise ValueError("too large")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with path.open("rb") as file:
-                ds, _ = read_header_dataset(
-                    file, ["DirectoryRecordSequence"], DEFAULT_LIMITS.inflated_mib, Deadline(seconds), force=False
-                )
-            records = ds.get("DirectoryRecordSequence") or []
+                deadline = Deadline(seconds)
+                tags = [_RECORDS, *_FIRST_AND_LAST]
+                ds, _ = read_header_dataset(file, tags, DEFAULT_LIMITS.inflated_mib, deadline, force=False)
+                whole = _declared_end(file, deadline) <= size
+            records = ds.get(_RECORDS) or []
+            offsets = [ds.get(tag) for tag in _FIRST_AND_LAST]
+            offsets += [record.get(tag) for record in records for tag in _NEXT_AND_LOWER]
+            # pydicom takes the end of the file for the end of the records. The offsets count from its start.
+            whole = (
+                whole and _RECORDS in ds and all(offset in (None, _UNDEFINED) or offset < size for offset in offsets)
+            )
             found = [_components(record) for record in records if "ReferencedFileID" in record]
     except Exception as error:  # whatever a hostile directory makes pydicom raise
         raise ValueError(f"its records cannot be read ({type(error).__name__})") from None
+    if not whole:
+        raise ValueError("its records are cut short")
     return list(dict.fromkeys(found))
+
+
+def _declared_end(file: BinaryIO, deadline: Deadline) -> int:
+    """Where the records end by their own account; 0 where they say no length."""
+    file.seek(0)
+    if is_deflated(file.read(1024)):  # which no directory may be, and pydicom would inflate to whatever it grows to
+        return 0
+    records = Tag(_RECORDS)
+    values: list[tuple[int, int]] = []  # bytes before the records' value, and its length
+
+    def at_records(tag: BaseTag, vr: str | None, length: int) -> bool:
+        deadline.check()
+        if tag == records:
+            values.append((8 if vr is None else 12, length))
+        return bool(values)
+
+    file.seek(0)
+    read_partial(file, at_records, specific_tags=[records])  # leaves the file at the element that it stopped before
+    if not values or values[0][1] == _UNDEFINED:
+        return 0
+    return file.tell() + sum(values[0])
 
 
 def _components(record: Dataset) -> FileID:

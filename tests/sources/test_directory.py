@@ -92,6 +92,41 @@ def test_a_directory_that_takes_too_long_to_read_is_given_up(disc):
         references(disc / "DICOMDIR", seconds=0.0)
 
 
+@pytest.mark.parametrize("undefined", [False, True])
+@pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 0.9999])
+def test_a_directory_that_is_cut_short_is_no_source_and_says_so(disc, ingest_params, tmp_path, part, undefined):
+    path = disc / "DICOMDIR"
+    if undefined:  # the lengths of its sequence and items, which are ended by marks then
+        ds = pydicom.dcmread(path)
+        ds["DirectoryRecordSequence"].is_undefined_length = True
+        for record in ds.DirectoryRecordSequence:
+            record.is_undefined_length_sequence_item = True
+        ds.save_as(path)
+        assert len(references(path)) == sum(p.is_file() for p in disc.rglob("*")) - 1
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(InputError, match=r"is no usable DICOMDIR: its records .*; name its folder instead"):
+        collected(path, tmp_path)
+    found = scan_listing(collected(disc, tmp_path), ingest_params)
+    [header] = [h for h in found.headers if h.name == "DICOMDIR"]
+    if not undefined:
+        assert header.reason == "media_directory" and header.detail == "its records are cut short"
+    else:
+        assert header.reason == "broken_header" or header.detail.startswith("its records ")
+
+
+def test_an_offset_beyond_the_end_is_a_cut(disc):
+    """The lengths agree, as where a tool has written what was left of it anew."""
+    ds = pydicom.dcmread(disc / "DICOMDIR")
+    ds.DirectoryRecordSequence[0].OffsetOfTheNextDirectoryRecord = 0xFFFFFFFF  # leads nowhere, as some write it
+    ds.save_as(disc / "DICOMDIR")
+    assert references(disc / "DICOMDIR")
+    del ds.DirectoryRecordSequence[-2:]
+    ds.save_as(disc / "DICOMDIR")
+    with pytest.raises(ValueError, match="its records are cut short"):
+        references(disc / "DICOMDIR")
+
+
 @pytest.mark.parametrize("cut", [200, 400, 2000])
 def test_a_broken_directory_hides_nothing(disc, ingest_params, tmp_path, cut):
     path = disc / "DICOMDIR"
