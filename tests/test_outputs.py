@@ -288,7 +288,11 @@ def test_a_disk_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatc
 
 
 def test_an_export_of_which_nothing_is_deidentified_ends_with_status_2(here: Path) -> None:
-    status, out, err = ich("deidentify", "base", "--out", "o", "--key", "k", "--linkage", "l.csv")
+    (here / "labels.csv").write_text(
+        "SOPInstanceUID,any,epidural,intraparenchymal,intraventricular,subarachnoid,subdural\n1.2" + ",0" * 6
+    )
+    table = ("--labels", "labels.csv")  # what it labels is not asked then
+    status, out, err = ich("deidentify", "base", "--out", "o", "--key", "k", "--linkage", "l.csv", *table)
     assert (status, out) == (2, "") and err.count("\n") == 1
     assert "base holds no file that could be de-identified (1 file not_dicom (" in err
     assert "every file has a row in o/account.csv" in err

@@ -14,6 +14,7 @@ from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.budget import Budget, OverLimit
+from ich_pipeline.sources.containers import container
 from ich_pipeline.sources.formats import START, Kind, archive_kind
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.members import ArchiveError, Member, said
@@ -37,27 +38,32 @@ def unpack(listing: Listing, scratch: Path, limits: ArchiveParams, track: Track 
     Returns:
         The listing with the members in it. An archive that was opened is judged ``archive``, or ``archive_broken`` where
         it is damaged: its whole members are read all the same. A member that goes beyond a limit is ``archive_bomb``, and
-        so is everything behind it in the archive, unread.
+        so is everything behind it in the archive, unread. What holds files but is not opened here is ``archive_unsupported``.
 
     Raises:
         InputError: the disk is full.
     """
     plain: list[tuple[Path, str]] = []
     archives: list[tuple[Path, str, Kind]] = []
+    containers: list[Judged] = []
     for path, name in track(listing.files, "looking for archives", len(listing.files)):
-        kind = archive_kind(_start(path), name)
-        if kind is None:
-            plain.append((path, name))
-        else:
+        start = _start(path)
+        kind = archive_kind(start, name)
+        if kind is not None:
             archives.append((path, name, kind))
+        elif what := container(path, start, name):
+            containers.append(Judged(name, Reason.ARCHIVE_UNSUPPORTED, what))
+        else:
+            plain.append((path, name))
+    listed = (*listing.judged, *containers)
     if not archives:
-        return listing
+        return Listing(tuple(plain), listed)
     names = [name for _, name in listing.files] + [judged.name for judged in listing.judged]
     work = _Unpacking(scratch, limits, Names(names))
     for _ in track(work.all_members(archives), "unpacking archives"):
         pass
     files = sorted(plain + work.files, key=lambda item: item[1])
-    return Listing(tuple(files), (*listing.judged, *work.judged))
+    return Listing(tuple(files), (*listed, *work.judged))
 
 
 def _start(path: Path) -> bytes:
@@ -140,13 +146,18 @@ class _Unpacking:
             yield
             return
         name = self._name(member, archive)
-        kind = archive_kind(_start(path), name)
-        if kind is None:
-            self.files.append((path, name))
-            yield
-        else:
+        start = _start(path)
+        kind = archive_kind(start, name)
+        if kind is not None:
             yield from self._archive(path, name, kind, depth + 1)
             self._delete(path)
+            return
+        if what := container(path, start, name):
+            self.judged.append(Judged(name, Reason.ARCHIVE_UNSUPPORTED, what))
+            self._delete(path)
+        else:
+            self.files.append((path, name))
+        yield
 
     def _write(self, member: Member, path: Path) -> str:
         """Write a member's bytes; returns what is wrong with them."""
