@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 from ich_pipeline import cli
 from ich_pipeline.alone import alone_with
 from ich_pipeline.deidentify.key import new_key
-from ich_pipeline.errors import InputError
+from ich_pipeline.errors import InputError, refusal
 from ich_pipeline.files import atomic_dir, real_place
 from ich_pipeline.outputs import check_new_file, check_output
 
@@ -274,8 +275,6 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(tmp_path:
 
 
 def test_a_disk_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch) -> None:
-    import errno
-
     from ich_pipeline import alone
 
     def none(file, flags):
@@ -311,3 +310,8 @@ def test_an_encoding_without_our_signs_ends_no_command(here: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"}
     )
     assert (done.returncode, done.stdout) == (0, b"? done\n"), done.stderr
+
+
+def test_a_place_that_is_busy_is_a_sentence() -> None:
+    said = refusal(OSError(errno.EBUSY, "Device or resource busy", "m/o"))
+    assert said and said.startswith("m/o is in use (Device or resource busy): it is a mount point")

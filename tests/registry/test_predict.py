@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ich_pipeline.alone import alone_with
 from ich_pipeline.cli import app
 from ich_pipeline.config import Params
 from ich_pipeline.registry import store, versions
@@ -139,8 +140,13 @@ def test_sources_that_hold_nothing(tmp_path: Path) -> None:
         archive.write(source / "text", "../outside")
     status, _, err = ich("predict", source, "--out", tmp_path / "out" / "deep")
     assert (status, err.count("\n")) == (2, 1)
-    assert "source holds no DICOM image (files looked at: 2; not read: b.zip/../outside: archive_member_unsafe" in err
-    assert not (tmp_path / "out").exists()
+    words = "source holds no DICOM image (files looked at: 2; not read: b.zip/../outside: archive_member_unsafe"
+    assert words in err and not (tmp_path / "out").exists()
+    status, _, err = ich("predict", source, "--out", source / "out")  # what the run itself puts there is not counted
+    assert status == 2 and words in err and sorted(p.name for p in source.iterdir()) == ["a.zip", "b.zip", "text"]
+    with alone_with(tmp_path / "out", "--out"):
+        status, _, err = ich("predict", source, "--out", tmp_path / "out")
+    assert status == 2 and "another run" in err
 
 
 def test_studies_in_archives_are_read_as_those_in_folders(studies, tmp_path: Path) -> None:
