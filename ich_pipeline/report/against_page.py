@@ -8,7 +8,7 @@ from typing import Any
 from ich_pipeline.evaluation.study import DECIDED, GIVEN
 from ich_pipeline.report.metrics import as_text, markdown_table
 
-TERMINAL = ("finding", "n", "AUC of A", "AUC of B", "A − B (DeLong)", "p")
+TERMINAL = ("finding", "positives", "AUC of A", "AUC of B", "A − B (DeLong)", "p")
 _POINTS = {GIVEN: "threshold", DECIDED: "own decision"}
 _RATES = ("sensitivity", "specificity")
 
@@ -17,7 +17,7 @@ def area_rows(against: Mapping[str, Any]) -> list[dict[str, str]]:
     """One row a finding that both systems score."""
     rows = []
     for name, found in against["findings"].items():
-        row = {"finding": name, "n": f"{found['n']:,}", "positives": f"{found['positives']:,}"}
+        row = {"finding": name, "positives": f"{found['positives']} of {found['n']}"}
         if "reason" in found:
             rows.append({**row, **dict.fromkeys((*TERMINAL[2:], "AP of A", "AP of B", "AP, A − B"), "–")})
             rows[-1]["AUC of A"] = f"not estimable: {found['reason']}"
