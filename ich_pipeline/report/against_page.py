@@ -64,7 +64,8 @@ def against_markdown(results: Mapping[str, Any]) -> list[str]:
     against = results["against"]
     lines = ["", "## Against another system", "", *(f"- {note}" for note in against_notes(results)), ""]
     lines += [*markdown_table(area_rows(against)), ""]
-    return lines + markdown_table(decision_rows(against, results["about"]["thresholds"]))
+    decisions = decision_rows(against, results["about"]["thresholds"])
+    return lines + (markdown_table(decisions) if decisions else [])
 
 
 def against_notes(results: Mapping[str, Any]) -> list[str]:
@@ -89,7 +90,7 @@ def against_notes(results: Mapping[str, Any]) -> list[str]:
 
 def p_text(p: float | None) -> str:
     """Three digits, and no p of 0."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _rate(entry: Mapping[str, Any]) -> dict[str, str]:
