@@ -102,7 +102,7 @@ def _delong(
     found: dict[str, Any] = {**bounds(test.interval(confidence)), "p": finite(test.p)}
     if found["p"] is None:
         found["reason"] = (
-            "the two areas agree in every patient: there is no difference to test"
+            "the two areas agree in every patient, which leaves no difference to test"
             if abs(test.value) < 1e-12
             else "the difference does not vary between patients"
         )

@@ -77,6 +77,9 @@ def against_notes(results: Mapping[str, Any]) -> list[str]:
     ]
     if against["not_compared"]:
         said.append(f"Not compared, for B has no such column: {', '.join(against['not_compared'])}.")
+    for name, found in against["findings"].items():
+        reason = found.get("auc", {}).get("difference", {}).get("delong", {}).get("reason")
+        said += [f"{name} has no p: {reason}."] if reason else []
     notes = {p["note"] for f in against["findings"].values() for p in f.get("points", {}).values() if "note" in p}
     said += [
         f"{note[0].upper()}{note[1:]}, so their p are too small and their intervals too narrow."

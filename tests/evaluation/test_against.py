@@ -13,7 +13,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from ich_pipeline.evaluation.agreement import PairedDifference
 from ich_pipeline.evaluation.bootstrap import draw_counts
-from ich_pipeline.report.against_page import area_rows
+from ich_pipeline.report.against_page import against_notes, area_rows
 from tests.evaluation.two_systems import TRUTH, N, compared, scores, write, write_tables
 
 
@@ -113,6 +113,8 @@ def test_a_system_against_itself_and_the_other_way_round(tables, tmp_path: Path)
         for point in entry["points"].values():
             assert point["sensitivity"]["mcnemar"]["exact_p"] == point["specificity"]["mcnemar"]["exact_p"] == 1
             assert point["sensitivity"]["difference"]["value"] == 0
+    about = {"files": {"predictions": {"name": "a.csv"}, "against": {"name": "copy.csv"}}}
+    assert any(note.startswith("ICH has no p: ") for note in against_notes({"against": same, "about": about}))
     assert {row["A − B (DeLong)"] for row in area_rows(same)} == {"+0.0000"}
     lines = b.read_text().splitlines()
     write(b, lines[0], *lines[:0:-1])  # the order of A: patients are numbered, and drawn, in the order of the rows
