@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ich_pipeline.cli_cohort import cohort_app
-from ich_pipeline.cli_parts import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.cli_parts import AcceptMissing, Cache, Endpoint, Source, print_rows, sentences
 from ich_pipeline.errors import InputError
 from ich_pipeline.sources.remote import Remote
 
@@ -288,6 +288,9 @@ def evaluate(
     ],
     labels: Annotated[Path, typer.Option("--labels", help="Reference labels (0/1), or a table of several readers.")],
     readers: Annotated[Path | None, typer.Option("--readers", help="Readers to compare with.")] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Another system's table, to be compared on the same rows.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for page, figures and metrics.")] = Path("evaluation"),
     level: Annotated[str | None, typer.Option("--level", help="slice or case; found from the tables.")] = None,
     ids: Annotated[
@@ -300,6 +303,9 @@ def evaluate(
     ] = None,
     threshold: Annotated[
         list[str] | None, typer.Option("--threshold", help="0.5, or FINDING=0.3; may be given again.")
+    ] = None,
+    against_threshold: Annotated[
+        list[str] | None, typer.Option("--against-threshold", help="The other system's; where unsaid, --threshold.")
     ] = None,
     margin: Annotated[float, typer.Option("--margin", help="Of non-inferiority to a reader.")] = 0.05,
     confidence: Annotated[float, typer.Option("--confidence", help="Of the intervals.")] = 0.95,
@@ -316,23 +322,33 @@ def evaluate(
     from ich_pipeline.commands import evaluate as command
     from ich_pipeline.external.matched import Choices
     from ich_pipeline.progress import terminal
+    from ich_pipeline.report import against_page
     from ich_pipeline.report.study_page import notes, summary_rows
 
     choices = Choices(ids, case, patient, command.parse_pairs(pairs or ()), level, allow_missing)
     request = command.Request(
-        predictions, labels, readers, out, choices, threshold or (), margin, confidence, bootstrap, seed, identifiers
+        predictions,
+        labels,
+        readers,
+        out,
+        choices,
+        threshold or (),
+        margin,
+        confidence,
+        bootstrap,
+        seed,
+        identifiers,
+        against,
+        against_threshold or (),
     )
     study, results = command.evaluate(request, terminal)
-    rows = summary_rows(results, study)
-    shown = ("finding", "positives", "AUC (DeLong)", "AP")
-    table = Table(box=None, pad_edge=False)
-    for column in shown:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(row[column]) for column in shown))
-    Console().print(table)
+    print_rows(summary_rows(results, study), ("finding", "positives", "AUC (DeLong)", "AP"))
     for note in notes(results, study):
         typer.echo(note)
+    if "against" in results:
+        print_rows(against_page.area_rows(results["against"]), against_page.TERMINAL)
+        for note in against_page.against_notes(results):
+            typer.echo(note)
     typer.echo(f"The page: {out / 'index.html'}")
 
 

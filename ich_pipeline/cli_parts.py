@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from ich_pipeline.errors import InputError, refusal
 
@@ -47,6 +50,16 @@ def sentences(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
 
     return run
+
+
+def print_rows(rows: Sequence[Mapping[str, str]], shown: Sequence[str]) -> None:
+    """Some columns of a table, on the terminal."""
+    table = Table(box=None, pad_edge=False)
+    for column in shown:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in shown))
+    Console().print(table)
 
 
 Source = Annotated[

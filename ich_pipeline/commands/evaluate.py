@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ich_pipeline.alone import alone_with
 from ich_pipeline.errors import InputError
+from ich_pipeline.evaluation.against import compare_systems
 from ich_pipeline.evaluation.study import Study, StudyOptions
 from ich_pipeline.external.match import match_tables
-from ich_pipeline.external.matched import Choices
+from ich_pipeline.external.matched import Choices, Matched
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.outputs import check_apart, check_output
 from ich_pipeline.progress import Track, quiet
@@ -39,6 +40,8 @@ class Request:
     bootstrap: int
     seed: int
     identifiers: bool
+    against: Path | None = None
+    against_thresholds: Sequence[str] = ()
 
 
 def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, Any]]:
@@ -53,11 +56,14 @@ def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, A
 
 
 def _evaluate(request: Request, track: Track) -> tuple[Study, dict[str, Any]]:
-    table = match_tables(request.predictions, request.labels, request.readers, request.choices)
-    thresholds = chosen_thresholds(request.thresholds, table.labels)
+    table = match_tables(request.predictions, request.labels, request.readers, request.choices, request.against)
+    thresholds = chosen_thresholds(request.thresholds, dict.fromkeys(table.labels, 0.5))
+    others = _thresholds_of_other(request, table, thresholds)
     _check_memory(request.bootstrap, int(table.patients.max()) + 1, len(table.labels))
     study = Study(table, StudyOptions(thresholds, request.margin, request.confidence, request.bootstrap, request.seed))
     results = {"about": _about(request, study), **study.results(track)}
+    if table.other is not None:
+        results["against"] = compare_systems(study, others, track)
     from ich_pipeline.evaluation.study_figures import draw_study
     from ich_pipeline.report.study_page import study_markdown, study_page
 
@@ -75,26 +81,37 @@ def _evaluate(request: Request, track: Track) -> tuple[Study, dict[str, Any]]:
     return study, results
 
 
-def chosen_thresholds(given: Sequence[str], labels: Sequence[str]) -> dict[str, float]:
-    """``0.5`` for all findings and ``FINDING=0.3`` for one; 0.5 where nothing is said.
+def chosen_thresholds(
+    given: Sequence[str], unsaid: Mapping[str, float], option: str = "--threshold"
+) -> dict[str, float]:
+    """``0.5`` for all findings and ``FINDING=0.3`` for one; by finding, ``unsaid`` holds where nothing is said.
 
     Raises:
         InputError: no number between 0 and 1, or a finding that is not evaluated.
     """
-    found = dict.fromkeys(labels, 0.5)
+    found, labels = dict(unsaid), list(unsaid)
     said: dict[str, str] = {}  # what each name was given
     for text in sorted(given, key=lambda t: "=" in t):  # what is said of one finding holds against what is said of all
         name, _, value = text.rpartition("=")
         near = [label for label in labels if label.casefold() == name.casefold()] if name else list(labels)
         if not near:
-            raise InputError(f"--threshold {text}: no finding {name!r} is evaluated; there is {', '.join(labels)}.")
+            raise InputError(f"{option} {text}: no finding {name!r} is evaluated; there is {', '.join(labels)}.")
         number = as_number(value)
         if not 0 <= number <= 1:
-            raise InputError(f"--threshold {text}: {value!r} is no number from 0 to 1.")
+            raise InputError(f"{option} {text}: {value!r} is no number from 0 to 1.")
         if said.setdefault(name.casefold(), text) != text:
-            raise InputError(f"--threshold {text} contradicts --threshold {said[name.casefold()]}: give one of them.")
+            raise InputError(f"{option} {text} contradicts {option} {said[name.casefold()]}: give one of them.")
         found |= dict.fromkeys(near, number)
     return found
+
+
+def _thresholds_of_other(request: Request, table: Matched, thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Those of the findings that are compared: A's, where nothing else is said of B."""
+    if table.other is None:
+        return {}
+    compared = [name for name, column in zip(table.labels, table.other.columns, strict=True) if column]
+    unsaid = {name: thresholds[name] for name in compared}
+    return chosen_thresholds(request.against_thresholds, unsaid, "--against-threshold")
 
 
 def parse_pairs(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -117,8 +134,15 @@ def _check(request: Request) -> None:
     if request.seed < 0:
         raise InputError(f"--seed {request.seed} is negative: take 0 or more.")
     check_output(request.out, "--out")
-    tables = (("PREDICTIONS", request.predictions), ("--labels", request.labels), ("--readers", request.readers))
+    tables = (
+        ("PREDICTIONS", request.predictions),
+        ("--labels", request.labels),
+        ("--readers", request.readers),
+        ("--against", request.against),
+    )
     check_apart(request.out, "--out", *((what, path) for what, path in tables if path is not None))
+    if request.against_thresholds and request.against is None:
+        raise InputError("--against-threshold is of the other system: name its table with --against.")
     strangers = sorted(p.name for p in request.out.iterdir() if p.name not in OWN_FILES) if request.out.exists() else []
     if strangers:
         raise InputError(
@@ -139,6 +163,9 @@ def _check_memory(replicates: int, patients: int, findings: int) -> None:
 def _about(request: Request, study: Study) -> dict[str, Any]:
     """Names and hashes of the tables, and every option: no path, date or host, so that equal input gives equal bytes."""
     files = {"predictions": request.predictions, "labels": request.labels, "readers": request.readers}
+    unused = dict(study.table.unused)
+    if study.table.other is not None:
+        files["against"], unused["against"] = request.against, study.table.other.unused
     voters = study.table.reference
     reference = f"majority of {', '.join(voters)} in {request.labels.name}" if voters else request.labels.name
     return {
@@ -150,7 +177,7 @@ def _about(request: Request, study: Study) -> dict[str, Any]:
         "reference": reference,
         "level": study.table.level,
         "columns": [{"predictions": a, "labels": b} for a, b in study.table.columns],
-        "unused_columns": {kind: list(names) for kind, names in study.table.unused.items()},
+        "unused_columns": {kind: list(names) for kind, names in unused.items()},
         "thresholds": dict(study.options.thresholds),
         "noninferiority_margin": study.options.margin,
         "confidence": study.options.confidence,

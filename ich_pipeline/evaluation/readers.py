@@ -6,7 +6,6 @@ number of readers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.evaluation.agreement import cohen_kappa, mcnemar, paired_difference, two_by_two
+from ich_pipeline.evaluation.agreement import cohen_kappa, two_by_two
 from ich_pipeline.evaluation.curves import roc_curve
 from ich_pipeline.evaluation.delong import auc_interval, delong, paired_test
-from ich_pipeline.evaluation.proportions import wilson
-
-MINIMUM = 2  # of positives and of negatives that a reader must have read
+from ich_pipeline.evaluation.paired import (
+    bounds,
+    dependent,
+    finite,
+    mcnemar_entry,
+    right_calls,
+    share,
+    tango_entry,
+    too_few,
+)
 
 
 @dataclass(frozen=True)
@@ -74,44 +80,33 @@ def _compare(reader: NDArray[np.bool_], system: Decisions, margin: float, confid
     truth = system.truth == 1
     positives, negatives = int(truth.sum()), int((~truth).sum())
     entry: dict[str, Any] = {"n": len(truth), "positives": positives}
-    if min(positives, negatives) < MINIMUM:
-        return {
-            **entry,
-            "reason": f"{positives} positives and {negatives} negatives read: {MINIMUM} of each are needed",
-        }
+    reason = too_few(truth, "read")
+    if reason:
+        return {**entry, "reason": reason}
     hits, rejections = int((reader & truth).sum()), int((~reader & ~truth).sum())
     entry |= {
         "true_positives": hits,
         "false_negatives": positives - hits,
         "false_positives": negatives - rejections,
         "true_negatives": rejections,
-        "sensitivity": _share(hits, positives, confidence),
-        "specificity": _share(rejections, negatives, confidence),
+        "sensitivity": share(hits, positives, confidence),
+        "specificity": share(rejections, negatives, confidence),
         "auc": _areas(reader, system, confidence),
         "system_sensitivity_at_this_specificity": _sensitivity_at(system, rejections / negatives),
     }
     if system.called is None:
         return entry
     agreement = cohen_kappa(two_by_two(system.called, reader))
-    groups = {"sensitivity": (truth, system.called, reader), "specificity": (~truth, ~system.called, ~reader)}
+    groups = right_calls(system.called, reader, truth)
     entry |= {
-        "kappa": {"value": _finite(agreement.value), **_bounds(agreement.interval(confidence))},
-        "mcnemar": {name: _mcnemar(ours[of], theirs[of]) for name, (of, ours, theirs) in groups.items()},
+        "kappa": {"value": finite(agreement.value), **bounds(agreement.interval(confidence))},
+        "mcnemar": {name: mcnemar_entry(*right, ("system", "reader")) for name, right in groups.items()},
         "noninferiority": {
             "margin": margin,
-            **{
-                name: _noninferiority(ours[of], theirs[of], margin, confidence)
-                for name, (of, ours, theirs) in groups.items()
-            },
+            **{name: _noninferiority(*right, margin, confidence) for name, right in groups.items()},
         },
     }
-    if len(np.unique(system.patients)) < len(system.patients):
-        entry["note"] = "some patients have several cases: the tests of decisions take cases as independent"
-    return entry
-
-
-def _share(successes: int, trials: int, confidence: float) -> dict[str, Any]:
-    return {"value": successes / trials, **_bounds(wilson(successes, trials, confidence)), "method": "wilson"}
+    return entry | dependent(system.patients, "cases")
 
 
 def _areas(reader: NDArray[np.bool_], system: Decisions, confidence: float) -> dict[str, Any]:
@@ -119,12 +114,12 @@ def _areas(reader: NDArray[np.bool_], system: Decisions, confidence: float) -> d
     areas = {
         name: {
             "value": float(found.auc[i]),
-            **_bounds(auc_interval(float(found.auc[i]), float(found.covariance[i, i]), confidence)),
+            **bounds(auc_interval(float(found.auc[i]), float(found.covariance[i, i]), confidence)),
         }
         for i, name in enumerate(("system", "reader"))
     }
     test = paired_test(system.scores, reader.astype(np.float64), system.truth, system.patients)
-    difference = {"value": test.value, **_bounds(test.interval(confidence)), "p": _finite(test.p)}
+    difference = {"value": test.value, **bounds(test.interval(confidence)), "p": finite(test.p)}
     return {**areas, "difference": difference, "method": "delong"}
 
 
@@ -134,37 +129,13 @@ def _sensitivity_at(system: Decisions, specificity: float) -> float:
     return float(true[false <= 1.0 - specificity + 1e-12].max())
 
 
-def _mcnemar(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> dict[str, Any]:
-    found = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
-    return {
-        "system_alone_right": found.only_first,
-        "reader_alone_right": found.only_second,
-        "exact_p": found.exact,
-        "mid_p": found.mid_p,
-        "chi2": found.statistic,
-        "chi2_p": found.chi2,
-    }
-
-
 def _noninferiority(
     ours: NDArray[np.bool_], theirs: NDArray[np.bool_], margin: float, confidence: float
 ) -> dict[str, Any]:
-    difference = paired_difference(ours, theirs)
-    low, high = difference.interval(confidence)
+    difference, entry = tango_entry(ours, theirs, confidence)
     return {
-        "difference": difference.value,
-        "low": low,
-        "high": high,
+        "difference": entry.pop("value"),
+        **entry,
         "p": difference.noninferiority_p(margin),
-        "noninferior": low > -margin,
-        "method": "tango",
+        "noninferior": entry["low"] > -margin,
     }
-
-
-def _bounds(bounds: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = bounds or (None, None)
-    return {"low": low, "high": high}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

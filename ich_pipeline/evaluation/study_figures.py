@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ich_pipeline.evaluation import style
+from ich_pipeline.evaluation.against import compared_rows, other_of
 from ich_pipeline.evaluation.curves import has_curve, roc_band, roc_curve
 from ich_pipeline.evaluation.figures import draw_readers
 from ich_pipeline.evaluation.metrics import Level
@@ -60,6 +61,7 @@ def _panel(ax: Axes, study: Study, results: Mapping[str, Any], label: int) -> No
             linewidth=0,
         )
         ax.plot(*roc_curve(scores, truth), color=style.INK, linewidth=2.0, label=_area(found["auc"]))
+    _other(ax, study, results, label)
     for point, (marker, text) in _POINTS.items():
         y, x = found.get(f"sensitivity@{point}"), found.get(f"specificity@{point}")
         if x and y and x["value"] is not None and y["value"] is not None:
@@ -72,6 +74,19 @@ def _panel(ax: Axes, study: Study, results: Mapping[str, Any], label: int) -> No
     style.axis_labels(ax, "1 − specificity", "sensitivity")
     style.title(ax, name, f"{int(truth.sum())} of {len(truth)} {study.table.level}s positive")
     style.show_legend(ax, "lower right")
+
+
+def _other(ax: Axes, study: Study, results: Mapping[str, Any], label: int) -> None:
+    """The curve of the system that is compared with, dashed, on the rows that both score."""
+    found = results.get("against", {}).get("findings", {}).get(study.table.labels[label])
+    if found is None:
+        return
+    kept = compared_rows(study, label)
+    truth = study.table.truth[kept, label]
+    if has_curve(truth):
+        curve = roc_curve(other_of(study).scores[kept, label], truth)
+        text = f"B: {_area(found['auc']['other'])}"
+        ax.plot(*curve, color=style.PALETTE[1], linewidth=1.6, linestyle=(0, (5, 2)), label=text)
 
 
 def _area(entry: Mapping[str, Any]) -> str:

@@ -122,6 +122,35 @@ def _candidates(table: TextTable, ids: str, prefix: str) -> list[str]:
     return prefixed or [name for name in table.columns if name.casefold() not in known]
 
 
+def other_columns(
+    other: TextTable, ids: str, columns: Sequence[tuple[str, str]], keys: Sequence[str], mapped: bool
+) -> tuple[str | None, ...]:
+    """The other system's column of every finding, None where it has none.
+
+    That is the one with the finding's name; where ``--map`` chose the columns, first the one that is named as the
+    predictions' is.
+    """
+    by_key: dict[str, list[str]] = {}
+    for name in _candidates(other, ids, "final_"):
+        by_key.setdefault(key_of(name), []).append(name)
+    found = []
+    for (column, _), key in zip(columns, keys, strict=True):
+        same = other.find(column) if mapped else None
+        near = [same] if same else by_key.get(key, [])
+        if len(near) > 1:
+            raise InputError(
+                f"{other.path}: the columns {near[0]!r} and {near[1]!r} name the same finding: keep one of them."
+            )
+        found.append(near[0] if near else None)
+    if not any(found):
+        raise InputError(
+            f"{other.path} has no column of a finding that is evaluated (it has "
+            f"{', '.join(_candidates(other, ids, 'final_')[:8])}; evaluated: {', '.join(b for _, b in columns[:8])}): give its "
+            "columns the names of the findings."
+        )
+    return tuple(found)
+
+
 def unused_columns(
     predicted: TextTable, left: str, labelled: TextTable, right: str, columns: Sequence[tuple[str, str]]
 ) -> dict[str, tuple[str, ...]]:

@@ -15,17 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.external.against import account_other, other_system
+from ich_pipeline.external.cells import lacking, probabilities, rows_by_name, zero_or_one
 from ich_pipeline.external.columns import challenge_form, choose_level, finding_pairs, id_columns, unused_columns
 from ich_pipeline.external.gather import by_case
 from ich_pipeline.external.groups import Joined, cases_of, patients_of
 from ich_pipeline.external.matched import Choices, Excluded, Matched
 from ich_pipeline.external.names import ANY, MEAN
 from ich_pipeline.external.other_readers import other_readers
-from ich_pipeline.reader_tables import MISSING, Reads, binary, is_wide, majority, wide_reads
+from ich_pipeline.reader_tables import MISSING, Reads, is_wide, majority, wide_reads
 from ich_pipeline.text_tables import TextTable, read_text_table
 
 
-def match_tables(predictions: Path, labels: Path, readers: Path | None, choices: Choices) -> Matched:
+def match_tables(
+    predictions: Path, labels: Path, readers: Path | None, choices: Choices, against: Path | None = None
+) -> Matched:
     """Read the tables and join them.
 
     Raises:
@@ -41,14 +45,14 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
     reads = wide_reads(labelled, right) if is_wide(labelled) else None
     pairs = finding_pairs(predicted, left, labelled, right, reads, choices.pairs)
     columns = tuple((a, b) for a, b, _ in pairs)
-    scores = np.stack([_probabilities(predicted, a, choices.allow_missing) for a, _ in columns], axis=1)[mine]
+    scores = np.stack([probabilities(predicted, a, choices.allow_missing) for a, _ in columns], axis=1)[mine]
     if reads is not None:
         kept = [reads.labels.index(b) for _, b in columns]
         reads = replace(reads, labels=tuple(b for _, b in columns), reads=reads.reads[:, :, kept])
         _check_read(labelled, reads, choices.allow_missing)
         truth, unread = majority(reads.reads)[theirs], ~reads.read[theirs]
     else:
-        truth = np.stack([_truth(labelled, b, choices.allow_missing) for _, b in columns], axis=1)[theirs]
+        truth = np.stack([zero_or_one(labelled, b, choices.allow_missing) for _, b in columns], axis=1)[theirs]
         unread = truth == MISSING
     names = tuple(predicted.columns[left][i] for i in mine)
     named = tuple((b.removeprefix("truth_"), key) for _, b, key in pairs)
@@ -65,15 +69,17 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         excluded += more
         unused["readers"] = ignored
     decision = predicted.find("decision") if ANY in (key for _, key in named) else None
+    ids, keys = (left, right), tuple(key for _, key in named)
+    other = None if against is None else other_system(against, joined, ids, columns, keys, scores, choices)
     found = Matched(
         level=level,
         labels=tuple(name for name, _ in named),
-        keys=tuple(key for _, key in named),
+        keys=keys,
         columns=columns,
         scores=scores,
         truth=truth,
         unread=unread,
-        decisions=_truth(predicted, decision, choices.allow_missing)[mine] if decision else None,
+        decisions=zero_or_one(predicted, decision, choices.allow_missing)[mine] if decision else None,
         names=names,
         lines=np.array(predicted.lines)[mine],
         patients=who.codes,
@@ -84,6 +90,7 @@ def match_tables(predictions: Path, labels: Path, readers: Path | None, choices:
         reference=reads.readers if reads is not None else (),
         excluded=tuple(excluded),
         unused=unused,
+        other=other,
     )
     if gathered_by is not None and cases is not None:
         found = by_case(found, cases.codes, gathered_by)
@@ -94,7 +101,7 @@ def _join(
     predicted: TextTable, left: str, labelled: TextTable, right: str, allow_missing: bool
 ) -> tuple[NDArray[np.int64], list[Excluded]]:
     """Row numbers (predictions, labels) of what both have, in the order of the predictions."""
-    mine, theirs = _rows_by_name(predicted, left), _rows_by_name(labelled, right)
+    mine, theirs = rows_by_name(predicted, left), rows_by_name(labelled, right)
     both = [name for name in mine if name in theirs]
     if not both:
         raise InputError(
@@ -106,56 +113,10 @@ def _join(
         (mine, theirs, predicted, labelled, "rows of the predictions without labels"),
         (theirs, mine, labelled, predicted, "rows of the labels without a prediction"),
     ):
-        alone = [i for name, i in here.items() if name not in there]
-        if alone and not allow_missing:
-            raise InputError(
-                f"{other.path} lacks {len(alone):,} of the {len(here):,} rows of {table.path} (first: line "
-                f"{table.lines[alone[0]]}): add them, or --allow-missing to leave them out and have them counted."
-            )
+        alone = lacking(here, table, there, other, allow_missing)
         if alone:
             excluded.append(Excluded(what, len(alone)))
     return np.array([(mine[name], theirs[name]) for name in both], dtype=np.int64), excluded
-
-
-def _rows_by_name(table: TextTable, column: str) -> dict[str, int]:
-    rows: dict[str, int] = {}
-    for i, name in enumerate(table.columns[column]):
-        if not name:
-            raise InputError(f"{table.path}, line {table.lines[i]}: {column} is empty: name the row or remove it.")
-        if name in rows:
-            raise InputError(
-                f"{table.path}, line {table.lines[i]}: {column} {name!r} stands twice, first in line "
-                f"{table.lines[rows[name]]}: keep one row, or name another column with --id."
-            )
-        rows[name] = i
-    return rows
-
-
-def _probabilities(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.float64]:
-    values = table.numbers(column)
-    for i in np.flatnonzero((values < 0) | (values > 1))[:1]:
-        raise InputError(
-            f"{table.path}, line {table.lines[i]}: {column} is {table.columns[column][i]!r}, but a probability lies between "
-            "0 and 1: convert the scores, or choose the columns with --map."
-        )
-    missing = np.flatnonzero(np.isnan(values))
-    if len(missing) and not allow_missing:
-        raise InputError(
-            f"{table.path}, line {table.lines[missing[0]]}: {column} has no probability ({len(missing):,} rows in all): fill "
-            "it in, or add --allow-missing to leave such rows out of this finding and have them counted."
-        )
-    return values
-
-
-def _truth(table: TextTable, column: str, allow_missing: bool) -> NDArray[np.int8]:
-    values = binary(table, column)
-    missing = np.flatnonzero(values == MISSING)
-    if len(missing) and not allow_missing:
-        raise InputError(
-            f"{table.path}, line {table.lines[missing[0]]}: {column} is empty ({len(missing):,} rows in all): fill it in, or "
-            "add --allow-missing to leave such rows out of this finding and have them counted."
-        )
-    return values
 
 
 def _check_read(table: TextTable, reads: Reads, allow_missing: bool) -> None:
@@ -195,4 +156,5 @@ def _account(found: Matched) -> Matched:
                 more.append(Excluded(f"{name}: {what}", int(rows.sum())))
     if found.decisions is not None and (found.decisions == MISSING).any():
         more.append(Excluded("rows without the system's own decision", int((found.decisions == MISSING).sum())))
-    return replace(found, excluded=(*found.excluded, *more))
+    other = None if found.other is None else account_other(found, found.other)
+    return replace(found, excluded=(*found.excluded, *more), other=other)

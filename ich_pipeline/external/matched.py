@@ -37,6 +37,28 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class Other:
+    """Another system on the rows of the predictions (``--against``).
+
+    Attributes:
+        columns: its column of each finding, None where it has none.
+        scores: its probabilities, NaN where it or the predictions lack one (of a case: for one of its slices), shape
+            (rows, labels).
+        has_row: whether its table has the row (of a case: all its slices), shape (rows,).
+        decisions: its own decision on "any", shape (rows,); None where it has none, or no finding "any".
+        excluded: what is in no comparison.
+        unused: its columns that name no finding that is evaluated.
+    """
+
+    columns: tuple[str | None, ...]
+    scores: NDArray[np.float64]
+    has_row: NDArray[np.bool_]
+    decisions: NDArray[np.int8] | None
+    excluded: tuple[Excluded, ...]
+    unused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Matched:
     """One row a case or slice that both tables have.
 
@@ -56,6 +78,7 @@ class Matched:
         reference: whose majority the truth is; empty where the labels are taken as they are.
         excluded: what is in no figure.
         unused: columns of either table that name no common finding.
+        other: the system that these predictions are compared with.
     """
 
     level: str
@@ -76,6 +99,7 @@ class Matched:
     excluded: tuple[Excluded, ...] = ()
     passed_over: tuple[str, ...] = ()
     unused: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    other: Other | None = None
 
     @property
     def readers_are_reference(self) -> bool:

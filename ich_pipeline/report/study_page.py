@@ -10,6 +10,7 @@ import pandas as pd
 
 from ich_pipeline.evaluation.study import GIVEN, Study
 from ich_pipeline.external.names import MEAN
+from ich_pipeline.report.against_page import against_markdown, against_notes, area_rows, decision_rows
 from ich_pipeline.report.metrics import as_text, markdown_table
 from ich_pipeline.report.pages import embedded
 from ich_pipeline.report.render import render
@@ -36,6 +37,7 @@ def study_page(results: Mapping[str, Any], study: Study, failures: pd.DataFrame,
         notes=notes(results, study),
         summary=summary_rows(results, study),
         mean=results[level].get(MEAN),
+        against=_against(results),
         findings=[
             {
                 "name": name,
@@ -80,6 +82,8 @@ def study_markdown(results: Mapping[str, Any], study: Study) -> str:
     ]
     if rows:
         lines += ["", "## Readers", "", *markdown_table(rows)]
+    if "against" in results:
+        lines += against_markdown(results)
     return "\n".join(lines) + "\n"
 
 
@@ -136,6 +140,17 @@ def notes(results: Mapping[str, Any], study: Study) -> list[str]:
     excluded = [f"{e['what']}: {e['count']:,}" for e in results["excluded"]]
     said.append("Left out: " + "; ".join(excluded) + "." if excluded else "Nothing was left out.")
     return said
+
+
+def _against(results: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "against" not in results:
+        return None
+    found = results["against"]
+    return {
+        "notes": against_notes(results),
+        "areas": area_rows(found),
+        "decisions": decision_rows(found, results["about"]["thresholds"]),
+    }
 
 
 def _bounded(entry: Mapping[str, Any], method: str | None) -> Mapping[str, Any]:
