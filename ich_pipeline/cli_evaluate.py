@@ -75,7 +75,7 @@ def evaluate(
     for note in notes(results, study):
         typer.echo(note)
     if "against" in results:
-        print_rows(against_page.area_rows(results["against"]), against_page.TERMINAL)
+        print_rows(against_page.terminal_rows(results["against"]), against_page.TERMINAL)
         for note in against_page.against_notes(results):
             typer.echo(note)
     typer.echo(f"The page: {out / 'index.html'}")
