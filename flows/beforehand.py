@@ -27,7 +27,7 @@ def check(params: Params) -> None:
     """
     named = {name: params.networks[name] for name in params.architectures}
     known = _packaged()
-    unknown = [name for name, of in named.items() if (name, of.image_size, str(of.frozen_layers)) not in known]
+    unknown = [name for name, of in named.items() if (name, of.image_size, _frozen(of.frozen_layers)) not in known]
     if unknown:
         command = [sys.executable, "-m", "flows.beforehand", *unknown]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -50,11 +50,15 @@ def _packaged() -> set[tuple[str, int, str]]:
     profiles = [path for path in (files("ich_pipeline") / "profiles").iterdir() if path.name.endswith(".yaml")]
     described = [yaml.safe_load(path.read_text(encoding="utf-8"))["networks"] for path in profiles]
     return {
-        (name, of["image_size"], str(float(of["frozen_layers"])))
+        (name, of["image_size"], frozen)
         for networks in described
         for name, of in networks.items()
-        if not isinstance(of["frozen_layers"], str)
+        for frozen in (_frozen(0), _frozen(of["frozen_layers"]))
     }
+
+
+def _frozen(layers: float | str) -> str:
+    return layers if isinstance(layers, str) else f"{float(layers):g}"
 
 
 def build(params: Params, names: list[str]) -> None:

@@ -210,16 +210,17 @@ class NetworkParams(Section):
     learning_rate: Annotated[float, Field(gt=0)]
     weights: str  # none | imagenet | path of a notop .weights.h5 or .h5
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # what that file must be; null: any
-    # Lower layers of the backbone that never learn: a share of its layers, or the name of the last frozen one.
+    # Lower layers of a pretrained backbone that never learn: a share of its layers, or the name of the last frozen one.
+    # With weights "none" it is read as 0: random layers that never learn teach nothing.
     frozen_layers: Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(min_length=1)] = 0.0
     frozen_epochs: Annotated[float, Field(ge=0)] = 0.0  # first passes, in which only the head learns
 
     @model_validator(mode="after")
     def _only_what_was_learnt_is_frozen(self) -> NetworkParams:
-        if self.weights == "none" and (self.frozen_layers != 0 or self.frozen_epochs > 0):
-            raise ValueError(
-                "frozen_layers and frozen_epochs are for pretrained weights, but weights is none: set both to 0"
-            )
+        if self.weights == "none":
+            object.__setattr__(self, "frozen_layers", 0.0)  # so a profile may say what is frozen once there are weights
+            if self.frozen_epochs > 0:
+                raise ValueError("frozen_epochs is for pretrained weights, but weights is none: set it to 0")
         if self.weights in ("none", "imagenet") and self.weights_sha256:
             raise ValueError(f"weights_sha256 is of a file, but weights is {self.weights}: set it to null")
         if 0 < self.epochs <= self.frozen_epochs:

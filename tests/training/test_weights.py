@@ -18,7 +18,7 @@ from ich_pipeline.config import NetworkParams, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json
 from ich_pipeline.training import weights
-from ich_pipeline.training.backbones import build_backbone
+from ich_pipeline.training.backbones import build_backbone, freeze
 
 FILE = "mobilenet_1_0_224_tf_no_top.h5"
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
@@ -126,8 +126,7 @@ def test_a_training_refuses_another_file_and_records_the_right_one(server: Path)
 @pytest.mark.parametrize(
     ("network", "sentence"),
     [
-        ({"frozen_layers": 0.5}, "are for pretrained weights, but weights is none"),
-        ({"frozen_epochs": 1.0}, "are for pretrained weights, but weights is none"),
+        ({"frozen_epochs": 1.0}, "is for pretrained weights, but weights is none"),
         ({"weights": "imagenet", "weights_sha256": "0" * 64}, "weights_sha256 is of a file, but weights is imagenet"),
         ({"weights": "imagenet", "frozen_epochs": 1.5}, "leaves none of 1 epochs for the backbone"),
         ({"batch_size": 9}, "batch_size 9 is no multiple of training.accumulate 2"),
@@ -141,6 +140,23 @@ def test_settings_that_contradict_each_other_are_said(tmp_path: Path, network: d
     path.write_text(yaml.safe_dump(params))
     with pytest.raises(InputError, match=sentence):
         load_params(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["vgg16", *(pytest.param(n, marks=pytest.mark.long) for n in ("resnet50", "inception_v3", "inception_resnet_v2"))],
+)
+def test_the_profile_laptop_freezes_layers_of_pretrained_networks_alone(tmp_path: Path, name: str) -> None:
+    params = yaml.safe_load((PHANTOM.parent / "laptop.yaml").read_text(encoding="utf-8"))
+    frozen = {}
+    for given in ("none", "imagenet"):
+        params["networks"][name]["weights"] = given
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+        network = load_params(tmp_path / "params.yaml").networks[name]
+        backbone = build_backbone(name, network.image_size, "none", "float32")
+        freeze(backbone, name, network.frozen_layers)
+        frozen[given] = sum(not layer.trainable for layer in backbone.layers) / len(backbone.layers)
+    assert frozen["none"] == 0 and 0.2 < frozen["imagenet"] < 0.8
 
 
 def test_mistakes_of_a_carried_folder_are_one_sentence(tmp_path: Path) -> None:
