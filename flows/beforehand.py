@@ -31,7 +31,9 @@ def check(params: Params) -> None:
     if unknown:
         command = [sys.executable, "-m", "flows.beforehand", *unknown]
         done = subprocess.run(command, capture_output=True, text=True)
-        said = done.stderr.strip().removeprefix("beforehand: ")
+        said = (done.stderr.strip().splitlines() or [""])[-1].removeprefix(
+            "beforehand: "
+        )  # libraries may have said more before
         if done.returncode == 2:
             raise InputError(said)
         if done.returncode:

@@ -14,6 +14,7 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.files import beside, real_place, tidied
 
 LOCK = Path(".state/run.lock")
+INSIDE = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -30,8 +31,8 @@ def alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone_with(output: Path, option: str) -> Iterator[Path]:
-    """Hold ``.NAME.lock`` beside what a command writes, and yield it; it is gone after the block.
+def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[Path]:
+    """Hold ``.NAME.lock`` beside what a command writes, or ``.lock`` inside it, and yield it; it is gone after the block.
 
     It is made before any work, so a place that cannot be written is told at once. A run that was killed leaves the file,
     which holds nobody up.
@@ -39,11 +40,13 @@ def alone_with(output: Path, option: str) -> Iterator[Path]:
     Args:
         output: a folder that was found fit by :func:`ich_pipeline.outputs.check_output`.
         option: how the user names it.
+        inside: what is written does not replace the folder, whose parent may be another's.
 
     Raises:
-        InputError: another run holds it, or nothing can be written there.
+        InputError: another run holds it, nothing can be written there, or a file of that name is no lock.
     """
-    lock = beside(real_place(output), "lock")
+    place = real_place(output)
+    lock = place / INSIDE if inside else beside(place, "lock")
     with tidied(lock.parent), contextlib.ExitStack() as stack:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,11 @@ def alone_with(output: Path, option: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def _hold(path: Path, what: str) -> Iterator[None]:
     with _locked(path, what) as file:
-        file.truncate(0)
+        file.seek(0)
+        if not file.read().strip().isdigit() and path.stat().st_size:
+            raise InputError(f"{path} is no lock of a run, and would be one: rename that file.")
+        file.seek(0)
+        file.truncate()
         file.write(str(os.getpid()))
         file.flush()
         yield
@@ -67,7 +74,10 @@ def _hold(path: Path, what: str) -> Iterator[None]:
 
 def _locked(path: Path, what: str) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        # A link there is the user's own, and what it leads to must not be written.
+        file = os.fdopen(
+            os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+", errors="replace"
+        )
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(file, path):

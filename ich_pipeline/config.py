@@ -8,6 +8,7 @@ constant.
 from __future__ import annotations
 
 import json
+import re
 import zoneinfo
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,7 @@ from ich_pipeline.config_errors import UniqueKeys, sentence
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
+_EFFICIENTNET = re.compile(r"efficientnet_?b_?\d")  # B0 to B7, of the first version
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 MEAN = "mean"  # beside the labels in metrics.json
 # Columns beside the labels' own in tables of predictions.
@@ -437,6 +439,11 @@ class Params(Section):
         for name in self.architectures:
             if name not in self.networks:
                 raise ValueError(f"architectures names {name!r}, but networks.{name} is missing")
+            if _EFFICIENTNET.fullmatch(name) and self.networks[name].weights != "none":
+                raise ValueError(
+                    f"networks.{name}.weights is {self.networks[name].weights}, but Keras scales the input of this network in "
+                    "another way where it downloads the weights itself: take efficientnet_v2b0 to b3, or weights: none"
+                )
             size = self.networks[name].image_size
             if size not in self.windowing.sizes:
                 raise ValueError(f"networks.{name}.image_size {size} is none of windowing.sizes: add it there")

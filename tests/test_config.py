@@ -143,6 +143,12 @@ def test_a_misspelt_key_is_answered_with_the_right_one(tmp_path: Path, right: st
             "architectures: [vgg16, densenet121]",
             "architectures names 'densenet121', but networks.densenet121 is missing",
         ),
+        (
+            "architectures: [efficientnet_b0]\nnetworks: {efficientnet_b0: {image_size: 48, epochs: 1, batch_size: 2, "
+            "learning_rate: 0.1, weights: imagenet}}",
+            "networks.efficientnet_b0.weights is imagenet, but Keras scales the input of this network in another way where it "
+            "downloads the weights itself: take efficientnet_v2b0 to b3, or weights: none",
+        ),
         ("ablation: [mobilenet]", "ablation or explain names 'mobilenet', which is none of architectures"),
         (
             "sequence: {architectures: [mobilenet], units: 1, dropout: 0, learning_rate: 1, batch_cases: 1, "

@@ -274,6 +274,44 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_no_lock_of_ours_is_not_written(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.write_text("mine")
+    (tmp_path / ".o.lock").symlink_to(notes)
+    with pytest.raises(InputError, match=r"--out .* cannot be written"), alone_with(tmp_path / "o", "--out"):
+        pass
+    (tmp_path / ".p.lock").write_text("mine too")
+    with pytest.raises(InputError, match=r"\.p\.lock is no lock of a run"), alone_with(tmp_path / "p", "--out"):
+        pass
+    assert notes.read_text() == "mine" and (tmp_path / ".p.lock").read_text() == "mine too"
+    (tmp_path / ".q.lock").write_text("4711")  # of a run that was killed
+    with alone_with(tmp_path / "q", "--out"):
+        pass
+
+
+def test_what_is_not_replaced_is_locked_inside(tmp_path: Path) -> None:
+    with alone_with(tmp_path / "o", "--out", inside=True) as lock:
+        assert lock == tmp_path / "o" / ".lock" and [p.name for p in tmp_path.iterdir()] == ["o"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_the_user_s_own_where_an_account_would_go(here: Path) -> None:
+    (here / "o").mkdir()
+    for name in ("account.csv", "series.parquet", "slices.parquet"):
+        (here / "o" / name).write_text("an ingest")
+    (here / "o.unusable").mkdir()
+    (here / "o.unusable" / "precious").write_text("mine")
+    before = everything(here)
+    refused("o.unusable is not from a run of this command", "ingest", "base", "--out", "o", "--force")
+    assert everything(here) == before
+    (here / "real").mkdir()
+    (here / "l").symlink_to(here / "real")
+    for name in ("account.csv", "series.parquet", "slices.parquet"):
+        (here / "real" / name).write_text("an ingest")
+    assert ich("ingest", "base", "--out", "l", "--force")[0] == 2
+    assert (here / "real.unusable" / "account.csv").is_file() and not (here / "l.unusable").exists()
+
+
 def test_a_disk_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch) -> None:
     from ich_pipeline import alone
 

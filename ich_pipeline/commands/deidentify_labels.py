@@ -22,12 +22,15 @@ from ich_pipeline.deidentify.labels import (
     new_name,
     pseudonymise_labels,
 )
+from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.dicom.frames import frame_name
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
 from ich_pipeline.labels import Labels
 
 _PLACE = {PATIENT_COLUMN: 0, "StudyInstanceUID": 1, "SeriesInstanceUID": 2, SLICE_COLUMN: 3}  # in Cleaned.old
+# Any other file may hold an image.
+_NO_IMAGE = (Outcome.NOT_DICOM, Outcome.EMPTY_FILE, Outcome.ARCHIVE, Outcome.MEDIA_DIRECTORY)
 _NO_CELL = frozenset({LabelFault.ROW_LENGTH, LabelFault.DUPLICATE_EQUAL, LabelFault.ANY_CONTRADICTION})
 
 
@@ -94,18 +97,24 @@ def of_copies(labels: ExportLabels, result: Result, account: LabelAccount) -> Ex
     uids = [column for column in labels.identifiers if column != PATIENT_COLUMN]
     export = {column: {uid for one in cleaned for uid in _uids(one, column)} for column in uids}
     copied = {column: {uid for one in cleaned if one.uids for uid in _uids(one, column)} for column in uids}
+    # What they label may be in a file whose name nobody could read.
+    unnamed = any(not _instance(row.cleaned) and row.cleaned.outcome not in _NO_IMAGE for row in result.rows)
     rows = []
     for row in labels.rows:
         filled = [column for column in uids if row.cells[column]]
         unknown = [column for column in filled if row.cells[column] not in export[column]]
-        if unknown:
+        if unknown and not unnamed:
             detail = "" if row.cells[unknown[0]] == row.key else f"{unknown[0]} {row.cells[unknown[0]]}"
             account.add(LabelFault.UNKNOWN_IMAGE, row.key, row.line, detail)
-        elif any(row.cells[column] not in copied[column] for column in filled):
+        elif unknown or any(row.cells[column] not in copied[column] for column in filled):
             account.add(LabelFault.IMAGE_SET_ASIDE, row.key, row.line)
         else:
             rows.append(row)
     return replace(labels, rows=tuple(rows))
+
+
+def _instance(one: Cleaned) -> str:
+    return one.old[3] if one.old else ""
 
 
 def _uids(one: Cleaned, column: str) -> Iterator[str]:

@@ -13,7 +13,6 @@ from ich_pipeline.alone import alone_with
 from ich_pipeline.config import IngestParams, Params, load_params
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import real_place
 from ich_pipeline.outputs import check_apart, check_output, lies_in
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.cache import check_cache
@@ -128,6 +127,20 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"--out {out} is not empty and holds no ingest: name another folder.")
     if not force:
         raise InputError(f"--out {out} holds an ingest: add --force to replace it, or name another folder.")
+    unusable = unusable_place(out)
+    if unusable.exists() and not (
+        unusable.is_dir() and (not any(unusable.iterdir()) or _is_account_of_nothing(unusable))
+    ):
+        raise InputError(
+            f"{unusable} is not from a run of this command, and an account may have to go there: rename it, or name another --out."
+        )
+
+
+def unusable_place(out: Path) -> Path:
+    """Where the account of a run without a usable series goes, where ``out`` holds an ingest."""
+    from ich_pipeline.dicom.ingest import unusable_beside
+
+    return unusable_beside(out)
 
 
 def _is_account_of_nothing(out: Path) -> bool:
@@ -148,7 +161,7 @@ def _check_apart(source: str, out: Path, remote: Remote) -> None:
     if lies_in(place, inner) or (inner.is_relative_to(other) and other.is_dir()):
         raise InputError(f"--out {out} and SOURCE {source} contain one another: name a folder apart from it.")
     check_apart(out, "--out", ("SOURCE", place))
-    unusable = real_place(out).with_name(f"{real_place(out).name}.unusable")  # where an account may go instead
+    unusable = unusable_place(out)  # where an account may go instead
     if lies_in(place, unusable.resolve()):
         raise InputError(f"SOURCE {source} lies in {unusable}, which a run may replace: name another --out.")
     check_apart(unusable, "", ("SOURCE", place))

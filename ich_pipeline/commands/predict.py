@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ich_pipeline.alone import alone_with
+from ich_pipeline.alone import INSIDE, alone_with
 from ich_pipeline.config import Params
 from ich_pipeline.dicom.identity import case_id
 from ich_pipeline.dicom.reader import read_header
@@ -74,7 +74,7 @@ def predict(
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
-    with alone_with(out, "--out") as lock, tidied(out):
+    with alone_with(out, "--out", inside=True) as lock, tidied(out):
         given = list_several(sources, fetched, remote, track)
         # A source may contain ``out``, and then what this run itself has put there.
         files = (one for one in given.files if one[0].name != lock.name or not one[0].samefile(lock))
@@ -93,7 +93,7 @@ def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | Non
     whole = out.resolve()
     for source in map(named, sources):
         if isinstance(source, Path):
-            for place in (whole / SCRATCH, beside(whole, "fetched"), beside(whole, "lock")):
+            for place in (whole / SCRATCH, whole / INSIDE, beside(whole, "fetched")):
                 refuse_within(place, f"SOURCE {source}", source, f"--out {out}")
 
 

@@ -84,6 +84,8 @@ def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
         written, flags, tally = _clean(data, ds, (patient, study), key, options)
     except _Aside as aside:
         return Cleaned(aside.outcome, aside.detail, old=old, frames=frames)
+    except Exception as error:  # as below, but what it was called is known
+        return Cleaned(Outcome.BROKEN_HEADER, type(error).__name__, old=old, frames=frames)
     uids = (key.patient_id(patient), key.uid(study), key.uid(series), key.uid(instance))
     return Cleaned(Outcome.DEIDENTIFIED, "", written, flags, tally, uids, old, frames)
 

@@ -30,7 +30,7 @@ from ich_pipeline.dicom.tables import (
 )
 from ich_pipeline.dicom.volumes import SUFFIX, write_volume
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, remove_folder, write_table
+from ich_pipeline.files import atomic_dir, atomic_file, real_place, remove_folder, write_table
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
@@ -172,10 +172,16 @@ def _ingest(
     return report
 
 
+def unusable_beside(target: Path) -> Path:
+    """``NAME.unusable``: where an account goes whose run found nothing, while the target holds an earlier ingest."""
+    target = real_place(target)
+    return target.with_name(f"{target.name}.unusable")
+
+
 def _free(target: Path) -> Path:
     """Where an account without an ingest may go: an earlier ingest is not given up for it."""
     if target.is_dir() and not {path.name for path in target.iterdir()} <= {ACCOUNT, PAGE}:
-        return target.with_name(f"{target.name}.unusable")
+        return unusable_beside(target)
     return target
 
 

@@ -70,7 +70,8 @@ def _by(members: Sequence[Header], owner_of: Callable[[Header], str]) -> Parts:
 
 def _by_slice(members: Sequence[Header]) -> Parts:
     """Those that are the first one's slice, and the others. A copy may be rounded otherwise, so nothing is compared as text."""
-    first = members[0]
+    # By place, not by name: the answer must not depend on what files are called.
+    first = min(members, key=lambda h: (h.position or (), h.orientation or (), h.series_uid, h.rows, h.columns))
     same = [_same_slice(first, header) for header in members]
     parts = ([h for h, one in zip(members, same, strict=True) if one is wanted] for wanted in (True, False))
     return [part for part in parts if part]

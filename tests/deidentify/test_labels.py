@@ -115,6 +115,14 @@ def test_labels_of_files_that_are_set_aside_are_left_out_and_counted(export):
     assert written(export)["SOPInstanceUID"].tolist() == [load_key(export.parent / "key").uid(f"{SERIES}.1")]
 
 
+def test_labels_of_a_file_that_nobody_could_read_are_left_out_and_counted(export):
+    whole = (export / "IM3").read_bytes()
+    (export / "IM3").write_bytes(whole[:200] + bytes(60))  # begins like DICOM
+    status, out, err = deidentify(export, "\n".join([HEADER, *rows(1, 2, 3, 4, 5)]))
+    assert status == 0, err
+    assert "1 label of a file that the de-identification set aside" in out and len(written(export)) == 4
+
+
 def test_the_second_pass_reads_the_written_table(export, monkeypatch):
     monkeypatch.setattr(deidentify_labels, "pseudonymise_labels", lambda table, key, keep: table)
     status, out, err = deidentify(export, "\n".join([HEADER, *rows(1)]))

@@ -53,6 +53,18 @@ def test_beside_and_within_archives(open_folder, hidden, make_zip):
     assert opened.details["all.zip/study.exe"] == "a self-extracting archive"
 
 
+def test_a_viewer_is_no_archive_and_a_mark_by_chance_none_either(open_folder, make_zip):
+    parts = {"viewer.exe": b"MZ", "lib/codec.dll": b"MZ", "lib/": b"", "licence.txt": b"free"}
+    files = {
+        "autorun.exe": b"MZ" + bytes(5000) + make_zip(parts),
+        "noise": random.Random(5).randbytes(3000) + b"PK\x05\x06" + random.Random(6).randbytes(3000),
+    }
+    opened = open_folder(files)
+    assert opened.files == files and not opened.reasons
+    with_images = {"with images.exe": b"MZ" + bytes(5000) + make_zip(parts | {"DICOM/IM1": b"one"})}
+    assert open_folder(with_images).details == {"with images.exe": "a self-extracting archive"}
+
+
 def test_dicom_files_and_what_looks_like_an_archive_by_chance_are_read(open_folder, make_zip):
     whole = make_zip(FILES)
     dicom = bytes(128) + b"DICM" + image()[132:] + whole
