@@ -16,7 +16,7 @@ from ich_pipeline.config import Params
 from ich_pipeline.dicom.identity import case_id
 from ich_pipeline.dicom.reader import read_header
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import beside, remove_folder, tidied, write_json, write_text
+from ich_pipeline.files import beside, remove_folder, write_json, write_text
 from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.registry import versions
@@ -74,7 +74,7 @@ def predict(
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
-    with alone_with(out, "--out", inside=True) as lock, tidied(out):
+    with alone_with(out, "--out", inside=True) as lock:
         given = list_several(sources, fetched, remote, track)
         # A source may contain ``out``, and then what this run itself has put there.
         files = (one for one in given.files if one[0].name != lock.name or not one[0].samefile(lock))
