@@ -210,12 +210,43 @@ class NetworkParams(Section):
     epochs: Annotated[float, Field(gt=0)]  # passes, see training.negatives_per_positive; a fraction is allowed
     batch_size: Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
-    weights: str  # none | imagenet | path of a notop .weights.h5 or .h5
+    # none | imagenet | phantom (what stage pretrain learnt on synthetic heads) | path of a notop .weights.h5 or .h5, or of a
+    # whole Keras model (.keras), which is then the backbone itself
+    weights: str
     weights_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None  # what that file must be; null: any
     # Lower layers of a pretrained backbone that never learn: a share of its layers, or the name of the last frozen one.
     # With weights "none" it is read as 0: random layers that never learn teach nothing.
     frozen_layers: Annotated[float, Field(ge=0, le=1)] | Annotated[str, Field(min_length=1)] = 0.0
     frozen_epochs: Annotated[float, Field(ge=0)] = 0.0  # first passes, in which only the head learns
+    # The last layer that is used; what lies above it is left out. null: all of the network. A cut network sees small
+    # structures at a fine stride, and few data bear few layers.
+    cut: Annotated[str, Field(min_length=1)] | None = None
+    # Layers whose outputs are pooled for the head, beside the last one, which always is.
+    also_pooled: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    # How each map becomes numbers: its mean, and the mean of its largest values, given as their share of the picture.
+    pooling: Annotated[tuple[Literal["mean"] | Fraction, ...], Field(min_length=1)] = ("mean",)
+    input_range: tuple[float, float] | None = None  # of a .keras model: what black and white of a window are to it
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing but the head learns: its features are then computed once a slice."""
+        return self.frozen_layers == 1.0
+
+    @model_validator(mode="after")
+    def _whole_models_say_their_input(self) -> NetworkParams:
+        if self.weights.endswith(".keras") and self.input_range is None:
+            raise ValueError("weights is a whole Keras model, so input_range must say what it reads, such as [0, 1]")
+        if self.input_range is not None and not self.weights.endswith(".keras"):
+            raise ValueError("input_range is of a .keras model alone; keras.applications has its own preprocessing")
+        return self
+
+    @model_validator(mode="after")
+    def _poolings_differ(self) -> NetworkParams:
+        for field in ("pooling", "also_pooled"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field} names one twice: {', '.join(map(str, values))}")
+        return self
 
     @model_validator(mode="after")
     def _only_what_was_learnt_is_frozen(self) -> NetworkParams:
@@ -223,7 +254,7 @@ class NetworkParams(Section):
             object.__setattr__(self, "frozen_layers", 0.0)  # so a profile may say what is frozen once there are weights
             if self.frozen_epochs > 0:
                 raise ValueError("frozen_epochs is for pretrained weights, but weights is none: set it to 0")
-        if self.weights in ("none", "imagenet") and self.weights_sha256:
+        if self.weights in ("none", "imagenet", "phantom") and self.weights_sha256:
             raise ValueError(f"weights_sha256 is of a file, but weights is {self.weights}: set it to null")
         if 0 < self.epochs <= self.frozen_epochs:
             raise ValueError(
@@ -439,7 +470,7 @@ class Params(Section):
         for name in self.architectures:
             if name not in self.networks:
                 raise ValueError(f"architectures names {name!r}, but networks.{name} is missing")
-            if _EFFICIENTNET.fullmatch(name) and self.networks[name].weights != "none":
+            if _EFFICIENTNET.fullmatch(name) and self.networks[name].weights not in ("none", "phantom"):
                 raise ValueError(
                     f"networks.{name}.weights is {self.networks[name].weights}, but Keras scales the input of this network in "
                     "another way where it downloads the weights itself: take efficientnet_v2b0 to b3, or weights: none"

@@ -7,7 +7,7 @@ import difflib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,18 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
     """The convolutional part of an architecture, its input of shape (image_size, image_size, 3).
 
     Args:
-        name: architecture, see :func:`architecture_function`.
+        name: architecture, see :func:`architecture_function`; of a whole Keras model any name.
         image_size: rows and columns in pixels.
-        weights: ``none`` (random from Keras' global seed), ``imagenet`` (Keras downloads them once) or the path of a
-            ``.weights.h5`` or ``.h5`` file of the same architecture without its top.
-        dtype: Keras dtype policy.
+        weights: ``none`` (random from Keras' global seed), ``imagenet`` (Keras downloads them once), the path of a
+            ``.weights.h5`` or ``.h5`` file of the same architecture without its top, or of a whole model (``.keras``).
+        dtype: Keras dtype policy; a whole model keeps its own.
 
     Raises:
         InputError: the picture is too small for the architecture, or the weights are missing or do not fit: a run
             never goes on with random weights in their place.
     """
+    if is_whole_model(weights):
+        return _whole_model(name, image_size, Path(weights))
     make = architecture_function(name)
     if weights != "none" and re.fullmatch(r"EfficientNetB\d", make.__name__):
         raise InputError(
@@ -91,6 +93,44 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
     return backbone
 
 
+def is_whole_model(weights: str) -> bool:
+    """Whether these are a whole Keras model, which is then the backbone itself."""
+    return weights.endswith(".keras")
+
+
+def cut_backbone(backbone: keras.Model, name: str, cut: str | None, also_pooled: Sequence[str]) -> keras.Model:
+    """A backbone without what lies above its last used layer; shares its weights.
+
+    Args:
+        backbone: of :func:`build_backbone`.
+        name: its architecture.
+        cut: name of the last used layer; None for the backbone's own last one.
+        also_pooled: layers below it whose maps are outputs as well, before the last one.
+
+    Raises:
+        InputError: no layer of that name, or it has no maps (rows, columns, channels).
+    """
+    if cut is None and not also_pooled:
+        return backbone
+    last = backbone.layers[-1].name if cut is None else cut
+    outputs = []
+    for field, layer in [("also_pooled", one) for one in also_pooled] + [("cut", last)]:
+        found = _layer(backbone, name, field, layer).output
+        if len(getattr(found, "shape", ())) != 4:
+            raise InputError(f"params.yaml: networks.{name}.{field} {layer!r} has no maps of rows and columns: name another.")
+        outputs.append(found)
+    return keras.Model(backbone.inputs, outputs if len(outputs) > 1 else outputs[0], name="backbone")
+
+
+def _layer(backbone: keras.Model, name: str, field: str, layer: str) -> Any:
+    names = [one.name for one in backbone.layers]
+    if layer not in names:
+        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.3)
+        hint = " or ".join(near) or f"one of {', '.join(names[:8])} …"
+        raise InputError(f"params.yaml: networks.{name}.{field} {layer!r} is no layer of {name}; did you mean {hint}?")
+    return backbone.get_layer(layer)
+
+
 def freeze(backbone: keras.Model, name: str, layers: float | str) -> None:
     """Let only the upper layers of a backbone learn; the frozen ones' BatchNorm then uses its kept statistics.
 
@@ -106,15 +146,8 @@ def freeze(backbone: keras.Model, name: str, layers: float | str) -> None:
     names = [layer.name for layer in backbone.layers]
     if not isinstance(layers, str):
         count = round(layers * len(names))
-    elif layers in names:
-        count = names.index(layers) + 1
     else:
-        near = (
-            " or ".join(difflib.get_close_matches(layers, names, n=3, cutoff=0.3)) or f"one of {', '.join(names[:8])} …"
-        )
-        raise InputError(
-            f"params.yaml: networks.{name}.frozen_layers {layers!r} is no layer of {name}; did you mean {near}?"
-        )
+        count = names.index(_layer(backbone, name, "frozen_layers", layers).name) + 1
     for number, layer in enumerate(backbone.layers):
         layer.trainable = number >= count
 
@@ -131,6 +164,28 @@ def _load(backbone: keras.Model, name: str, path: Path) -> None:
             f"params.yaml: networks.{name}.weights: {path} does not fit {name} without top ({error}); "
             "give a file saved from that architecture."
         ) from None
+
+
+def _whole_model(name: str, image_size: int, path: Path) -> keras.Model:
+    """A model file as backbone: loaded in Keras' safe mode (no code in it runs), for pictures of one size."""
+    if not path.is_file():
+        raise InputError(f"params.yaml: networks.{name}.weights names {path}, which is no file; give the path of a model.")
+    try:
+        model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
+        picture = keras.Input((image_size, image_size, 3), name="picture")
+        backbone: Any = keras.models.clone_model(model, input_tensors=picture)
+        backbone.set_weights(model.get_weights())
+    except Exception as error:  # Keras raises whatever the file's layers raise
+        raise InputError(
+            f"params.yaml: networks.{name}.weights: {path} is no Keras model that reads pictures of {image_size} × {image_size} × 3 "
+            f"({_one_line(error)}): give a model without its top, saved by model.save('….keras')."
+        ) from None
+    if isinstance(backbone.output, (list, tuple)) or len(backbone.output.shape) != 4:
+        raise InputError(
+            f"params.yaml: networks.{name}.weights: {path} does not end in maps of rows and columns: save it without its top."
+        )
+    _canonical_names(backbone)
+    return backbone
 
 
 def load_all_weights(model: keras.Model, path: Path) -> None:

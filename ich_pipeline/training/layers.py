@@ -74,12 +74,19 @@ class Preprocess(keras.layers.Layer):
     """Channels in 0..1 to what the backbone was made for: its own ``preprocess_input`` of 0..255.
 
     Three channels pass as they are. Any other number is mixed into three by a trained matrix that begins with the channels
-    spread evenly over the three (:func:`spread`).
+    spread evenly over the three (:func:`spread`). A model of one's own says by ``input_range`` what 0 and 1 are to it.
     """
 
-    def __init__(self, architecture: str, channels: int = COLOURS, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        architecture: str,
+        channels: int = COLOURS,
+        input_range: tuple[float, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dtype="float32", **kwargs)
-        self._function = preprocess_input(architecture)
+        self._range = input_range  # of a model of one's own; None: the architecture's preprocessing
+        self._function = preprocess_input(architecture) if input_range is None else None
         self.mix = None
         if channels != COLOURS:
             start: Any = keras.initializers.Constant(spread(channels))  # type: ignore[arg-type]
@@ -88,10 +95,51 @@ class Preprocess(keras.layers.Layer):
     def call(self, channels: Any) -> Any:
         if self.mix is not None:
             channels = ops.matmul(channels, self.mix)
-        return self._function(ops.multiply(channels, np.float32(255)))
+        if self._function is not None:
+            return self._function(ops.multiply(channels, np.float32(255)))
+        low, high = self._range or (0.0, 1.0)
+        return ops.add(ops.multiply(channels, np.float32(high - low)), np.float32(low))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (*input_shape[:-1], COLOURS)
+
+
+class Pool(keras.layers.Layer):
+    """Feature maps to one vector a slice: for every map and every pooling one number a channel.
+
+    ``mean`` is global average pooling. A share (such as 0.01) is the mean of that share of the map's largest values, at
+    least of one: a small lesion moves it, where the mean over the whole picture hardly stirs.
+    """
+
+    def __init__(self, pooling: Sequence[str | float], **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.pooling = tuple(pooling)
+
+    def call(self, maps: Any) -> Any:
+        given = list(maps) if isinstance(maps, (list, tuple)) else [maps]
+        parts = []
+        for one in given:
+            cells = int(one.shape[1]) * int(one.shape[2])
+            rows = ops.reshape(ops.cast(one, "float32"), (-1, cells, int(one.shape[3])))
+            parts += [self._pooled(rows, cells, how) for how in self.pooling]
+        return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    @staticmethod
+    def _pooled(rows: Any, cells: int, how: str | float) -> Any:
+        if isinstance(how, str):
+            return ops.mean(rows, axis=1)
+        count = top_cells(cells, how)
+        largest, _ = ops.top_k(ops.transpose(rows, (0, 2, 1)), count, sorted=False)
+        return ops.mean(largest, axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        shapes = [input_shape] if isinstance(input_shape[0], (int, type(None))) else list(input_shape)
+        return (shapes[0][0], len(self.pooling) * sum(int(shape[-1]) for shape in shapes))
+
+
+def top_cells(cells: int, share: float) -> int:
+    """How many of a map's cells are its largest ``share``: at least one."""
+    return max(round(cells * share), 1)
 
 
 def spread(channels: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,15 @@ from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
-from ich_pipeline.training.backbones import build_backbone, load_all_weights
+from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_all_weights
 from ich_pipeline.training.backend import exact, keras
-from ich_pipeline.training.layers import Preprocess, Windows
+from ich_pipeline.training.layers import Pool, Preprocess, Windows
 from ich_pipeline.windowing import Window
 
 SCHEMA = "network/1"
 SPEC_FILE = "network.json"
 WEIGHTS_FILE = "model.weights.h5"
+BACKBONE_FILE = "backbone.json"  # the layers of a backbone that is a model of one's own
 BATCH = 32  # slices in one forward pass; always full, so that a slice's answer does not depend on its company
 
 
@@ -28,8 +30,8 @@ BATCH = 32  # slices in one forward pass; always full, so that a slice's answer 
 class NetworkSpec:
     """Everything that builds a network, but for its trained weights.
 
-    ``weights`` is where the weights began: ``none``, ``imagenet`` or a path as given in params.
-    ``windows`` are those that the training began with; a network with ``trainable_windows`` moves them
+    ``weights`` is where the weights began: ``none``, ``imagenet``, a path as given in params, or the folder of another
+    network of this project. ``windows`` are those that the training began with; a network with ``trainable_windows`` moves them
     (:meth:`Network.windows`).
     """
 
@@ -42,6 +44,10 @@ class NetworkSpec:
     batch_norm_momentum: float
     seed: int
     trainable_windows: bool = False
+    cut: str | None = None  # the last layer used
+    also_pooled: tuple[str, ...] = ()  # layers whose maps are pooled beside its own
+    pooling: tuple[str | float, ...] = ("mean",)  # :class:`ich_pipeline.training.layers.Pool`
+    input_range: tuple[float, float] | None = None  # of a model of one's own
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; :meth:`from_json` reads them back. What is at its default is left out."""
@@ -50,8 +56,9 @@ class NetworkSpec:
             {key: value for key, value in window._asdict().items() if value != Window._field_defaults.get(key)}
             for window in self.windows
         ]
-        if not self.trainable_windows:
-            del values["trainable_windows"]
+        for field in dataclasses.fields(self):
+            if values[field.name] == field.default:
+                del values[field.name]
         values["labels"] = list(self.labels)
         return {"schema": SCHEMA, **values}
 
@@ -67,6 +74,9 @@ class NetworkSpec:
         try:
             values["windows"] = tuple(Window(**window) for window in values["windows"])
             values["labels"] = tuple(values["labels"])
+            for key in ("also_pooled", "pooling", "input_range"):
+                if values.get(key) is not None:
+                    values[key] = tuple(values[key])
             return NetworkSpec(**values)
         except (KeyError, TypeError) as error:
             raise InputError(f"{source} is no network ({error}): train again with `dvc repro -f`.") from None
@@ -76,7 +86,8 @@ class Network:
     """A spec and its Keras model.
 
     The model is functional: input ``hu`` (n, s, s) float32 in HU → ``windows`` → ``preprocess`` → ``backbone`` →
-    ``gap`` (global average pooling, float32) → ``head`` (sigmoid, float32, one column a label).
+    ``gap`` (pooled features, float32: global averages, and what else ``pooling`` asks for) → ``head`` (sigmoid, float32,
+    one column a label).
     """
 
     def __init__(self, spec: NetworkSpec, model: keras.Model) -> None:
@@ -97,15 +108,29 @@ class Network:
             InputError: unknown architecture, picture too small, or weights missing or not fitting.
         """
         keras.utils.set_random_seed(spec.seed)
-        backbone = build_backbone(spec.architecture, spec.image_size, spec.weights, spec.dtype)
-        return _assemble(spec, backbone, prevalence)
+        if (Path(spec.weights) / SPEC_FILE).is_file():
+            whole = _begun_elsewhere(spec)
+        else:
+            whole = build_backbone(spec.architecture, spec.image_size, spec.weights, spec.dtype)
+        return _assemble(spec, cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled), prevalence)
 
     @staticmethod
-    def load(folder: Path) -> Network:
-        """The network that :meth:`save` left in ``folder``; needs no internet, whatever its weights began as."""
+    def load(folder: Path, image_size: int | None = None) -> Network:
+        """The network that :meth:`save` left in ``folder``; needs no internet, whatever its weights began as.
+
+        Args:
+            folder: holds ``network.json`` and ``model.weights.h5``.
+            image_size: for pictures of another size than its own; not of a backbone that is a model of one's own.
+        """
         folder = Path(folder)
         spec = NetworkSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
-        network = _assemble(spec, build_backbone(spec.architecture, spec.image_size, "none", spec.dtype), None)
+        spec = dataclasses.replace(spec, image_size=image_size or spec.image_size)
+        if spec.input_range is None:
+            whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype)
+            backbone = cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled)
+        else:
+            backbone = _of_one_s_own(folder / BACKBONE_FILE)
+        network = _assemble(spec, backbone, None)
         path = folder / WEIGHTS_FILE
         if not path.is_file():
             raise InputError(f"{path} is missing: run `dvc repro`, or the stage that writes it.")
@@ -120,6 +145,8 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write ``network.json`` and ``model.weights.h5`` into an existing folder; equal weights give equal bytes."""
         write_json(Path(folder) / SPEC_FILE, self.spec.to_json())
+        if self.spec.input_range is not None:
+            write_json(Path(folder) / BACKBONE_FILE, json.loads(self.model.get_layer("backbone").to_json()))
         self.model.save_weights(Path(folder) / WEIGHTS_FILE)
 
     def windows(self) -> tuple[Window, ...]:
@@ -145,13 +172,20 @@ class Network:
         The head's own probabilities are its last output, so maps and probabilities come from one forward pass.
         """
         backbone = self.model.get_layer("backbone")
-        inner = keras.Model(
-            backbone.inputs, [backbone.get_layer(name).output for name in layer_names] + [backbone.output]
-        )
+        inner = keras.Model(backbone.inputs, [backbone.get_layer(name).output for name in layer_names] + backbone.outputs)
         hu = keras.Input(self.model.input_shape[1:], name="hu")
         outputs = inner(self.model.get_layer("preprocess")(self.model.get_layer("windows")(hu)))
-        head = self.model.get_layer("head")(self.model.get_layer("gap")(outputs[-1]))
-        return keras.Model(hu, [*outputs[:-1], head])
+        pooled = outputs[len(layer_names) :]
+        features = self.model.get_layer("gap")(pooled if len(pooled) > 1 else pooled[0])
+        return keras.Model(hu, [*outputs[: len(layer_names)], self.model.get_layer("head")(features)])
+
+    def pooled_features(self) -> keras.Model:
+        """A model with this network's weights: HU (n, s, s) to what its head reads, float32 (n, F)."""
+        return keras.Model(self.model.input, self.model.get_layer("gap").output)
+
+    def set_head(self, kernel: NDArray[np.floating], bias: NDArray[np.floating]) -> None:
+        """Give the head weights that were fitted elsewhere: (F, labels) and (labels,)."""
+        self.model.get_layer("head").set_weights([np.asarray(kernel, np.float32), np.asarray(bias, np.float32)])
 
     def run_batched(self, model: keras.Model, hu: Any) -> list[NDArray[Any]]:
         """All outputs of a model from :meth:`backbone_outputs` for slices (n, s, s), in full batches as everywhere."""
@@ -180,8 +214,11 @@ def _assemble(spec: NetworkSpec, backbone: keras.Model, prevalence: NDArray[np.f
     start: Any = keras.initializers.Constant(bias)
     hu = keras.Input((spec.image_size, spec.image_size), dtype="float32", name="hu")
     channels = Windows(spec.windows, spec.trainable_windows, name="windows")(hu)
-    features = backbone(Preprocess(spec.architecture, len(spec.windows), name="preprocess")(channels))
-    pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="gap")(features)
+    features = backbone(Preprocess(spec.architecture, len(spec.windows), spec.input_range, name="preprocess")(channels))
+    if spec.pooling == ("mean",) and not spec.also_pooled:
+        pooled = keras.layers.GlobalAveragePooling2D(dtype="float32", name="gap")(features)
+    else:
+        pooled = Pool(spec.pooling, name="gap")(features)
     head = keras.layers.Dense(
         len(spec.labels),
         activation="sigmoid",
@@ -191,3 +228,25 @@ def _assemble(spec: NetworkSpec, backbone: keras.Model, prevalence: NDArray[np.f
         name="head",
     )
     return Network(spec, keras.Model(hu, head(pooled), name="network"))
+
+
+def _begun_elsewhere(spec: NetworkSpec) -> keras.Model:
+    """The backbone of another network of this project, for this picture size; it may be cut anew."""
+    folder = Path(spec.weights)
+    before = NetworkSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
+    words = f"params.yaml: networks.{spec.architecture}.weights: the network in {folder}"
+    if before.architecture != spec.architecture:
+        raise InputError(f"{words} is {before.architecture}: name a network of the same architecture.")
+    if [window[1:] for window in before.windows] != [window[1:] for window in spec.windows]:
+        raise InputError(f"{words} reads other windows: give windowing.windows the windows that it was trained with.")
+    # Convolutions have the same weights at every picture size.
+    other = Network.load(folder, spec.image_size)
+    return other.model.get_layer("backbone")
+
+
+def _of_one_s_own(path: Path) -> keras.Model:
+    try:
+        return keras.models.model_from_json(json.dumps(read_json(path)))
+    except (ValueError, TypeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} holds no Keras model ({reason}): train again with `dvc repro -f`.") from None

@@ -1,0 +1,180 @@
+"""The head on frozen features: the paper's sigmoid on pooled features, fitted to its optimum in place of step by step.
+
+One weighted logistic regression a label (weights by class frequency, as in training; an L2 penalty on standardised
+features). It is convex, so there is one answer, no learning rate and no early stopping, and a fit takes a second.
+
+With folds, every patient is read by heads that never saw it. The heads of all folds are brought to one scale and
+their mean is the head that ships: a mean of linear heads is a linear head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from ich_pipeline.training.loss import class_weights
+
+SMALLEST_SPREAD = 1e-6  # of a feature; below it says nothing, and is left as it is
+ITERATIONS = 400
+GRADIENT = 1e-5  # at which a fit has arrived: loss a slice for one standard deviation of a feature
+
+
+@dataclass(frozen=True)
+class Head:
+    """Weights of the layer ``head``: float64 kernel (F, labels) and bias (labels,), of features as they come."""
+
+    kernel: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    def logits(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(n, labels) of features (n, F)."""
+        return features @ self.kernel + self.bias
+
+    def probabilities(self, features: NDArray[np.floating]) -> NDArray[np.float32]:
+        """(n, labels) of features (n, F)."""
+        return expit(self.logits(features)).astype(np.float32)
+
+    def scaled(self, factor: NDArray[np.float64], shift: NDArray[np.float64]) -> Head:
+        """The head whose logits are ``factor * logits + shift``, both (labels,)."""
+        return Head(self.kernel * factor, self.bias * factor + shift)
+
+
+def fit_heads(
+    views: Sequence[NDArray[np.floating]], truth: NDArray[np.integer], penalties: Sequence[float], cap: float
+) -> list[Head]:
+    """A head for each strength of the penalty, from the strongest on, each starting where the one before ended.
+
+    Args:
+        views: feature arrays (n, F), each of the same n slices (as they are, mirrored, …); all count alike.
+        truth: 0 and 1, (n, labels). A label of one kind only gets a constant: its share, smoothed.
+        penalties: falling; of half the squared length of the weights on standardised features, beside the mean loss a slice.
+        cap: of the class weights (:func:`ich_pipeline.training.loss.class_weights`).
+    """
+    stacked = np.concatenate([np.asarray(view, np.float32) for view in views])
+    y = np.tile(truth, (len(views), 1)).astype(np.float32)
+    mean = stacked.mean(axis=0, dtype=np.float64)
+    spread = stacked.std(axis=0, dtype=np.float64)
+    spread = np.where(spread > SMALLEST_SPREAD, spread, 1.0)
+    x = (stacked - mean.astype(np.float32)) / spread.astype(np.float32)
+    weights = class_weights(truth, cap)
+    w = np.where(y > 0, weights.positive, weights.negative).astype(np.float32)
+    w /= w.mean(axis=0)
+    counts = truth.sum(axis=0)
+    two_kinds = (counts > 0) & (counts < len(truth))
+    share = (counts + 0.5) / (len(truth) + 1)
+    constant = np.log(share / (1 - share))
+    start = np.zeros((x.shape[1] + 1, y.shape[1]))
+    start[-1] = constant
+    heads = []
+    for penalty in penalties:
+        start = _fitted(x, y, w, penalty, start)
+        kernel = np.where(two_kinds, start[:-1], 0.0) / spread[:, None]
+        bias = np.where(two_kinds, start[-1] - mean @ kernel, constant)
+        heads.append(Head(kernel, bias))
+    return heads
+
+
+def _fitted(
+    x: NDArray[np.float32], y: NDArray[np.float32], w: NDArray[np.float32], penalty: float, start: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights and, in the last row, biases at the optimum; all labels in one descent, since they share the matrix."""
+    sign = 2 * y - 1
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        at = flat.reshape(start.shape)
+        margin = sign * (x @ at[:-1].astype(np.float32) + at[-1].astype(np.float32))
+        pull = -w * sign * expit(-margin) / np.float32(len(x))
+        slope = np.concatenate([x.T @ pull, pull.sum(axis=0, keepdims=True)]).astype(np.float64)
+        slope[:-1] += penalty * at[:-1]
+        value = (w * np.logaddexp(0, -margin)).mean(axis=0, dtype=np.float64).sum()
+        return float(value + penalty / 2 * (at[:-1] ** 2).sum()), slope.ravel()
+
+    options = {"maxiter": ITERATIONS, "gtol": GRADIENT}
+    return minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options=options).x.reshape(start.shape)
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """What :func:`cross_fit` found.
+
+    Attributes:
+        penalty: the chosen one.
+        figures: cross-fitted loss by penalty: weighted, meaned over the labels that folds could fit.
+        folds: one head a fold, on one scale; ``folds[k]`` never saw the slices of fold k.
+        mean: their mean, the head that ships.
+    """
+
+    penalty: float
+    figures: dict[float, float]
+    folds: tuple[Head, ...]
+    mean: Head
+
+
+def cross_fit(
+    views: Sequence[NDArray[np.floating]],
+    truth: NDArray[np.integer],
+    fold: NDArray[np.integer],
+    penalties: Sequence[float],
+    cap: float,
+    track: Iterable[int] | None = None,
+) -> CrossFitted:
+    """Fit a head without each fold, choose the penalty by what they say of the slices they did not see, join them.
+
+    Scale: a head's logits depend on which patients it learnt from. Each head's are moved and stretched to the mean and
+    spread that the heads have on average over all these slices; no label is read for it.
+
+    Args:
+        views: as in :func:`fit_heads`; the first one is the slices as they are.
+        truth: (n, labels).
+        fold: (n,) fold of each slice's patient, 0 to folds - 1.
+        penalties: candidates, falling.
+        cap: of the class weights.
+        track: the numbers of the folds, where their progress is shown.
+    """
+    count = int(fold.max()) + 1
+    every: list[list[Head]] = []
+    for k in range(count) if track is None else track:
+        rest = fold != k
+        every.append(fit_heads([view[rest] for view in views], truth[rest], penalties, cap))
+    figures = {}
+    for position, penalty in enumerate(penalties):
+        logits = np.empty(truth.shape)
+        for k in range(count):
+            logits[fold == k] = every[k][position].logits(views[0][fold == k])
+        figures[penalty] = _loss(logits, truth, cap)
+    chosen = min(figures, key=lambda penalty: (figures[penalty], -penalty))
+    heads = [of_fold[list(penalties).index(chosen)] for of_fold in every]
+    folds = to_one_scale(heads, views[0])
+    return CrossFitted(chosen, figures, folds, mean_head(folds))
+
+
+def to_one_scale(heads: Sequence[Head], features: NDArray[np.floating]) -> tuple[Head, ...]:
+    """Heads whose logits have the same mean and spread over these slices, label by label: what they had on average."""
+    logits = [head.logits(features) for head in heads]
+    means = np.stack([of.mean(axis=0) for of in logits])
+    spreads = np.stack([of.std(axis=0) for of in logits])
+    flat = spreads.min(axis=0) <= SMALLEST_SPREAD  # a label that some fold could not fit keeps every head's own scale
+    spreads = np.where(flat, 1.0, spreads)
+    factors = spreads.mean(axis=0) / spreads
+    shifts = np.where(flat, 0.0, means.mean(axis=0) - factors * means)
+    return tuple(head.scaled(factor, shift) for head, factor, shift in zip(heads, factors, shifts, strict=True))
+
+
+def mean_head(heads: Sequence[Head]) -> Head:
+    """The head whose logits are the mean of these heads' logits."""
+    return Head(np.mean([head.kernel for head in heads], axis=0), np.mean([head.bias for head in heads], axis=0))
+
+
+def _loss(logits: NDArray[np.float64], truth: NDArray[np.integer], cap: float) -> float:
+    weights = class_weights(truth, cap)
+    counts = truth.sum(axis=0)
+    losses = np.where(
+        truth > 0, weights.positive * np.logaddexp(0, -logits), weights.negative * np.logaddexp(0, logits)
+    ).mean(axis=0)
+    usable = (counts > 0) & (counts < len(truth))
+    return float(losses[usable].mean()) if usable.any() else float("nan")
