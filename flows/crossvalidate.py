@@ -107,12 +107,16 @@ def _steps(params: Params) -> Iterator[tuple[str, str | None]]:
 
 def _lay_out(folder: Path, params: Params, split: Any) -> None:
     """A folder in which the stages run as they do at the top: parameters, links to data and ingest, cohorts of the fold."""
+    from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
+    from ich_pipeline.folds import deal_learners
     from ich_pipeline.label_tables import read_labels, write_labels
-    from ich_pipeline.splits import SCHEMA, label_file
+    from ich_pipeline.splits import SCHEMA, case_table, label_file
 
     labels = params.label_set
+    series = read_table(layout.INGEST / "series.parquet", "series/2")
     slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     table = read_labels(layout.LABELS, labels)
+    learners = deal_learners(split.cohorts, case_table(series, slices, table, labels), labels, params)
     with atomic_dir(folder) as top:
         settings: dict[str, Any] = params.model_dump(mode="json", by_alias=True)
         settings["tests"] = [RETROSPECTIVE]
@@ -127,6 +131,7 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
             place = "sealed" if cohort in TESTS else "labels"
             write_labels(top / layout.SPLIT / place / f"{cohort}.csv", label_file(cohort, split, slices, table), labels)
         write_table(top / layout.SPLIT / "cohorts.parquet", split.cohorts, SCHEMA)
+        write_table(top / layout.SPLIT / "folds.parquet", learners.table, FOLDS_SCHEMA)
 
 
 def _run(folder: Path, number: int, step: tuple[str, str | None]) -> None:

@@ -1,4 +1,7 @@
-"""Draw patient-level cohorts, write a label file for each, and judge them (leakage, prevalence)."""
+"""Draw patient-level cohorts, write a label file for each, and judge them (leakage, prevalence).
+
+Where the patients of train and validation are few, also the folds in which they are predicted (work/split/folds.parquet).
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from flows._quality import judge
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.cohort_names import COHORTS, TESTS
 from ich_pipeline.files import atomic_dir, read_table, write_table, write_text
+from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
+from ich_pipeline.folds import deal_learners
 from ich_pipeline.label_tables import read_labels, write_labels
 from ich_pipeline.quality.checks import summary_table as quality_table
-from ich_pipeline.quality.cohort_suites import cohort_suites
+from ich_pipeline.quality.cohort_suites import cohort_suites, folds_suite
 from ich_pipeline.quality.page import write_results
 from ich_pipeline.splits import SCHEMA, case_table, label_file, split_cases, summary_table
 
@@ -28,7 +33,8 @@ def body(stage: Stage) -> StageResult:
     table = read_labels(layout.LABELS, labels)
     cases = case_table(series, slices, table, labels)
     split = split_cases(cases, labels, stage.params.split, stage.params.seed)
-    notes = list(split.notes)
+    folds = deal_learners(split.cohorts, cases, labels, stage.params)
+    notes = [*split.notes, *folds.notes]
     without = int(series["chosen"].sum()) - len(cases)
     if without:
         notes.append(f"{without:,} cases without any labelled slice are in no cohort.")
@@ -36,10 +42,14 @@ def body(stage: Stage) -> StageResult:
         stage.log.info(note)
     title = "Data quality: cohorts"
     files = {cohort: label_file(cohort, split, slices, table) for cohort in COHORTS}
-    results, verdict = judge(stage, title, cohort_suites(split.cohorts, cases, files, stage.params), notes)
+    suites = cohort_suites(split.cohorts, cases, files, stage.params)
+    if len(folds.table):
+        suites += (folds_suite(split.cohorts, folds.table),)
+    results, verdict = judge(stage, title, suites, notes)
     summary = summary_table(split, slices, table, labels)
     with atomic_dir(layout.SPLIT) as folder:
         write_table(folder / "cohorts.parquet", split.cohorts, SCHEMA)
+        write_table(folder / "folds.parquet", folds.table, FOLDS_SCHEMA)
         for cohort, file in files.items():
             place = folder / ("sealed" if cohort in TESTS else "labels") / f"{cohort}.csv"
             write_labels(place, file, labels)

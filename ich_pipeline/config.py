@@ -151,12 +151,22 @@ class TestCohortParams(Section):
     positive_fraction: Fraction | None
 
 
+class SplitFoldsParams(Section):
+    """Folds over the patients of train and validation, where they are few (:mod:`ich_pipeline.folds`)."""
+
+    count: Annotated[int, Field(ge=2)]
+    below_patients: Annotated[
+        int, Field(ge=0)
+    ]  # with so many patients of train and validation there are none; 0: never
+
+
 class SplitParams(Section):
     """Patient-level cohorts; shares are of all patients."""
 
     validation: Fraction
     retrospective: TestCohortParams  # drawn at random
     prospective: TestCohortParams  # the latest by StudyDate
+    folds: SplitFoldsParams
 
     @model_validator(mode="after")
     def _room_for_training(self) -> SplitParams:

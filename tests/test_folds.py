@@ -1,18 +1,25 @@
-"""Folds: everyone tested once, nobody in two cohorts of a fold, each finding dealt out evenly."""
+"""Folds: everyone tested once, nobody in two cohorts of a fold, each finding dealt out evenly; tests are in no fold."""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_pipeline.cohort_names import RETROSPECTIVE, TRAIN, VALIDATION
+import ich_pipeline
+from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
+from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
-from ich_pipeline.folds import draw_folds
+from ich_pipeline.folds import SCHEMA, LearnerFolds, cross_fitted, deal_learners, draw_folds, read_folds
 from ich_pipeline.labels import Labels
+from ich_pipeline.quality.cohort_suites import folds_suite
+from ich_pipeline.quality.runner import run_suites
+from ich_pipeline.splits import split_cases
 
 LABELS = Labels("any", ("epidural", "subdural", "subarachnoid"))
 
@@ -69,3 +76,112 @@ def test_the_draw_depends_on_the_seed_and_not_on_the_row_order() -> None:
 def test_too_many_folds_are_refused_in_a_sentence(count: int) -> None:
     with pytest.raises(InputError, match="10 patients with labels cannot be dealt"):
         draw_folds(cohort([set() for _ in range(10)]), LABELS, count, 0.15, seed=1)
+
+
+# Folds of train and validation.
+
+
+@pytest.fixture(scope="module")
+def phantom() -> Params:
+    return load_params(Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml")
+
+
+def heads(params: Params, learning: tuple[str, ...] = (), **folds: Any) -> Params:
+    """The same with heads on frozen features, but for the networks of ``learning``; ``folds`` changes split.folds."""
+    networks = {
+        name: of.model_copy(update={"weights": "w.h5", "frozen_layers": "block" if name in learning else 1.0})
+        for name, of in params.networks.items()
+    }
+    split = params.split.model_copy(update={"folds": params.split.folds.model_copy(update=folds)})
+    return params.model_copy(update={"networks": networks, "split": split})
+
+
+def dealt(findings: list[set[str]], params: Params, order: int | None = None) -> tuple[LearnerFolds, pd.DataFrame]:
+    cases = cohort(findings)
+    if order is not None:
+        cases = cases.sample(frac=1, random_state=order)
+    cohorts = split_cases(cases, LABELS, params.split, params.seed).cohorts
+    return deal_learners(cohorts, cases, LABELS, params), cohorts
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sets(st.sampled_from(LABELS.subtypes)), min_size=12, max_size=50), st.integers(2, 4))
+def test_every_learner_is_in_one_fold_and_no_test_patient_is_in_any(
+    phantom: Params, findings: list[set[str]], count: int
+) -> None:
+    params = heads(phantom, count=count)
+    try:
+        folds, cohorts = dealt(findings, params)
+    except InputError as error:
+        assert "cohort" in str(error) or "split.folds.count" in str(error)  # too few patients of a kind
+        return
+    tested = set(cohorts.loc[cohorts["cohort"].isin(TESTS), "patient_key"])
+    learning = set(cohorts.loc[cohorts["cohort"].isin([TRAIN, VALIDATION]), "patient_key"])
+    assert tested.isdisjoint(folds.table["patient_key"])
+    assert folds.table["patient_key"].tolist() == sorted(learning)
+    assert set(folds.table["fold"]) == set(range(count))
+    sizes = folds.table["fold"].value_counts()
+    assert sizes.max() - sizes.min() <= 1
+    again, _ = dealt(findings, params, order=1)
+    assert again.table.equals(folds.table)
+
+
+def test_each_fold_gets_its_share_of_a_rare_finding_and_of_the_patients_without_any(phantom: Params) -> None:
+    findings: list[set[str]] = [{"epidural"}] * 8 + [{"subdural"}] * 24 + [{"subdural", "subarachnoid"}] * 16
+    folds, _ = dealt(findings + [set() for _ in range(60)], heads(phantom, count=4))
+    fold = folds.table.set_index("patient_key")["fold"]
+    shown = dict(zip(cohort(findings)["patient_key"], findings, strict=True))
+    for rare in ({"epidural"}, {"subdural", "subarachnoid"}, set()):
+        each = Counter(fold[key] for key in fold.index if shown.get(key, set()) == rare)
+        assert max(each.values()) - min(each[k] for k in range(4)) <= 1
+    assert len(folds.notes) == 1 and "out of fold, in 4 folds" in folds.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "folds", "note"),
+    [
+        ({"below_patients": 0}, 0, ""),
+        ({"below_patients": 40}, 0, ""),  # of 50 patients 41 learn
+        ({"below_patients": 41}, 0, ""),
+        ({"below_patients": 42}, 5, "41 patients, fewer than split.folds.below_patients 42"),
+        ({"below_patients": 42, "learning": ("vgg16",)}, 0, "layers of vgg16 learn"),
+    ],
+)
+def test_folds_are_for_few_patients_and_heads_alone(
+    phantom: Params, tmp_path: Path, change: dict[str, Any], folds: int, note: str
+) -> None:
+    from ich_pipeline.files import write_table
+
+    params = heads(phantom, **change)
+    found, cohorts = dealt([{"subdural"} if i % 3 == 0 else set() for i in range(50)], params)
+    assert found.table["fold"].nunique() == folds == (params.split.folds.count if cross_fitted(params, 41) else 0)
+    assert note in " ".join(found.notes) and bool(found.notes) == bool(note)
+    write_table(tmp_path / "folds.parquet", found.table, SCHEMA)
+    read = read_folds(tmp_path / "folds.parquet")
+    assert read.to_dict("list") == found.table.to_dict("list")
+    assert str(read["fold"].dtype) == "int64"
+    if folds:
+        (sound,) = run_suites([folds_suite(cohorts, found.table)])
+        assert {o.status for o in sound.outcomes} == {"passed"}
+
+
+def test_random_weights_have_no_frozen_features(phantom: Params) -> None:
+    """``weights: none`` makes ``frozen_layers`` 0, whatever a profile says."""
+    assert not cross_fitted(phantom, 1)
+
+
+def test_more_folds_than_pairs_of_patients_are_refused(phantom: Params) -> None:
+    findings: list[set[str]] = [{"subdural"} if i % 2 else set() for i in range(12)]
+    with pytest.raises(
+        InputError, match=r"split.folds.count 6 needs two patients a fold, but train and validation have \d+"
+    ):
+        dealt(findings, heads(phantom, count=6))
+
+
+@pytest.mark.parametrize("fault", ["no_test_in_folds", "learners_in_one_fold"])
+def test_a_leak_into_the_folds_stops_the_split(phantom: Params, fault: str) -> None:
+    found, cohorts = dealt([{"subdural"} if i % 3 == 0 else set() for i in range(50)], heads(phantom))
+    leaked = cohorts.loc[cohorts["cohort"] == RETROSPECTIVE, "patient_key"].iloc[0]
+    more = {"patient_key": leaked if fault == "no_test_in_folds" else found.table["patient_key"].iloc[0], "fold": 0}
+    (result,) = run_suites([folds_suite(cohorts, pd.concat([found.table, pd.DataFrame([more])]))])
+    assert [o.check.name for o in result.outcomes if o.status == "failed"] == [fault]

@@ -22,7 +22,8 @@ LABELS = Labels("any", ("epidural", "intraparenchymal", "intraventricular", "sub
 def shares(validation: float = 0.1, retrospective: float = 0.1, prospective: float = 0.1) -> SplitParams:
     return SplitParams.model_validate_json(
         f'{{"validation": {validation}, "retrospective": {{"patients": {retrospective}, "positive_fraction": 0.5}},'
-        f' "prospective": {{"patients": {prospective}, "positive_fraction": null}}}}'
+        f' "prospective": {{"patients": {prospective}, "positive_fraction": null}},'
+        ' "folds": {"count": 5, "below_patients": 0}}'
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ich_pipeline.cohort_names import COHORTS, PROSPECTIVE, RETROSPECTIVE, TRAIN, VALIDATION
+from ich_pipeline.cohort_names import COHORTS, PROSPECTIVE, RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params
 from ich_pipeline.labels import Labels
 from ich_pipeline.quality.checks import Check, Suite
@@ -81,6 +81,26 @@ def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame) -> Suite:
         ),
     )  # fmt: skip
     return Suite("cohorts", "Cohorts", "cases", rows, ("case_id",), checks)
+
+
+def folds_suite(cohorts: pd.DataFrame, folds: pd.DataFrame) -> Suite:
+    """One row a case: in how many folds its patient is. For a cohort that has folds (schema ``folds/1``)."""
+    rows = cohorts.loc[:, ["case_id", "cohort"]]
+    found = cohorts["patient_key"].map(folds["patient_key"].value_counts()).fillna(0.0)
+    tested = rows["cohort"].isin(TESTS)
+    rows = rows.assign(folds_of_tested=found.where(tested), folds_of_learning=found.where(~tested))
+    report = "this is a fault of the program: please report it."
+    checks = (
+        Check(
+            "no_test_in_folds", "No test patient is in a fold", "ExpectColumnValuesToBeInSet",
+            {"column": "folds_of_tested", "value_set": [0]}, "no fold a test patient", report,
+        ),
+        Check(
+            "learners_in_one_fold", "Every patient of train and validation is in one fold", "ExpectColumnValuesToBeInSet",
+            {"column": "folds_of_learning", "value_set": [1]}, "one fold a patient", report,
+        ),
+    )  # fmt: skip
+    return Suite("folds", "Folds of train and validation", "cases", rows, ("case_id",), checks)
 
 
 def prevalence_suite(

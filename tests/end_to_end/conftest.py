@@ -63,6 +63,7 @@ def tiny(values: dict) -> None:
     values["interpolation"]["candidates"] = [0, 0.3]
     values["ensemble"]["folds"] = 2
     values["split"].update(validation=0.15)
+    values["split"]["folds"]["below_patients"] = 0
     values["split"]["retrospective"]["patients"] = 0.15
     values["split"]["prospective"]["patients"] = 0.15
     values["evaluation"]["bootstrap"] = 100

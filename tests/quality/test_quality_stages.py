@@ -134,7 +134,7 @@ def test_split_writes_cohorts_and_label_files(project: Path, params: Params, tab
         outs.append(every_byte(project / "work/split"))
     assert outs[0] == outs[1]
     assert set(outs[0]) == {
-        "cohorts.parquet", "summary.csv", "labels/train.csv", "labels/validation.csv", "sealed/test_retrospective.csv",
+        "cohorts.parquet", "folds.parquet", "summary.csv", "labels/train.csv", "labels/validation.csv", "sealed/test_retrospective.csv",
         "sealed/test_prospective.csv", "validate/index.html", "validate/results.json",
     }  # fmt: skip
     cohorts = pd.read_parquet(project / "work/split/cohorts.parquet").set_index("case_id")
