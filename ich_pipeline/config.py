@@ -326,6 +326,47 @@ class TrainingParams(Section):
         return self
 
 
+class PretrainParams(Section):
+    """Synthetic heads on which networks with ``weights: phantom`` learn before they see a patient."""
+
+    patients: Annotated[int, Field(ge=20)]
+    slices: Annotated[int, Field(ge=4, le=64)]  # a patient
+    positive_fraction: Fraction  # share of patients with any haemorrhage
+    faint_fraction: Annotated[float, Field(ge=0, le=1)]  # share of lesions made faint or small
+    variation: Annotated[float, Field(ge=0, le=1)]  # 0: heads as `ich cohort phantom` draws them; 1: as varied as drawn
+    validation_patients: Annotated[int, Field(ge=4)]  # of them, to see how far the network came
+    epochs: Annotated[float, Field(gt=0)]  # passes, see training.negatives_per_positive
+    batch_size: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    # The last layer that learns on synthetic heads. A network may then use less of it (networks.<name>.cut): shallow layers
+    # carry over to patients, deep ones know the drawing. A network that is not named here learns whole.
+    cuts: dict[Name, Annotated[str, Field(min_length=1)]]
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _some_are_left_to_learn(self) -> PretrainParams:
+        if self.validation_patients > self.patients // 2:
+            raise ValueError(
+                f"validation_patients {self.validation_patients} is more than half of patients {self.patients}: lower it"
+            )
+        return self
+
+
+class HeadParams(Section):
+    """The head of a network whose layers are all frozen: fitted to its optimum, on features computed once."""
+
+    # Candidates of the L2 penalty on standardised features, falling; cross-validation chooses.
+    penalties: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    mirrored: bool  # also learn from every slice mirrored left to right
+
+    @field_validator("penalties")
+    @classmethod
+    def _fall(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value), reverse=True):
+            raise ValueError(f"penalties must fall, found {', '.join(f'{v:g}' for v in value)}")
+        return value
+
+
 class InterpolationParams(Section):
     """Slice interpolation: candidate degrees, of which calibrate chooses one a model; 0 is "none"."""
 
@@ -454,6 +495,8 @@ class Params(Section):
     architectures: Annotated[tuple[Name, ...], Field(min_length=1)]
     networks: dict[Name, NetworkParams]
     training: TrainingParams
+    pretrain: PretrainParams
+    head: HeadParams
     interpolation: InterpolationParams
     sequence: SequenceParams
     ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
