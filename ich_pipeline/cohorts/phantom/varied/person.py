@@ -11,10 +11,13 @@ from ich_pipeline.cohorts.phantom.head import HIGHEST_MM, LOWEST_MM, Head
 from ich_pipeline.cohorts.phantom.lesions import Lesion, drawn
 from ich_pipeline.cohorts.phantom.scanners import scanner_of
 from ich_pipeline.cohorts.phantom.study import PatientPlan, slice_spacing
+from ich_pipeline.cohorts.phantom.varied.inside import Inside
+from ich_pipeline.cohorts.phantom.varied.outside import Outside
 from ich_pipeline.cohorts.phantom.varied.scan import Scan
 from ich_pipeline.cohorts.phantom.varied.section import Outline, Swelling, VariedSection
 
 PLAIN_FILL = 0.84  # share of the picture's height that a plain head takes
+ASKEW = 0.15  # share of the patients who lie turned to a side, at full variation by up to 50°
 INFANT, CHILD, OLD = 0.08, 0.1, 0.3  # shares of the patients at full variation
 
 
@@ -24,6 +27,8 @@ class Person:
 
     head: Head
     outline: Outline
+    outside: Outside
+    inside: Inside
     scan: Scan
     field_of_view: float  # mm
     heights: tuple[float, ...]  # of the slices, mm
@@ -36,12 +41,22 @@ class Person:
         plain = Draw("patient", plan.seed, plan.number)
         head = _aged(Head.drawn(plain.child("head")), draw.child("age"), variation)
         head, field_of_view = _placed(head, draw.child("place"), variation)
-        outline = Outline(draw.child("outline"), variation, _swellings(draw.child("swelling"), variation))
+        swellings = _swellings(draw.child("swelling"), variation)
+        outline = Outline(draw.child("outline"), variation, swellings, infant=head.age == 0)
         deviation = scanner_of(plan.seed, plan.number).noise_hu
         spacing = slice_spacing(plan.slices)
         start = LOWEST_MM * head.height / 76 + draw.uniform(-3, 3) * (1 + variation)
         heights = tuple(min(start + spacing * i, HIGHEST_MM + 6) for i in range(plan.slices))
-        return cls(head, outline, Scan.drawn(draw.child("scan"), variation, deviation), field_of_view, heights, draw)
+        return cls(
+            head,
+            outline,
+            Outside.drawn(draw.child("outside"), head, variation),
+            Inside.drawn(draw.child("inside"), head, variation),
+            Scan.drawn(draw.child("scan"), variation, deviation),
+            field_of_view,
+            heights,
+            draw,
+        )
 
     def section(self, height: float, size: int) -> VariedSection:
         """The slice at a height, mm, with ``size`` × ``size`` pixels."""
@@ -91,11 +106,12 @@ def _placed(head: Head, draw: Draw, v: float) -> tuple[Head, float]:
     """The head's size, turn and place in the picture, and the field of view in mm."""
     length = 2 * (head.half_length + head.bone + head.scalp)
     width = 2 * (head.half_width + head.bone + head.scalp)
-    field_of_view = length / (PLAIN_FILL + v * draw.bell(-0.32, 0.16))
+    field_of_view = length / (PLAIN_FILL + v * draw.bell(-0.27, 0.19))
     free_x, free_y = 0.4 * max(field_of_view - width, 0), 0.4 * max(field_of_view - length, 0)
+    turn = draw.uniform(-0.4, 0.4) if draw.chance(ASKEW) else draw.uniform(-0.09, 0.09)
     return replace(
         head,
-        turn=head.turn + v * draw.uniform(-0.09, 0.09),
+        turn=head.turn + v * turn,
         nod=head.nod + v * draw.uniform(-0.08, 0.08),
         roll=head.roll + v * draw.uniform(-0.06, 0.06),
         skew=head.skew + v * draw.bell(-0.06, 0.06),
@@ -120,7 +136,10 @@ def varied_lesion(kind: str, draw: Draw, person: Person, faint: bool, variation:
     """A bleed, often smaller, thinner or nearer to the brain's density than the phantom's."""
     lesion = drawn(kind, draw, person.head, list(person.heights), faint)
     own, v = draw.child("varied"), variation
-    density = (1 - v) * lesion.density + v * (own.uniform(46, 62) if faint else own.bell(50, 90))
+    low, high = (46, 62) if faint else (50, 90)
+    if kind == "subarachnoid":  # diluted by the fluid that it lies in
+        low, high = low - 4, high - 14
+    density = (1 - v) * lesion.density + v * own.bell(low, high)
     smaller = 1 + v * (own.uniform(-0.5, 0.15) if kind != "intraventricular" else 0.0)
     along, across, tall = lesion.size
     if kind in ("epidural", "subdural"):  # thinner, hardly shorter

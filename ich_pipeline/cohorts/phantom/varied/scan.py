@@ -37,17 +37,17 @@ class Scan:
     def drawn(cls, draw: Draw, variation: float, deviation: float) -> Scan:
         """Draw a scan whose plain noise would be ``deviation`` HU."""
         v = variation
-        dose = 1 + 7 * draw.unit() * draw.unit()
+        dose = 1.6 + 6.4 * draw.unit() * draw.unit()
         sharp = draw.chance(0.3)
         return cls(
-            offset=v * draw.uniform(-5, 10),
+            offset=v * draw.uniform(-4, 12),
             gain=1 + v * draw.uniform(-0.2, 0.2),
             bone=1 + v * draw.uniform(-0.35, 0.2),
             blur=v * draw.uniform(0, 0.8),
             sharpen=v * draw.uniform(0.2, 0.9) if sharp else 0.0,
             deviation=(1 - v) * deviation + v * dose,
             edgy=draw.chance(0.25 * v),
-            grain=v * draw.uniform(0, 1.0),
+            grain=v * draw.uniform(0, 0.7),
             cloud=v * draw.uniform(0.2, 1.6),
             cupping=v * draw.uniform(-3, 3),
             motion=v * draw.uniform(0.6, 2.5) if draw.chance(0.06 * v) else 0.0,
@@ -66,18 +66,28 @@ def scanned(hu: FloatArray, scan: Scan, draw: Draw) -> FloatArray:
     if scan.blur > 0.15:
         hu = ndimage.gaussian_filter(hu, scan.blur)
     if scan.sharpen:
-        hu = hu + np.float32(scan.sharpen) * (hu - ndimage.gaussian_filter(hu, 1.2))
+        # Of soft tissue alone: bone's own overshoot would blacken the brain beside it.
+        soft = np.clip(hu, *SOFT)
+        hu = hu + np.float32(scan.sharpen) * (soft - ndimage.gaussian_filter(soft, 1.2))
     return hu + _grain(draw.child("grain"), hu.shape[0], scan)
 
 
+def wobble(draw: Draw, size: int, nodes: int) -> FloatArray:
+    """A random field in -1 … 1 with so many nodes a side."""
+    return _stretched(draw.lattice(nodes, nodes), size)
+
+
 def _cloud(draw: Draw, size: int, scan: Scan) -> FloatArray:
-    nodes = np.float32(scan.cloud * 1.8) * draw.lattice(14, 14)
     steps = np.arange(14, dtype=np.float32) / 6.5 - 1
-    nodes = nodes + np.float32(scan.cupping) * (steps[:, None] ** 2 + steps[None, :] ** 2)
-    # Two passes of linear weights: a tenth of the time of a general zoom.
-    place = np.linspace(0, 13, size, dtype=np.float32)
-    low = np.minimum(place.astype(np.int64), 12)
-    share = place - low
+    bowl = steps[:, None] ** 2 + steps[None, :] ** 2
+    return _stretched(np.float32(scan.cloud * 1.8) * draw.lattice(14, 14) + np.float32(scan.cupping) * bowl, size)
+
+
+def _stretched(nodes: FloatArray, size: int) -> FloatArray:
+    """Linear interpolation of a square grid to ``size`` × ``size``: a tenth of the time of a general zoom."""
+    place = np.linspace(0, len(nodes) - 1, size, dtype=np.float32)
+    low = np.minimum(place.astype(np.int64), len(nodes) - 2)
+    share = place - low.astype(np.float32)
     rows = nodes[low] * (1 - share)[:, None] + nodes[low + 1] * share[:, None]
     return rows[:, low] * (1 - share) + rows[:, low + 1] * share
 
@@ -88,7 +98,8 @@ def _moved(hu: FloatArray, draw: Draw, strength: float) -> FloatArray:
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     middle = np.array(hu.shape) / 2
     shift = strength * np.array([draw.uniform(-1, 1), draw.uniform(-1, 1)])
-    other = ndimage.affine_transform(hu, turn, middle - turn @ middle + shift, order=1, mode="nearest")
+    offset = tuple(float(m) for m in middle - turn @ middle + shift)
+    other = ndimage.affine_transform(hu, turn, offset, order=1, mode="nearest")
     share = np.float32(draw.uniform(0.3, 0.5))
     return (1 - share) * hu + share * other
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ich_pipeline.cohorts.phantom.draw import Draw, FloatArray
 from ich_pipeline.cohorts.phantom.fields import RingNoise, SplineNoise, bump
@@ -33,10 +35,12 @@ class Outline:
         draw: its own stream.
         variation: strength, 0 … 1.
         swellings: bumps of the scalp.
+        infant: the sutures are open.
     """
 
-    def __init__(self, draw: Draw, variation: float, swellings: tuple[Swelling, ...]) -> None:
+    def __init__(self, draw: Draw, variation: float, swellings: tuple[Swelling, ...], infant: bool) -> None:
         self._swellings = swellings
+        self._gaps = _gaps(draw.child("gaps"), variation, infant)
         self._shape = RingNoise(draw.child("shape"), 7, 40)
         self._bone = RingNoise(draw.child("bone"), 12, 30)
         self._ripple = RingNoise(draw.child("ripple"), 40, 18)
@@ -63,18 +67,62 @@ class Outline:
             away = np.minimum(away, 4 - away) * np.float32(1 / swelling.spread)
             tall = (height - swelling.height) / swelling.tall
             swollen = swollen + swelling.thickness * bump(away) * max(1 - tall * tall, 0.0)
-        return Ring(shape.astype(np.float32), np.maximum(bone, 0.4), scalp, swollen)
+        gaps = np.zeros_like(turns)
+        for gap in self._gaps:
+            gaps = np.maximum(gaps, gap.share(turns, height))
+        return Ring(shape.astype(np.float32), np.maximum(bone, 0.4), scalp, swollen, gaps)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A suture or a fracture: a thin dark line through the vault that wanders with the height."""
+
+    turn: float  # direction at height 0
+    slope: float  # turns a mm
+    width: float  # turns
+    low: float  # where it begins and ends, mm
+    high: float
+    open: float  # share of the bone that is missing
+
+    def share(self, turns: FloatArray, height: float) -> FloatArray:
+        """How much bone is missing in each direction at a height."""
+        if not self.low < height < self.high:
+            return np.zeros_like(turns)
+        away = np.abs(turns - np.float32((self.turn + self.slope * height) % 4))
+        away = np.minimum(away, 4 - away)
+        return np.float32(self.open) * np.clip(1.5 - away * np.float32(1 / self.width), 0, 1)
+
+
+def _gaps(draw: Draw, v: float, infant: bool) -> tuple[Gap, ...]:
+    gaps = []
+    wide = draw.uniform(0.012, 0.04) if infant else draw.uniform(0.004, 0.01)
+    missing = draw.uniform(0.6, 1.0) if infant else v * draw.uniform(0.1, 0.7)
+    if draw.chance(0.7 * v):  # coronal and lambdoid sutures, near enough the same on both sides
+        front, back = draw.uniform(0.3, 0.5), draw.uniform(0.4, 0.6)
+        for place in (FRONT - front, FRONT + front, BACK - back, BACK + back):
+            slope = draw.uniform(-0.004, 0.004)
+            gaps.append(Gap(place, slope, wide * draw.uniform(0.6, 1.4), -60.0, 80.0, missing))
+    for _ in range(draw.integer(1, 3) if draw.chance(0.14 * v) else 0):
+        middle = draw.uniform(-30, 50)
+        gaps.append(
+            Gap(
+                draw.uniform(0, 4), draw.uniform(-0.02, 0.02), draw.uniform(0.004, 0.014), middle - draw.uniform(12, 40),
+                middle + draw.uniform(12, 40), draw.uniform(0.5, 1.0),
+            )
+        )  # fmt: skip
+    return tuple(gaps)
 
 
 @dataclass(frozen=True)
 class Ring:
     """The outline at one height, by direction (DIRECTIONS,): added to the inner table (mm), factor on the vault's thickness and on
-    the scalp's, and swelling (mm)."""
+    the scalp's, swelling (mm), and the share of bone that is missing."""
 
     shape: FloatArray
     bone: FloatArray
     scalp: FloatArray
     swollen: FloatArray
+    gaps: FloatArray
 
 
 @dataclass(frozen=True)
@@ -83,8 +131,9 @@ class VariedSection(Section):
 
     ring: Ring = field(kw_only=True)
 
-    @property
-    def _direction(self) -> FloatArray:
+    @cached_property
+    def direction(self) -> NDArray[np.int32]:
+        """Which of the ring's directions each pixel lies in."""
         return (self.turn * np.float32(DIRECTIONS / 4)).astype(np.int32) % DIRECTIONS
 
     def below(self, outward: float) -> FloatArray:
@@ -95,7 +144,7 @@ class VariedSection(Section):
             extra = extra + np.float32(bone) * (self.ring.bone - 1)
         if outward > bone:
             extra = extra + np.float32(outward - bone) * (self.ring.scalp - 1) + self.ring.swollen
-        return super().below(outward) + extra.astype(np.float32)[self._direction]
+        return super().below(outward) + extra.astype(np.float32)[self.direction]
 
     def noise(self, source: SplineNoise) -> FloatArray:
         """As in the plain section; beyond its reach a field goes on as at its border."""
@@ -107,4 +156,10 @@ class VariedSection(Section):
     def crop(self, window: tuple[slice, slice]) -> VariedSection:
         """The same slice restricted to a rectangle of pixels."""
         rows, columns = self.rows[window[0]], self.columns[window[1]]
-        return VariedSection(self.head, self.height, self.edge, rows, columns, ring=self.ring)
+        part = VariedSection(self.head, self.height, self.edge, rows, columns, ring=self.ring)
+        # What the whole slice has worked out is cut out of it, not worked out again.
+        for name in ("z", "radius", "turn", "direction", "inner"):
+            part.__dict__[name] = np.ascontiguousarray(getattr(self, name)[window])
+        part.__dict__["_plane"] = tuple(np.ascontiguousarray(axis[window]) for axis in self._plane)
+        part.__dict__["_unit_shape"] = tuple(np.ascontiguousarray(share[window]) for share in self._unit_shape)
+        return part
