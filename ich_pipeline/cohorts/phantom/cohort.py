@@ -49,17 +49,12 @@ def plan_cohort(params: Params) -> list[PatientPlan]:
         InputError: a configured subtype that the phantom cannot draw.
     """
     subtypes = params.labels.subtypes
-    for name in subtypes:
-        if name not in KINDS:
-            raise InputError(
-                f"params.yaml: labels.subtypes names {name!r}, which the phantom cannot draw (it knows {', '.join(KINDS)}); "
-                "bring your own data with `ich cohort folder`."
-            )
+    require_drawable(subtypes)
     phantom = params.phantom
     draw = Draw("cohort", phantom.seed)
     everyone = range(phantom.patients)
     positives = draw.shuffled(everyone)[: round(phantom.patients * phantom.positive_fraction)]
-    kinds = {patient: _kinds(draw, subtypes, rank) for rank, patient in enumerate(positives)}
+    kinds = {patient: kinds_of(draw, subtypes, rank) for rank, patient in enumerate(positives)}
     bone = set(draw.shuffled(everyone)[: round(phantom.patients * phantom.second_series_fraction)])
     day, days = phantom.first_date, {}
     for patient in draw.shuffled(everyone):
@@ -80,7 +75,17 @@ def plan_cohort(params: Params) -> list[PatientPlan]:
     ]
 
 
-def _kinds(draw: Draw, subtypes: tuple[str, ...], rank: int) -> tuple[str, ...]:
+def require_drawable(subtypes: tuple[str, ...]) -> None:
+    """Refuse a configured subtype that the phantom cannot draw, with an InputError."""
+    for name in subtypes:
+        if name not in KINDS:
+            raise InputError(
+                f"params.yaml: labels.subtypes names {name!r}, which the phantom cannot draw (it knows {', '.join(KINDS)}); "
+                "bring your own data with `ich cohort folder`."
+            )
+
+
+def kinds_of(draw: Draw, subtypes: tuple[str, ...], rank: int) -> tuple[str, ...]:
     """The leading kind goes round, so that each is equally frequent; others come along by chance."""
     leading = subtypes[rank % len(subtypes)]
     chosen = []

@@ -36,11 +36,29 @@ def pixel_positions(size: int) -> FloatArray:
     return ((np.arange(size, dtype=np.float64) - (size - 1) / 2) * spacing).astype(np.float32)
 
 
+class Additions:
+    """What else is painted into a slice, all in place; of itself nothing. The varied heads fill it in."""
+
+    def around(self, hu: FloatArray, whole: Section) -> None:
+        """Over air, scalp and vault, before the brain."""
+
+    def within(self, hu: FloatArray, brain: Anatomy) -> None:
+        """Over the healthy and the formerly ill brain, before the blood."""
+
+    def upon(self, hu: FloatArray, brain: Anatomy) -> None:
+        """Over everything inside the vault, blood too."""
+
+
 def render(head: Head, lesions: Sequence[Lesion], height: float, size: int) -> Slice:
     """Draw the slice at ``height`` (mm, head coordinates) with ``size`` × ``size`` pixels."""
     positions = pixel_positions(size)
-    whole = Section(head, height, FIELD_OF_VIEW_MM / size, positions, positions)
+    return render_section(Section(head, height, FIELD_OF_VIEW_MM / size, positions, positions), lesions, Additions())
+
+
+def render_section(whole: Section, lesions: Sequence[Lesion], additions: Additions) -> Slice:
+    """Draw a slice of any field of view with what is added to it."""
     hu = surroundings(whole)
+    additions.around(hu, whole)
     window = _bounds(whole.inner > -3)
     section = whole.crop(window)
     part = hu[window].copy()
@@ -50,14 +68,16 @@ def render(head: Head, lesions: Sequence[Lesion], height: float, size: int) -> S
     paint_disease(part, brain)
     paint_dura(part, brain)
     paint_calcifications(part, brain)
+    additions.within(part, brain)
     masks = blood.paint(part, brain)
     paint_devices(part, brain)
     base(section, part)
     add_artefacts(part, brain)
+    additions.upon(part, brain)
     hu[window] = part
     full = {}
     for kind, mask in masks.items():
-        full[kind] = np.zeros((size, size), bool)
+        full[kind] = np.zeros(hu.shape, bool)
         full[kind][window] = mask
     return Slice(soften(hu, 6), full)
 
