@@ -1,4 +1,8 @@
-"""Stage train: one architecture on the training cohort, watched on the validation cohort."""
+"""Stage train: one architecture on the training cohort, watched on the validation cohort.
+
+A network whose layers are all frozen is a head on its features (stage features), fitted to its optimum. Where the patients
+are few, it is cross-fitted: every patient of train and validation is read by heads that never saw it, and their mean ships.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,15 @@ import pandas as pd
 
 from flows import layout, resume
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.config import Params
 
 if TYPE_CHECKING:
+    from ich_pipeline.training.network import NetworkSpec
     from ich_pipeline.windowing import WindowLike
 
 ITEM = "architecture"
 CODE = (
+    "ich_pipeline/features",
     "ich_pipeline/training",
     "ich_pipeline/windowing.py",
     "ich_pipeline/label_tables.py",
@@ -29,6 +36,31 @@ CODE = (
 def body(stage: Stage) -> StageResult:
     """Read work/window and the label files of train and validation, write work/train/<architecture>."""
     return train(stage, stage.params.windowing.windows, layout.TRAIN)
+
+
+def spec_of(params: Params, name: str, windows: Iterable[WindowLike]) -> NetworkSpec:
+    """The network as params describe it, before it has learnt anything here."""
+    from ich_pipeline.training.fit import network_seed
+    from ich_pipeline.training.network import NetworkSpec
+    from ich_pipeline.training.weights import PHANTOM
+    from ich_pipeline.windowing import window_of
+
+    settings = params.networks[name]
+    return NetworkSpec(
+        architecture=name,
+        image_size=settings.image_size,
+        windows=tuple(window_of(window) for window in windows),
+        labels=params.label_set.columns,
+        weights=str(layout.PRETRAIN / name) if settings.weights == PHANTOM else settings.weights,
+        dtype=params.training.dtype,
+        batch_norm_momentum=params.training.batch_norm_momentum,
+        seed=network_seed(params.seed, name),
+        trainable_windows=params.windowing.trainable,
+        cut=settings.cut,
+        also_pooled=settings.also_pooled,
+        pooling=settings.pooling,
+        input_range=settings.input_range,
+    )
 
 
 def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageResult:
@@ -46,6 +78,10 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
         raise InputError(
             f"params.yaml: architectures does not name {name!r}; it names {', '.join(params.architectures)}."
         )
+    if params.networks[name].is_frozen:
+        from flows.train_head import train_head
+
+        return train_head(stage, spec_of(params, name, windows), target)
     settings = params.networks[name]
     labels = params.label_set
     folder = layout.SPLIT / "labels"
@@ -57,30 +93,18 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     from ich_pipeline.training.checkpoint import Checkpoint
     from ich_pipeline.training.data import INDEX_FILE, hu_file, load_cohort
     from ich_pipeline.training.faults import told
-    from ich_pipeline.training.fit import fit, network_seed, start_network
+    from ich_pipeline.training.fit import fit, start_network
     from ich_pipeline.training.interpolated import interpolated_probabilities
     from ich_pipeline.training.looks import Look
-    from ich_pipeline.training.network import NetworkSpec
     from ich_pipeline.training.outputs import VALIDATION_SCHEMA, validation_table
     from ich_pipeline.training.weights import started_from
-    from ich_pipeline.windowing import window_of
 
-    source = started_from(name, settings)
+    source = started_from(name, settings, layout.PRETRAIN / name)
     cohorts = {
         cohort: load_cohort(layout.WINDOW, settings.image_size, cohort, folder / f"{cohort}.csv", labels)
         for cohort in ("train", "validation")
     }
-    spec = NetworkSpec(
-        architecture=name,
-        image_size=settings.image_size,
-        windows=tuple(window_of(window) for window in windows),
-        labels=labels.columns,
-        weights=settings.weights,
-        dtype=params.training.dtype,
-        batch_norm_momentum=params.training.batch_norm_momentum,
-        seed=network_seed(params.seed, name),
-        trainable_windows=params.windowing.trainable,
-    )
+    spec = spec_of(params, name, windows)
     network = start_network(spec, cohorts["train"], params.training)
     network.spec = spec = dataclasses.replace(spec, weights=source)  # what was in a file counts, not where it lay
     settings_json = {
@@ -103,7 +127,7 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
             recorder.metrics(
                 {key: value for key, value in values.items() if key not in ("look", "step")}, step=look.step
             )
-            stage.log.info(_sentence(name, look))
+            stage.log.info(sentence(name, look))
 
         validation = cohorts["validation"]
         result = fit(network, cohorts["train"], validation, settings, params.training, on_look, stage.track, checkpoint)
@@ -122,10 +146,11 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     if spec.trainable_windows:
         columns = ["window", "center HU", "width HU", "function"]
         tables["windows as learnt"] = pd.DataFrame(network.windows(), columns=columns)
-    return StageResult(summary=f"{_sentence(name, result.best)}; {result.stopped}", tables=tables)
+    return StageResult(summary=f"{sentence(name, result.best)}; {result.stopped}", tables=tables)
 
 
-def _sentence(name: str, look: object) -> str:
+def sentence(name: str, look: object) -> str:
+    """A look at the validation set in words."""
     from ich_pipeline.training.looks import Look
 
     assert isinstance(look, Look)

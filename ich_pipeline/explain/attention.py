@@ -10,6 +10,7 @@ much. A map that is constant locates nothing and is marked so. Its cells lie whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,22 +73,28 @@ class Explainer:
         model = network.model
         backbone = model.get_layer("backbone")
         gap = model.get_layer("gap")
+        last = backbone.outputs[-1]
         self._kernel, self._bias = head_weights(model)
+        self._pooling = network.spec.pooling
+        # Of maps that are pooled at several depths, those of the last are shown: its rows of the head's kernel are the last.
+        self._rows = slice(-len(self._pooling) * last.shape[-1], None)
         self._exact = explain.method == "cam" or (
-            explain.method == "auto" and min(backbone.output.shape[1:3]) >= explain.minimum_map
+            explain.method == "auto" and min(last.shape[1:3]) >= explain.minimum_map
         )
+        pool = _pool_of_last(gap, self._pooling, len(backbone.outputs))
         if self._exact:
-            layer, shown, self.tail, self._gradients = backbone.layers[-1].name, backbone.output, gap, None
+            layer = network.spec.cut or backbone.layers[-1].name
+            shown, self.tail, self._gradients = last, pool, None
         else:
             layer, tail = layer_to_show(backbone, explain.minimum_map)
             shown = backbone.get_layer(layer).output
-            self.tail = lambda activation: gap(tail(activation, training=False))  # shown activation → pooled features
+            self.tail = lambda activation: pool(tail(activation, training=False))  # shown activation → pooled features
             self._gradients = logit_gradients(self.tail)
         self.grid = cell_grid(backbone, shown)
         hu = keras.Input(model.input_shape[1:], name="hu")
-        inner = keras.Model(backbone.inputs, [shown, backbone.output])
-        shown, last = inner(model.get_layer("preprocess")(model.get_layer("windows")(hu)))
-        self._forward = keras.Model(hu, [shown, gap(last)])
+        inner = keras.Model(backbone.inputs, [shown, *backbone.outputs])
+        shown, *maps = inner(model.get_layer("preprocess")(model.get_layer("windows")(hu)))
+        self._forward = keras.Model(hu, [shown, gap(maps if len(maps) > 1 else maps[0])])
         self._size: int = model.input_shape[1]
         kind = "CAM" if self._exact else "LayerCAM"
         self.method = f"{kind} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
@@ -129,7 +136,7 @@ class Explainer:
             shown, pooled = self._forward.predict_on_batch(_padded(chunk))
             activation = np.asarray(shown)[: len(chunk)]
             if self._gradients is None:
-                maps = np.moveaxis(activation.astype(np.float32) @ self._kernel, -1, 1)
+                maps = class_activation(activation.astype(np.float32), self._kernel[self._rows], self._pooling)
             else:
                 maps = self._layer_cam(activation, wanted[start : start + BATCH])
             parts.append((maps, np.asarray(pooled, np.float32)[: len(chunk)]))
@@ -142,9 +149,50 @@ class Explainer:
         slices, labels = np.nonzero(wanted)
         for start in range(0, len(slices), BATCH):
             i, k = slices[start : start + BATCH], labels[start : start + BATCH]
-            gradients = self._gradients(_padded(activation[i]), _padded(self._kernel.T[k]))[: len(i)]
+            gradients = self._gradients(_padded(activation[i]), _padded(self._kernel[self._rows].T[k]))[: len(i)]
             maps[i, k] = layer_cam(activation[i].astype(np.float32), gradients)
         return maps
+
+
+def _pool_of_last(gap: Any, pooling: Sequence[str | float], depths: int) -> Any:
+    """What pools the last maps alone."""
+    if depths == 1:
+        return gap
+    from ich_pipeline.training.layers import Pool
+
+    return Pool(pooling)
+
+
+def class_activation(
+    activation: NDArray[np.float32], kernel: NDArray[np.float32], pooling: Sequence[str | float]
+) -> NDArray[np.float32]:
+    """CAM: every cell's share of a label's logit. The mean over the cells is what the pooled map adds to the logit.
+
+    A mean of a channel's largest values comes from the cells that hold them, and from no other.
+
+    Args:
+        activation: (n, h, w, K).
+        kernel: (poolings · K, L), the head's rows for this map, pooling by pooling.
+        pooling: as of :class:`ich_pipeline.training.layers.Pool`.
+
+    Returns:
+        float32 (n, L, h, w), signed.
+    """
+    from ich_pipeline.training.layers import top_cells
+
+    n, h, w, channels = activation.shape
+    flat = activation.reshape(n, h * w, channels)
+    total = np.zeros((n, h * w, kernel.shape[1]), np.float32)
+    for position, how in enumerate(pooling):
+        rows = kernel[position * channels : (position + 1) * channels]
+        shared = flat
+        if not isinstance(how, str):
+            count = top_cells(h * w, how)
+            least = np.partition(flat, h * w - count, axis=1)[:, h * w - count][:, None]
+            largest = flat >= least  # of equal values all share, each a little less
+            shared = flat * largest * (h * w / largest.sum(axis=1, keepdims=True)).astype(np.float32)
+        total += shared @ rows
+    return np.moveaxis(total.reshape(n, h, w, -1), -1, 1)
 
 
 def _padded(rows: NDArray[Any]) -> NDArray[Any]:
@@ -191,7 +239,7 @@ def layer_to_show(backbone: Any, minimum_map: int) -> tuple[str, Any]:
             continue
         try:
             # Keras refuses this where another path goes round the layer: its gradient would tell half the story.
-            return layer.name, keras.Model(layer.output, backbone.output)
+            return layer.name, keras.Model(layer.output, backbone.outputs[-1])
         except ValueError:
             continue
     raise ValueError(

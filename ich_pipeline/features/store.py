@@ -77,11 +77,15 @@ def compute(
     path, done_path = folder / ARRAY, folder / DONE
     folder.mkdir(parents=True, exist_ok=True)
     done = int(done_path.read_text(encoding="ascii")) if done_path.is_file() and path.is_file() else 0
-    array = np.lib.format.open_memmap(path, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape)
+    array = np.lib.format.open_memmap(
+        path, mode="r+" if done else "w+", dtype=np.float32, shape=None if done else shape
+    )
     if array.shape != shape:
         raise InputError(f"{path} is of other slices than these: remove {folder}, and the features are made anew.")
     steps = [(view, start) for view in range(len(names)) for start in range(0, len(hu), CHUNK)]
-    for number, (view, start) in enumerate(track(steps, f"features of {network.spec.architecture}", len(steps)), start=1):
+    for number, (view, start) in enumerate(
+        track(steps, f"features of {network.spec.architecture}", len(steps)), start=1
+    ):
         if number <= done:
             continue
         rows = np.arange(start, min(start + CHUNK, len(hu)))
@@ -158,5 +162,3 @@ def at_degrees(features: Features, degrees: Sequence[float], head: Any) -> NDArr
             count[having] += 1
         result[position] = total / count
     return result
-
-

@@ -117,7 +117,9 @@ def cut_backbone(backbone: keras.Model, name: str, cut: str | None, also_pooled:
     for field, layer in [("also_pooled", one) for one in also_pooled] + [("cut", last)]:
         found = _layer(backbone, name, field, layer).output
         if len(getattr(found, "shape", ())) != 4:
-            raise InputError(f"params.yaml: networks.{name}.{field} {layer!r} has no maps of rows and columns: name another.")
+            raise InputError(
+                f"params.yaml: networks.{name}.{field} {layer!r} has no maps of rows and columns: name another."
+            )
         outputs.append(found)
     return keras.Model(backbone.inputs, outputs if len(outputs) > 1 else outputs[0], name="backbone")
 
@@ -169,7 +171,9 @@ def _load(backbone: keras.Model, name: str, path: Path) -> None:
 def _whole_model(name: str, image_size: int, path: Path) -> keras.Model:
     """A model file as backbone: loaded in Keras' safe mode (no code in it runs), for pictures of one size."""
     if not path.is_file():
-        raise InputError(f"params.yaml: networks.{name}.weights names {path}, which is no file; give the path of a model.")
+        raise InputError(
+            f"params.yaml: networks.{name}.weights names {path}, which is no file; give the path of a model."
+        )
     try:
         model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
         picture = keras.Input((image_size, image_size, 3), name="picture")

@@ -30,6 +30,10 @@ class SliceRows:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def of(self, rows: NDArray[np.integer]) -> SliceRows:
+        """Other rows of the same array."""
+        return SliceRows(self._hu, rows)
+
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return np.asarray(self._hu[self._rows[key]])
 
@@ -106,3 +110,16 @@ def load_cohort(window: Path, image_size: int, cohort: str, labels_csv: Path, la
     rows = table["row"].to_numpy()
     values = truth.loc[table["SOPInstanceUID"], list(labels.columns)].to_numpy(np.int8)
     return CohortSlices(table.reset_index(drop=True), SliceRows(hu, rows), local_neighbours(index, rows), values)
+
+
+def joined(first: CohortSlices, second: CohortSlices) -> CohortSlices:
+    """Two cohorts of one window stage as one, in the index's order; patients of both have no slice in common."""
+    table = pd.concat([first.table, second.table], ignore_index=True)
+    order = np.argsort(table["row"].to_numpy(), kind="stable")
+    moved = np.where(second.neighbours >= 0, second.neighbours + len(first), -1)
+    place = np.empty(len(order) + 1, np.int64)
+    place[order], place[-1] = np.arange(len(order)), -1
+    neighbours = place[np.concatenate([first.neighbours, moved])[order]]
+    truth = np.concatenate([first.truth, second.truth])[order]
+    rows = table["row"].to_numpy()[order]
+    return CohortSlices(table.iloc[order].reset_index(drop=True), first.hu.of(rows), neighbours, truth)

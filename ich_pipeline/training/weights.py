@@ -25,6 +25,8 @@ from ich_pipeline.training.backend import keras
 
 MANIFEST = "weights.json"
 SCHEMA = "weights/1"
+PHANTOM = "phantom"  # weights that stage pretrain learns on synthetic heads
+NETWORK_WEIGHTS = "model.weights.h5"  # in the folder of a network of this project
 SIZE = 224  # pixels; every architecture takes it, and convolutions have the same weights at any size
 
 
@@ -58,15 +60,29 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def started_from(name: str, settings: NetworkParams) -> str:
-    """What the record says of where a network's weights begin: ``none``, ``imagenet``, or a file's name and SHA-256.
+def started_from(name: str, settings: NetworkParams, pretrained: Path | None = None) -> str:
+    """What the record says of where a network's weights begin: ``none``, ``imagenet``, or a name and a SHA-256.
+
+    Args:
+        name: of the network.
+        settings: its settings; ``weights`` may be the path of a file, or of the folder of another network.
+        pretrained: folder of what stage pretrain learnt; None where it is not made yet.
 
     Raises:
         InputError: the file is missing, or is not the one that ``weights_sha256`` asks for.
     """
     if settings.weights in ("none", "imagenet"):
         return settings.weights
-    path = Path(settings.weights)
+    if settings.weights == PHANTOM and pretrained is None:
+        return PHANTOM
+    path = pretrained if settings.weights == PHANTOM and pretrained is not None else Path(settings.weights)
+    if (path / NETWORK_WEIGHTS).is_file():
+        words = "pretrained on synthetic heads" if settings.weights == PHANTOM else path.name
+        return f"{words} (sha256 {sha256_of(path / NETWORK_WEIGHTS)})"
+    if settings.weights == PHANTOM:
+        raise InputError(
+            f"{path / NETWORK_WEIGHTS} is missing: run the stage that makes it (`dvc repro pretrain@{name}`)."
+        )
     if not path.is_file():
         raise InputError(
             f"params.yaml: networks.{name}.weights names {path}, which is no file; give a path, 'imagenet' or 'none'."
