@@ -177,6 +177,7 @@ def _ablation(state: Path, folds: int) -> pd.DataFrame:
 
 
 def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any]) -> str:
+    from ich_pipeline.report.baselines import baselines_markdown
     from ich_pipeline.report.cautions import cautions
     from ich_pipeline.report.metrics import markdown
 
@@ -184,6 +185,7 @@ def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, spli
     blocks = {name: metrics}
     said = cautions(blocks, [name], params.labels.any)
     text = markdown(blocks, [name], params.ensemble.decision, params.evaluation.confidence, said)
+    text += baselines_markdown(blocks, [name], params.labels.any)
     of_any = table.loc[table["label"] == params.labels.any]
     lines = [
         "",
