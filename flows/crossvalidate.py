@@ -56,7 +56,7 @@ def crossvalidate(params: Params, folds: int) -> dict[str, Any]:
         reading, block = _result(state / f"fold-{number}")
         readings.append(FoldReading(*reading))
         blocks.append(block)
-    metrics = pooled_metrics(readings, params.evaluation, params.seed)
+    metrics = pooled_metrics(readings, params.evaluation, params.seed, blocks[0]["baselines"])
     with atomic_dir(TARGET) as folder:
         write_json(folder / "metrics.json", {"cross-validation": metrics})
         table = fold_table(blocks, params.label_set)
@@ -102,6 +102,7 @@ def _steps(params: Params) -> Iterator[tuple[str, str | None]]:
         yield "ablate", name
     yield "sequence", None
     yield "calibrate", None
+    yield "baselines", None
     yield "evaluate", RETROSPECTIVE
 
 
@@ -181,6 +182,7 @@ def _ablation(state: Path, folds: int) -> pd.DataFrame:
 
 
 def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any]) -> str:
+    from ich_pipeline.report.baselines import baselines_markdown
     from ich_pipeline.report.cautions import cautions
     from ich_pipeline.report.metrics import markdown
 
@@ -188,6 +190,7 @@ def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, spli
     blocks = {name: metrics}
     said = cautions(blocks, [name], params.labels.any)
     text = markdown(blocks, [name], params.ensemble.decision, params.evaluation.confidence, said)
+    text += baselines_markdown(blocks, [name], params.labels.any)
     of_any = table.loc[table["label"] == params.labels.any]
     lines = [
         "",
@@ -211,8 +214,8 @@ def _record(params: Params, metrics: dict[str, Any]) -> None:
     with open_run("crossvalidate", None, params) as run:
         run.metrics(
             {
-                level: {label: {k: e["value"] for k, e in m.items()} for label, m in of.items()}
-                for level, of in metrics.items()
+                level: {label: {k: e["value"] for k, e in m.items()} for label, m in metrics[level].items()}
+                for level in ("slice", "case")
             }
         )
         run.artifact(TARGET / "metrics.md")

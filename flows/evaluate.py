@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.baselines.stored import read_baselines
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.evaluation.ablation import ablation_rows
+from ich_pipeline.evaluation.baselines import FIGURES as COMPARED
+from ich_pipeline.evaluation.baselines import baselines_of_test
 from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.curves import curve_tables
@@ -65,7 +68,8 @@ def body(stage: Stage) -> StageResult:
         for level in ("slice", "case"):
             for label in cohort.labels.columns:
                 metrics[level][label] |= headline(uncertainty, level, label)
-        ablation = ablation_rows(cohort, single)
+        baselines = baselines_of_test(cohort)
+        ablation = ablation_rows(cohort, single, baselines)
         roc, pr = curves_of(cohort)
         readers, subgroups = _readers(cohort, table), _subgroups(cohort, table)
         cases = case_table(cohort, table)
@@ -73,7 +77,7 @@ def body(stage: Stage) -> StageResult:
         with atomic_dir(target) as folder:
             write_table(folder / "slices.parquet", slice_table(cohort, table), SLICES_SCHEMA)
             write_table(folder / "cases.parquet", cases, CASES_SCHEMA)
-            write_json(folder / "metrics.json", metrics)
+            write_json(folder / "metrics.json", {**metrics, "baselines": baselines})
             account = cohort.reading_account()
             write_json(folder / "reading.json", account)
             write_json(folder / "readers.json", readers)
@@ -103,6 +107,7 @@ def body(stage: Stage) -> StageResult:
                 results=sha256(folder / "metrics.json"),
             )
         run.metrics({level: {label: _values(m) for label, m in of.items()} for level, of in metrics.items()})
+        run.metrics({"baselines": {name: _values({k: of[k] for k in COMPARED}) for name, of in baselines.items()}})
         for name in ("roc", "pr"):
             run.figure(target / "figures" / f"{name}.png")
         for name in ("ablation", "subgroups"):
@@ -152,6 +157,7 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
         patients=slices.patients,
         params=params.evaluation,
         seed=params.seed,
+        baselines=read_baselines(layout.BASELINES, table["SOPInstanceUID"], labels),
     )
     return cohort, single_window, table
 

@@ -391,6 +391,13 @@ class SequenceParams(Section):
     patience: Annotated[int, Field(ge=1)]  # epochs without a better validation mAP before stopping
 
 
+class BaselineParams(Section):
+    """Readers without a trained network, for comparison (:mod:`ich_pipeline.baselines`)."""
+
+    maximum_slices: Annotated[int, Field(ge=10)]  # to train on; of more, positive ones first and every patient alike
+    trees: Annotated[int, Field(ge=1)]  # of each label's forest
+
+
 class EnsembleParams(Section):
     """Combination, calibration, operating points, case score."""
 
@@ -499,6 +506,7 @@ class Params(Section):
     head: HeadParams
     interpolation: InterpolationParams
     sequence: SequenceParams
+    baselines: BaselineParams
     ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
     ensemble: EnsembleParams
     tests: Annotated[tuple[Name, ...], Field(min_length=1)]

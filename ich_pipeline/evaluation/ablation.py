@@ -3,6 +3,8 @@
 A network with a sequence head has a row for it as well. The head reads slices without interpolation, so its gain is over
 the network alone, "multi-window".
 
+A baseline (a reader without a trained network) has a row before all others, with the system's gain over it.
+
 Every row is measured on the same slices with the same bootstrap draws, so the gain over the row before it is a paired
 difference; the gain in AUC has DeLong's paired test beside it, by patient. ``ensemble`` is the system's final score, as
 the metrics report it.
@@ -18,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.evaluation.baselines import baseline_rows
 from ich_pipeline.evaluation.cohort import RankingSummary, TestCohort, ranking_summary
 from ich_pipeline.evaluation.delong import paired_test
 from ich_pipeline.evaluation.metrics import Estimate
@@ -41,21 +44,27 @@ class _Measured:
         return cls(name, kept[:, 0], ranking_summary(kept, cohort.truth, cohort.slices))
 
 
-def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
-    """One row for each architecture and step, one for each sequence head, and one for the ensemble.
+def ablation_rows(
+    cohort: TestCohort,
+    single_window: Mapping[str, NDArray[np.floating]],
+    baselines: Mapping[str, Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
+    """One row for each baseline, for each architecture and step, for each sequence head, and for the ensemble.
 
     Args:
         cohort: with a reading that was made ``everywhere``.
         single_window: by architecture, probabilities (slices, labels) of the network with a single window, degree 0.
+        baselines: the test's block of metrics.json (:func:`~.baselines.baselines_of_test`).
 
     Returns:
         Columns ``architecture``, ``step``, ``gain_over``, then ``mean_ap``, ``mean_ap_low``, ``mean_ap_high``, the same
         for ``auc_any``, and the gains (``mean_ap_gain``, …) over the row that ``gain_over`` names: the step before, for a
         sequence head the network alone, and for the ensemble the interpolated step of the first architecture in
         ``single_window``. That one is named before the test is read; the best on this test would be chosen by its labels.
-        ``auc_any_gain_p``: DeLong, two-sided. Empty where the data cannot give a figure; ``reason`` says why.
+        ``auc_any_gain_p``: DeLong, two-sided. Baselines have more columns (:func:`~.baselines.baseline_rows`), no gain, and in them the
+        ensemble's gain over them. Empty where the data cannot give a figure; ``reason`` says why.
     """
-    rows: list[dict[str, Any]] = []
+    rows = baseline_rows(baselines or {})
     last: dict[str, _Measured] = {}
     alone: dict[str, _Measured] = {}
     for name, single in single_window.items():
@@ -76,7 +85,7 @@ def ablation_rows(cohort: TestCohort, single_window: Mapping[str, NDArray[np.flo
         rows.append(_row(name, SEQUENCE, measured, alone[name], cohort))
     final = _Measured.of("ensemble", cohort.reading.final, cohort)
     rows.append(_row("ensemble", STEPS[3], final, next(iter(last.values()), None), cohort))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(key for row in reversed(rows) for key in row)))
 
 
 def _row(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.baselines.stored import Baseline
 from ich_pipeline.config import EvaluationParams
 from ich_pipeline.ensemble.fit import cases_positive
 from ich_pipeline.ensemble.model import Ensemble
@@ -31,6 +32,7 @@ class TestCohort:
         patients: patient of each slice, 0 to patients - 1, shape (slices,).
         params: replicates and confidence.
         seed: of the bootstrap.
+        baselines: readers without a trained network, their scores of all slices, (slices, labels).
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -43,6 +45,7 @@ class TestCohort:
     patients: NDArray[np.integer]
     params: EvaluationParams
     seed: int
+    baselines: tuple[Baseline, ...] = ()
 
     @property
     def labels(self) -> Labels:
@@ -88,6 +91,11 @@ class TestCohort:
         truth = np.zeros((len(self.labelled), len(self.labels)), dtype=np.int8)
         truth[self.labelled] = self.truth
         return cases_positive(truth, self.case_index)[self.labelled_cases]
+
+    @cached_property
+    def baseline_cases(self) -> dict[str, NDArray[np.float64]]:
+        """Each baseline's scores of all cases by the ensemble's rule, (cases, labels)."""
+        return {b.name: self.ensemble.case_score(b.scores, self.case_index) for b in self.baselines}
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, dict[str, Estimate]]]:

@@ -7,8 +7,8 @@ the like pool decisions: each fold's own thresholds, chosen on that fold's valid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from ich_pipeline.config import EvaluationParams
 from ich_pipeline.ensemble.model import Ensemble, Points
 from ich_pipeline.ensemble.operating_points import OperatingPoint
+from ich_pipeline.evaluation.baselines import Ranked, compare
 from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
+from ich_pipeline.evaluation.tables import baseline_prefix
 from ich_pipeline.labels import Labels
 
 # Decisions as scores: 1 is called, 0 is not.
@@ -40,16 +42,32 @@ class FoldReading:
     slices: pd.DataFrame
     cases: pd.DataFrame
 
+    def rows(self, level: str) -> pd.DataFrame:
+        """Table of ``slice`` or ``case``."""
+        return self.slices if level == "slice" else self.cases
+
     def points(self, level: str) -> Points:
         """Operating points of ``slice`` or ``case``."""
         return self.ensemble.slice_points if level == "slice" else self.ensemble.case_points
 
 
-def pooled_metrics(folds: Sequence[FoldReading], params: EvaluationParams, seed: int) -> dict[str, Any]:
+def pooled_metrics(
+    folds: Sequence[FoldReading],
+    params: EvaluationParams,
+    seed: int,
+    baselines: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """The pooled figures in the form of a test's block in metrics.json.
 
+    Args:
+        folds: every fold's reading.
+        params: replicates and confidence.
+        seed: of the bootstrap.
+        baselines: a fold's block of them, for name, title and explanation of each; their scores are in the tables.
+
     Returns:
-        ``{"slice"|"case": {label or "mean": {metric: {"value", "low", "high", "reason"?}}}}``; intervals are by patient.
+        ``{"slice"|"case": {label or "mean": {metric: {"value", "low", "high", "reason"?}}}, "baselines": …}``; intervals are by
+        patient.
 
     Raises:
         ValueError: a patient is in two folds.
@@ -66,18 +84,44 @@ def pooled_metrics(folds: Sequence[FoldReading], params: EvaluationParams, seed:
         patients = np.searchsorted(keys, rows["patient_key"].to_numpy())
         by_label = {name: _label(rows, name, patients, counts, folds, level) for name in labels.columns}
         found[level] = {**by_label, "mean": mean_metrics([by_label[name] for name in labels.subtypes])}
-    return {
+    levels = {
         level: {
             label: {key: estimate.to_json(params.confidence) for key, estimate in metrics.items()}
             for label, metrics in of.items()
         }
         for level, of in found.items()
     }
+    return {**levels, "baselines": _baselines(folds, baselines or {}, keys, counts, params.confidence)}
+
+
+def _baselines(
+    folds: Sequence[FoldReading],
+    known: Mapping[str, Mapping[str, Any]],
+    keys: NDArray,
+    counts: Counts,
+    confidence: float,
+) -> dict[str, dict[str, Any]]:
+    """As :func:`~ich_pipeline.evaluation.baselines.baselines_of_test`, of the pooled rows."""
+    labels = folds[0].ensemble.labels
+    slices, cases = (_rows(folds, level, labels) for level in ("slice", "case"))
+    of_slices, of_cases = (
+        Level(np.searchsorted(keys, rows["patient_key"].to_numpy()), counts) for rows in (slices, cases)
+    )
+
+    def ranked(prefix: str, level: Level) -> Ranked:
+        scores = slices[[f"{prefix}_{name}" for name in labels.columns]].to_numpy(np.float64)
+        return Ranked(scores, cases[f"{prefix}_{labels.any}"].to_numpy(np.float64), of_slices, level)
+
+    system = ranked("final", replace(of_cases, eligible=cases["let_through"].to_numpy(bool)))
+    others = {name: ranked(baseline_prefix(name), of_cases) for name in known}
+    truth = slices[[f"truth_{name}" for name in labels.columns]].to_numpy(np.int64)
+    found = compare(system, others, truth, cases[f"truth_{labels.any}"].to_numpy(np.int64), confidence)
+    return {name: {"title": of["title"], "how": of["how"], **found[name]} for name, of in known.items()}
 
 
 def _rows(folds: Sequence[FoldReading], level: str, labels: Labels) -> pd.DataFrame:
     """All labelled rows of a level, with the fold of each."""
-    parts = [(f.slices if level == "slice" else f.cases).assign(fold=i) for i, f in enumerate(folds)]
+    parts = [f.rows(level).assign(fold=i) for i, f in enumerate(folds)]
     rows = pd.concat(parts, ignore_index=True)
     return rows.loc[rows[f"truth_{labels.any}"].notna()].reset_index(drop=True)
 

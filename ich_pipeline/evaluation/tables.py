@@ -24,7 +24,8 @@ def slice_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
     Returns:
         These, then ``first_<label>``, ``second_<label>``, ``final_<label>`` (calibrated; ``second`` in all slices, also
         in those that keep their first score), ``reread``, ``truth_<label>`` (empty for a slice without labels);
-        ``disagreement_<label>`` of the ensemble's members, where it has more than one.
+        ``disagreement_<label>`` of the ensemble's members, where it has more than one; ``baseline_<name>_<label>`` of every
+        baseline.
     """
     columns: dict[str, Any] = {name: slices[name].to_numpy() for name in ("SOPInstanceUID", "case_id", "patient_key")}
     for reading in ("first", "second", "final"):
@@ -37,6 +38,8 @@ def slice_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
         columns[f"truth_{name}"] = truth.astype("int8") if cohort.labelled.all() else truth
     if cohort.reading.disagreement is not None:
         columns |= _by_label(cohort, "disagreement", cohort.reading.disagreement.slices)
+    for baseline in cohort.baselines:
+        columns |= _by_label(cohort, baseline_prefix(baseline.name), baseline.scores)
     return pd.DataFrame(columns)
 
 
@@ -45,7 +48,7 @@ def case_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
 
     Columns ``case_id``, ``patient_key``, ``first_<label>`` and ``final_<label>`` (case scores), ``let_through`` (the
     first reading found a suspicious slice), ``decision``, ``set_<label>`` (the conformal set in one word),
-    ``disagreement_<label>`` as in :func:`slice_table`, ``truth_<label>``.
+    ``disagreement_<label>`` and ``baseline_<name>_<label>`` as in :func:`slice_table`, ``truth_<label>``.
     """
     kept = cohort.labelled_cases
     firsts = pd.DataFrame({"case": cohort.case_index, **{c: slices[c].to_numpy() for c in ("case_id", "patient_key")}})
@@ -62,8 +65,15 @@ def case_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
         }
     if cohort.reading.disagreement is not None:
         columns |= _by_label(cohort, "disagreement", cohort.reading.disagreement.cases)
+    for name, scores in cohort.baseline_cases.items():
+        columns |= _by_label(cohort, baseline_prefix(name), scores)
     table = pd.concat([of_case, pd.DataFrame(columns)], axis=1).loc[kept].reset_index(drop=True)
     return table.assign(**{f"truth_{name}": cohort.case_truth[:, k] for k, name in enumerate(cohort.labels.columns)})
+
+
+def baseline_prefix(name: str) -> str:
+    """What the columns of a baseline's scores begin with."""
+    return f"baseline_{name}"
 
 
 def _by_label(cohort: TestCohort, prefix: str, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

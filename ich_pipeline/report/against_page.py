@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ich_pipeline.evaluation.study import DECIDED, GIVEN
-from ich_pipeline.report.metrics import as_text, markdown_table
+from ich_pipeline.report.metrics import as_text, difference_text, markdown_table, p_text
 
 TERMINAL = ("finding", "positives", "AUC of A", "AUC of B", "A − B (DeLong)", "p")
 _POINTS = {GIVEN: "threshold", DECIDED: "own decision"}
@@ -29,11 +29,11 @@ def area_rows(against: Mapping[str, Any]) -> list[dict[str, str]]:
                 **row,
                 "AUC of A": as_text(_delong(auc["system"]), 4),
                 "AUC of B": as_text(_delong(auc["other"]), 4),
-                "A − B (DeLong)": _difference(auc["difference"]["value"], test, 4),
+                "A − B (DeLong)": difference_text(auc["difference"]["value"], test, 4),
                 "p": p_text(None if test is None else test["p"]),
                 "AP of A": as_text(ap["system"]),
                 "AP of B": as_text(ap["other"]),
-                "AP, A − B": _difference(ap["difference"]["value"], ap["difference"]),
+                "AP, A − B": difference_text(ap["difference"]["value"], ap["difference"]),
             }
         )
     return rows
@@ -97,31 +97,16 @@ def against_notes(results: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def p_text(p: float | None) -> str:
-    """Three digits, and no p of 0."""
-    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def _rate(entry: Mapping[str, Any]) -> dict[str, str]:
     test = entry["mcnemar"]
     return {
         "A": as_text(entry["system"]),
         "B": as_text(entry["other"]),
-        "A − B (Tango)": _difference(entry["difference"]["value"], entry["difference"]),
+        "A − B (Tango)": difference_text(entry["difference"]["value"], entry["difference"]),
         "A alone right": f"{test['system_alone_right']:,}",
         "B alone right": f"{test['other_alone_right']:,}",
         "p (McNemar)": p_text(test["mid_p"]),
     }
-
-
-def _difference(value: float | None, bounds: Mapping[str, Any] | None, digits: int = 3) -> str:
-    """``+0.020 (-0.010 to +0.050)``: a dash between signs would be read as one."""
-    if value is None:
-        return "–"
-    text = f"{value + 0.0:+.{digits}f}"
-    if bounds is None or bounds["low"] is None:
-        return text
-    return f"{text} ({bounds['low']:+.{digits}f} to {bounds['high']:+.{digits}f})"
 
 
 def _delong(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
+from ich_pipeline.report.baselines import baselines_markdown
 from ich_pipeline.report.case_page import RULES, case_page
 from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
 from ich_pipeline.report.cautions import cautions
@@ -57,6 +58,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
     described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}", learnt)
     results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence, warnings)
+    results += baselines_markdown(blocks, params.tests, params.labels.any)
     results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
     write_json(target / "metrics.json", blocks)
     write_text(target / "metrics.md", results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ich_pipeline.report.baselines import BLOCK, baseline_caution
 from ich_pipeline.report.metrics import as_text
 from ich_pipeline.report.render import display_name
 
@@ -12,13 +13,15 @@ CHANCE = 0.5  # area under the ROC curve of a score without knowledge
 
 
 def cautions(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], any_label: str) -> list[str]:
-    """One sentence for each test on which the system is not shown to be better than chance; empty where all show it.
+    """For each test a sentence where the system is not shown to be better than chance, and one for each baseline that it is not
+    shown to be better than; empty where all is shown.
 
-    It is shown where the interval of the AUC of "any", of slices and of cases, lies above 0.5, and that of the slices' mean
-    average precision above their prevalence.
+    The former is shown where the interval of the AUC of "any", of slices and of cases, lies above 0.5, and that of the slices' mean
+    average precision above their prevalence; the latter where the intervals of all the paired differences lie above 0.
 
     Args:
-        blocks: ``{test: {"slice"|"case": {label: {metric: {"value", "low", "high", "reason"?}}}}}``, as in metrics.json.
+        blocks: ``{test: {"slice"|"case": {label: {metric: {"value", "low", "high", "reason"?}}}, "baselines"?: …}}``, as in
+            metrics.json.
         tests: which, in their order.
         any_label: the label of any haemorrhage.
     """
@@ -36,6 +39,8 @@ def cautions(blocks: Mapping[str, Mapping[str, Any]], tests: Sequence[str], any_
             missing.append(f"mean average precision by slice {as_text(precision)}{beside}")
         if missing:
             sentences.append(f"{display_name(test)}: better than chance is not shown ({'; '.join(missing)}).")
+        said = [baseline_caution(test, found, any_label) for found in blocks[test].get(BLOCK, {}).values()]
+        sentences += [sentence for sentence in said if sentence]
     return sentences
 
 

@@ -26,6 +26,7 @@ from ich_pipeline.files import read_json, read_table
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import Masks, read_masks
+from ich_pipeline.report.baselines import BLOCK
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class TestResult:
         return cls(
             folder.name,
             folder,
-            {level: {name: found[name] for name in (*labels.columns, "mean")} for level, found in metrics.items()},
+            {level: {name: metrics[level][name] for name in (*labels.columns, "mean")} for level in ("slice", "case")}
+            | {BLOCK: metrics[BLOCK]},
             read_json(folder / "reading.json"),
             read_table(folder / "slices.parquet", "predictions/1"),
             read_table(folder / "cases.parquet", "case_predictions/1"),

@@ -26,6 +26,21 @@ def as_text(entry: Entry | None, digits: int = 3) -> str:
     return f"{entry['value']:.{digits}f} ({entry['low']:.{digits}f}–{entry['high']:.{digits}f})"
 
 
+def difference_text(value: float | None, bounds: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """``+0.020 (-0.010 to +0.050)``: a dash between signs would be read as one; a dash alone where there is no value."""
+    if value is None:
+        return "–"
+    text = f"{value + 0.0:+.{digits}f}"
+    if bounds is None or bounds["low"] is None:
+        return text
+    return f"{text} ({bounds['low']:+.{digits}f} to {bounds['high']:+.{digits}f})"
+
+
+def p_text(p: float | None) -> str:
+    """Three digits, and no p of 0."""
+    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def result_rows(block: Mapping[str, Any], level: str, point: str) -> list[dict[str, str]]:
     """One row a label for people: positives, prevalence, AUC, AP and the rates at the chosen operating point."""
     rows = []

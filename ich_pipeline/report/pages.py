@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.report.baselines import BLOCK, baseline_conclusion, comparison_rows
 from ich_pipeline.report.cases import ChosenCase, listed_failures
 from ich_pipeline.report.conclusions import (
     interpolation_conclusion,
@@ -111,6 +112,7 @@ def index_page(
                 "reading_words": reading_conclusion(test.reading),
                 "interpolation_words": interpolation_conclusion(test.ablation, inputs.ensemble, params.architectures),
                 "sequence_words": sequence_conclusion(test.ablation, inputs.ensemble, params.sequence.architectures),
+                "baselines": _baselines(test, params.labels.any),
                 "points": point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any),
                 "headline": _headline(test.metrics, params.labels.any, point),
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
@@ -133,6 +135,19 @@ def index_page(
         settings=settings,
         reasons={e.label: e.reason for e in inputs.atlas.entries if e.reason},
     )
+
+
+def _baselines(test: TestResult, any_label: str) -> list[dict[str, Any]]:
+    """Each baseline with its table and the conclusion."""
+    return [
+        {
+            "title": found["title"],
+            "how": found["how"],
+            "rows": comparison_rows(test.metrics, found, any_label),
+            "words": baseline_conclusion(found, any_label),
+        }
+        for found in test.metrics[BLOCK].values()
+    ]
 
 
 def _failures(test: TestResult) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich_pipeline.baselines.stored import Baseline
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.dicom.volumes import write_volume
 from ich_pipeline.ensemble.calibration import Calibration
@@ -19,6 +20,7 @@ from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.reading import read
 from ich_pipeline.ensemble.uncertainty import Uncertainty
 from ich_pipeline.evaluation.ablation import ablation_rows
+from ich_pipeline.evaluation.baselines import baselines_of_test
 from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.failures import case_failures
@@ -154,16 +156,20 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     reading = read(
         {"vgg16": network}, ensemble, {SIZE: images}, np.where(inside, near, -1), case_index, everywhere=True
     )
-    cohort = TestCohort(ensemble, reading, np.ones(len(flat), bool), flat, case_index, case_index, params.evaluation, 1)
+    drawn = np.random.default_rng(4).random(flat.shape)
+    beside = (Baseline("drawn", "Drawn scores", "numbers without any knowledge", drawn),)
+    known = np.ones(len(flat), bool)
+    cohort = TestCohort(ensemble, reading, known, flat, case_index, case_index, params.evaluation, 1, beside)
+    baselines = baselines_of_test(cohort)
     for name in params.tests:
         folder = root / "evaluate" / name
         write_table(folder / "slices.parquet", slice_table(cohort, slices), SLICES_SCHEMA)
         write_table(folder / "cases.parquet", case_table(cohort, slices), CASES_SCHEMA)
-        write_json(folder / "metrics.json", cohort.metrics())
+        write_json(folder / "metrics.json", {**cohort.metrics(), "baselines": baselines})
         uncertain = uncertainty_of_test(cohort, list(slices["SOPInstanceUID"]), [f"C{c}" for c in range(CASES)])
         write_json(folder / "uncertainty.json", uncertain)
         write_json(folder / "reading.json", cohort.reading_account())
-        ablation = ablation_rows(cohort, {"vgg16": network.probabilities(images)})
+        ablation = ablation_rows(cohort, {"vgg16": network.probabilities(images)}, baselines)
         write_text(folder / "ablation.csv", ablation.to_csv(index=False))
         facts = case_facts([f"C{c}" for c in range(CASES)], series, slices, read_masks(root / "masks.csv"))
         subgroups = subgroup_rows(cohort, facts, params.evaluation.subgroups)
