@@ -41,20 +41,25 @@ class Material:
 
 def body(stage: Stage) -> StageResult:
     """Read work/window and the label files of train and validation, write work/baselines."""
+    from ich_pipeline.folds import read_folds
     from ich_pipeline.registry.tracking import open_run
-    from ich_pipeline.training.data import hu_file, open_slices
+    from ich_pipeline.training.data import hu_file, joined, open_slices
 
     params = stage.params
     size = max(params.windowing.sizes)
     index, _ = open_slices(layout.WINDOW, size)
-    material = Material(stage, index, layout.WINDOW / hu_file(size), _cohort(stage, size, "train"))
     # Looked at by nobody but the reader of the summary: nothing is chosen by it.
-    validation = _cohort(stage, size, "validation")
+    train, validation = _cohort(stage, size, "train"), _cohort(stage, size, "validation")
+    if len(read_folds(layout.SPLIT / "folds.parquet")):
+        train = joined(train, validation)  # as the networks' heads do: then validation is no stranger to it
+    material = Material(stage, index, layout.WINDOW / hu_file(size), train)
     rows = []
     with open_run(stage.name, stage.item, params) as run, atomic_dir(layout.BASELINES) as folder:
         run.params({"baselines": params.baselines.model_dump(mode="json")})
         for name, make in MAKERS.items():
             baseline = make(material)
+            if baseline is None:
+                continue
             assert baseline.name == name
             write_baseline(folder, baseline, index["SOPInstanceUID"], params.label_set)
             auc = _auc(baseline, validation)
@@ -103,7 +108,36 @@ def _hu_rule(material: Material) -> Baseline:
     return Baseline("hu_rule", TITLE, HOW, scores)
 
 
-MAKERS: dict[str, Callable[[Material], Baseline]] = {"hu_rule": _hu_rule}
+def _random_network(material: Material) -> Baseline | None:
+    """The head that the system's frozen networks have, on a network that has seen nothing."""
+    import numpy as np
+
+    from flows.features import RANDOM
+    from ich_pipeline.ensemble.folds import patient_folds
+    from ich_pipeline.features.head import cross_fit
+    from ich_pipeline.features.store import AS_IT_IS, read
+
+    stage, train = material.stage, material.train
+    params = stage.params
+    name = params.baselines.random_network
+    if name is None:
+        return None
+    folder = layout.FEATURES / name / RANDOM
+    patients = train.table["patient_key"].to_numpy()
+    fold = patient_folds(np.unique(patients, return_inverse=True)[1], train.truth, params.ensemble.folds)
+    learnt = read(folder, list(train.table["SOPInstanceUID"])).learning()
+    count = int(fold.max()) + 1
+    tracked = stage.track(range(count), "heads of the random network", count)
+    fitted = cross_fit(learnt, train.truth, fold, params.head.penalties, params.training.class_weight_cap, tracked)
+    every = read(folder, list(material.index["SOPInstanceUID"])).views[AS_IT_IS]
+    scores = fitted.mean.probabilities(every).astype(np.float64)
+    how = (
+        f"{name} with random weights, never trained; the same head on its pooled features, fitted to the same patients"
+    )
+    return Baseline("random_network", "random network", how, scores)
+
+
+MAKERS: dict[str, Callable[[Material], Baseline | None]] = {"hu_rule": _hu_rule, "random_network": _random_network}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Cross-validation of the whole method: in each fold the stages window to evaluate run unchanged, in a folder of their own.
+"""Cross-validation of the whole method: in each fold the stages train to evaluate run unchanged, in a folder of their own.
 
-For cohorts too small for tests of their own (README, "Few patients"). The graph's ingest and validate are brought up to
-date first. What a fold has finished is kept in ``.state/crossvalidate/<hash of code, data and params>``, so that a
-stopped run goes on where it was; it is removed when the result stands in ``reports/crossvalidation``.
+For cohorts too small for tests of their own (README, "Few patients"). What does not depend on the folds is made once, by the
+graph: ingest, slices, what was learnt on synthetic heads, features. The whole is repeated over seeds, each with folds of its
+own, since one run is one draw. What a fold has finished is kept in ``.state/crossvalidate/<hash of code, data and params>``,
+so that a stopped run goes on where it was; it is removed when the result stands in ``reports/crossvalidation``.
 """
 
 from __future__ import annotations
@@ -25,50 +26,87 @@ from flows.dvc_command import dvc, lines
 from ich_pipeline.alone import alone
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
 from ich_pipeline.progress import terminal
 
 TARGET = layout.REPORTS / "crossvalidation"
 CODE = ("ich_pipeline", "flows")
+LOOK = "cross-validation"  # in the ledger of looks
+SHARED = (layout.INGEST, layout.PRETRAIN, layout.FEATURES)  # the same in every fold
 
 
-def crossvalidate(params: Params, folds: int) -> dict[str, Any]:
-    """Run all folds and write ``reports/crossvalidation``; returns the pooled metrics.
+def crossvalidate(params: Params, folds: int, seeds: int) -> dict[str, Any]:
+    """Run all folds with every seed and write ``reports/crossvalidation``; returns the pooled metrics of the first seed.
 
     Raises:
         InputError: too few patients, or what a stage says about its input.
         DvcError: a stage failed.
     """
-    from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, pooled_metrics
-
-    for line in lines(dvc("repro", "validate")):
+    for line in lines(dvc("repro", "window", "pretrain", "features")):
         print(line, flush=True)
-    splits = _splits(params, folds)
-    state = layout.STATE / "crossvalidate" / _key(params, folds)
-    steps = [(number, step) for number in range(1, folds + 1) for step in _steps(params)]
-    for number, step in terminal(steps, "cross-validation", len(steps)):
-        folder = state / f"fold-{number}"
-        if not folder.exists():
-            _lay_out(folder, params, splits[number - 1])
-        _run(folder, number, step)
-    readings, blocks = [], []
-    for number in range(1, folds + 1):
-        reading, block = _result(state / f"fold-{number}")
-        readings.append(FoldReading(*reading))
-        blocks.append(block)
-    metrics = pooled_metrics(readings, params.evaluation, params.seed, blocks[0]["baselines"])
+    of_seed = [params.model_copy(update={"seed": params.seed + number}) for number in range(seeds)]
+    splits = [_splits(one, folds) for one in of_seed]
+    key = _key(params, folds)
+    state = layout.STATE / "crossvalidate" / key
+    folders = [[state / f"seed-{one.seed}" / f"fold-{k}" for k in range(1, folds + 1)] for one in of_seed]
+    for one, places, drawn in zip(of_seed, folders, splits, strict=True):
+        for folder, split in zip(places, drawn, strict=True):
+            if not folder.exists():
+                _lay_out(folder, one, split)
+    steps = seeds * folds * len(list(steps_of(params)))
+    for line in terminal(_steps_done([f for places in folders for f in places], state), LOOK, steps):
+        print(line, flush=True)
+    results = [_pooled(one, places) for one, places in zip(of_seed, folders, strict=True)]
+    metrics = results[0][0]
+    spread = _spread([found for found, *_ in results], params)
     with atomic_dir(TARGET) as folder:
-        write_json(folder / "metrics.json", {"cross-validation": metrics})
-        table = fold_table(blocks, params.label_set)
+        write_json(folder / "metrics.json", {LOOK: metrics})
+        _, readings, table = results[0]
+        write_text(folder / "seeds.csv", spread.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_text(folder / "ablation.csv", _ablation(state, folds).to_csv(index=False, lineterminator="\n"))
-        write_text(folder / "metrics.md", _markdown(params, metrics, table, splits))
+        write_text(folder / "ablation.csv", _ablation(folders[0]).to_csv(index=False, lineterminator="\n"))
+        write_text(folder / "metrics.md", _markdown(params, metrics, table, splits[0], spread))
         for level, schema in (("slices", "predictions/1"), ("cases", "case_predictions/1")):
             parts = [getattr(reading, level).assign(fold=i) for i, reading in enumerate(readings, start=1)]
             write_table(folder / f"{level}.parquet", pd.concat(parts, ignore_index=True), schema)
-    _record(params, metrics)
+    _record(params, metrics, key)
     shutil.rmtree(state)
     return metrics
+
+
+def _pooled(params: Params, folders: list[Path]) -> tuple[dict[str, Any], list[Any], pd.DataFrame]:
+    """Of one seed: the pooled metrics, the readings of all folds, and the figures of each."""
+    from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, pooled_metrics
+
+    readings, blocks = [], []
+    for folder in folders:
+        reading, block = _result(folder)
+        readings.append(FoldReading(*reading))
+        blocks.append(block)
+    metrics = pooled_metrics(readings, params.evaluation, params.seed, blocks[0]["baselines"])
+    return metrics, readings, fold_table(blocks, params.label_set)
+
+
+def _spread(found: list[dict[str, Any]], params: Params) -> pd.DataFrame:
+    """AUC and AP of every label over the seeds: each seed's, and the lowest and highest."""
+    rows = []
+    for level in ("slice", "case"):
+        for label in (*params.label_set.columns, "mean"):
+            for key in ("auc", "ap"):
+                values = [one[level][label][key]["value"] for one in found]
+                known = [value for value in values if value is not None]
+                rows.append(
+                    {
+                        "level": level,
+                        "label": label,
+                        "metric": key,
+                        **{f"seed {params.seed + i}": value for i, value in enumerate(values)},
+                        "low": min(known, default=None),
+                        "high": max(known, default=None),
+                    }
+                )
+    return pd.DataFrame(rows)
 
 
 def _splits(params: Params, folds: int) -> list[Any]:
@@ -94,8 +132,8 @@ def _key(params: Params, folds: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _steps(params: Params) -> Iterator[tuple[str, str | None]]:
-    yield "window", None
+def steps_of(params: Params) -> Iterator[tuple[str, str | None]]:
+    """The stages of a fold with their matrix items, in order."""
     for name in params.architectures:
         yield "train", name
     for name in params.ablation:
@@ -107,7 +145,7 @@ def _steps(params: Params) -> Iterator[tuple[str, str | None]]:
 
 
 def _lay_out(folder: Path, params: Params, split: Any) -> None:
-    """A folder in which the stages run as they do at the top: parameters, links to data and ingest, cohorts of the fold."""
+    """A folder in which the stages run as they do at the top: parameters, cohorts of the fold, links to what all folds share."""
     from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
     from ich_pipeline.folds import deal_learners
     from ich_pipeline.label_tables import read_labels, write_labels
@@ -122,36 +160,47 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
         settings: dict[str, Any] = params.model_dump(mode="json", by_alias=True)
         settings["tests"] = [RETROSPECTIVE]
         for network in settings["networks"].values():
-            if network["weights"] not in ("none", "imagenet"):
+            if network["weights"] not in ("none", "imagenet", "phantom"):
                 network["weights"] = str(Path(network["weights"]).absolute())
         write_text(top / "params.yaml", yaml.safe_dump(settings, sort_keys=False))
         (top / "work").mkdir()
         (top / layout.DATA).symlink_to(layout.DATA.absolute())
-        (top / layout.INGEST).symlink_to(layout.INGEST.absolute())
+        for shared in SHARED:
+            (top / shared).symlink_to(shared.absolute())
         for cohort in (TRAIN, VALIDATION, RETROSPECTIVE):
             place = "sealed" if cohort in TESTS else "labels"
             write_labels(top / layout.SPLIT / place / f"{cohort}.csv", label_file(cohort, split, slices, table), labels)
         write_table(top / layout.SPLIT / "cohorts.parquet", split.cohorts, SCHEMA)
         write_table(top / layout.SPLIT / "folds.parquet", learners.table, FOLDS_SCHEMA)
+        _lay_out_window(top / layout.WINDOW, split.cohorts)
 
 
-def _run(folder: Path, number: int, step: tuple[str, str | None]) -> None:
-    """One stage in a process of its own, so that no memory and no state goes from one to the next."""
-    stage, item = step
-    done = folder / "done" / (f"{stage}@{item}" if item else stage)
-    if done.exists():
-        return
-    command = [sys.executable, "-m", f"flows.{stage}", *([item] if item else [])]
-    top = str(Path.cwd())
+def _lay_out_window(folder: Path, cohorts: pd.DataFrame) -> None:
+    """What the window stage would leave of these cohorts: its slices are the same, their cohorts are others."""
+    from ich_pipeline.training.data import INDEX_FILE, INDEX_SCHEMA
+
+    index = read_table(layout.WINDOW / INDEX_FILE, INDEX_SCHEMA)
+    index["cohort"] = index["case_id"].map(cohorts.set_index("case_id")["cohort"])
+    if index["cohort"].isna().any():
+        raise RuntimeError("a case of work/window is in no cohort of the fold")
+    folder.mkdir(parents=True)
+    write_table(folder / INDEX_FILE, index, INDEX_SCHEMA)
+    for array in layout.WINDOW.glob("hu_*.npy"):
+        (folder / array.name).symlink_to(array.absolute())
+
+
+def _steps_done(folders: list[Path], state: Path) -> Iterator[str]:
+    """Run the stages of all folds in one process of its own, and yield a line a finished one."""
+    command = [sys.executable, "-m", "flows.fold_stages", *(str(folder.absolute()) for folder in folders)]
     extra = {
-        "PYTHONPATH": os.pathsep.join(filter(None, (top, os.environ.get("PYTHONPATH")))),
-        # A fold's runs are its own business: they go into its folder, and with it when all is done.
-        **dict.fromkeys(("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "ICH_RUN_ID"), ""),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH")))),
+        # The folds' runs are their own business: they go into the state, and with it when all is done.
+        "MLFLOW_TRACKING_URI": f"sqlite:///{(state / 'mlflow.db').absolute()}",
+        **dict.fromkeys(("PREFECT_API_URL", "MLFLOW_REGISTRY_URI", "ICH_RUN_ID", "ICH_EVENTS"), ""),
     }
-    for line in lines(command, extra, folder=folder):
-        if line.startswith(f"{done.name}:"):
-            print(f"fold {number}, {line}", flush=True)
-    write_text(done, "")
+    for line in lines(command, extra):
+        if line.startswith("seed-"):
+            yield line
 
 
 def _result(folder: Path) -> tuple[tuple[Any, pd.DataFrame, pd.DataFrame], dict[str, Any]]:
@@ -167,11 +216,9 @@ def _result(folder: Path) -> tuple[tuple[Any, pd.DataFrame, pd.DataFrame], dict[
     return reading, read_json(place / "metrics.json")
 
 
-def _ablation(state: Path, folds: int) -> pd.DataFrame:
+def _ablation(folders: list[Path]) -> pd.DataFrame:
     """Mean over the folds of each step's figures, and over how many folds it is."""
-    tables = [
-        pd.read_csv(state / f"fold-{i}" / layout.EVALUATE / RETROSPECTIVE / "ablation.csv") for i in range(1, folds + 1)
-    ]
+    tables = [pd.read_csv(folder / layout.EVALUATE / RETROSPECTIVE / "ablation.csv") for folder in folders]
     grouped = pd.concat(tables).groupby(["architecture", "step"], sort=False)
     return grouped.agg(
         mean_ap=("mean_ap", "mean"),
@@ -181,12 +228,14 @@ def _ablation(state: Path, folds: int) -> pd.DataFrame:
     ).reset_index()
 
 
-def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any]) -> str:
+def _markdown(
+    params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any], spread: pd.DataFrame
+) -> str:
     from ich_pipeline.report.baselines import baselines_markdown
     from ich_pipeline.report.cautions import cautions
     from ich_pipeline.report.metrics import markdown
 
-    name = "cross-validation"
+    name = LOOK
     blocks = {name: metrics}
     said = cautions(blocks, [name], params.labels.any)
     text = markdown(blocks, [name], params.ensemble.decision, params.evaluation.confidence, said)
@@ -202,15 +251,37 @@ def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, spli
     for row in of_any.to_dict("records"):
         auc, ap = ("not estimable" if row[k] is None or row[k] != row[k] else f"{row[k]:.3f}" for k in ("auc", "ap"))
         lines.append(f"| {row['fold']} | {row['level']} | {row['positives']:.0f} of {row['n']:.0f} | {auc} | {ap} |")
+    lines += ["", f"## Over seeds ({spread.columns.str.startswith('seed').sum()} draws of folds and networks)", ""]
+    lines += ["The tables above are of the first seed. One run is one draw:", "", *_spread_lines(spread)]
     notes = [f"* fold {i}: {note}" for i, split in enumerate(splits, start=1) for note in split.notes]
     if notes:
         lines += ["", "## Notes on the draw", "", *notes]
     return text + "\n".join(lines) + "\n"
 
 
-def _record(params: Params, metrics: dict[str, Any]) -> None:
+def _spread_lines(spread: pd.DataFrame) -> list[str]:
+    def text(value: Any) -> str:
+        return "not estimable" if value is None or value != value else f"{value:.3f}"
+
+    seeds = [column for column in spread.columns if column.startswith("seed")]
+    lines = [
+        f"| level | label | metric | {' | '.join(seeds)} | lowest to highest |",
+        "|---|---|---|" + "---:|" * len(seeds) + "---|",
+    ]
+    for row in spread.to_dict("records"):
+        values = " | ".join(text(row[seed]) for seed in seeds)
+        lines.append(
+            f"| {row['level']} | {row['label']} | {row['metric'].upper()} | {values} | {text(row['low'])} to {text(row['high'])} |"
+        )
+    return lines
+
+
+def _record(params: Params, metrics: dict[str, Any], key: str) -> None:
+    """The figures in MLflow, and one look in the ledger: who tries many settings on these patients fits them."""
+    from ich_pipeline.registry.ledger import record_look, sha256
     from ich_pipeline.registry.tracking import open_run
 
+    record_look(LOOK, test_set=sha256(layout.LABELS), model=key, results=sha256(TARGET / "metrics.json"))
     with open_run("crossvalidate", None, params) as run:
         run.metrics(
             {
@@ -220,19 +291,23 @@ def _record(params: Params, metrics: dict[str, Any]) -> None:
         )
         run.artifact(TARGET / "metrics.md")
         run.artifact(TARGET / "folds.csv")
+        run.artifact(TARGET / "seeds.csv")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry of ``python -m flows.crossvalidate``; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m flows.crossvalidate", description="Cross-validation by patient.")
     parser.add_argument("--folds", type=int, default=5, help="number of folds (default 5)")
-    folds = parser.parse_args(arguments).folds
+    parser.add_argument("--seeds", type=int, default=3, help="how often all of it is repeated (default 3)")
+    parsed = parser.parse_args(arguments)
     stop_on_signals()
 
     def work() -> None:
         params = load_params()
         with alone():
-            crossvalidate(params, folds)
+            if parsed.seeds < 1:
+                raise InputError(f"--seeds {parsed.seeds}: give 1 or more.")
+            crossvalidate(params, parsed.folds, parsed.seeds)
         print((TARGET / "metrics.md").read_text(encoding="utf-8").rstrip())
         print(f"Tables and predictions: {TARGET.absolute()}")
 

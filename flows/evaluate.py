@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from flows.features import MULTI, SINGLE
 from ich_pipeline.baselines.stored import read_baselines
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
@@ -118,6 +119,7 @@ def body(stage: Stage) -> StageResult:
 def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str, NDArray[np.float32]], pd.DataFrame]:
     """The system's reading of the test, and the single-window networks' probabilities for the ablation."""
     from ich_pipeline.ensemble.reading import read
+    from ich_pipeline.features.answers import answers_from
     from ich_pipeline.training.network import Network
 
     labels = params.label_set
@@ -143,9 +145,11 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
         everywhere=True,
         sequences=heads,
         ablation=params.ablation,
+        probabilities=answers_from(layout.FEATURES, MULTI, list(table["SOPInstanceUID"])),
     )
+    of_single = answers_from(layout.FEATURES, SINGLE, list(table["SOPInstanceUID"]))
     single_window = {
-        name: network.probabilities(slices.images[network.spec.image_size])
+        name: of_single(network, slices.images[network.spec.image_size], slices.neighbours, (0.0,))[0]
         for name, network in stage.track(single.items(), "single window", len(single))
     }
     cohort = TestCohort(

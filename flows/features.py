@@ -1,52 +1,61 @@
 """Stage features: pooled features of every slice, of a network whose layers are all frozen. It reads no label.
 
 It always leaves ``work/features/<architecture>/off.json`` or the features; of a network that the ablation names also those
-of the single window.
+of the single window; of the one that ``baselines.random_network`` names also those with random weights.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows import layout, resume
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.files import atomic_dir, write_json
 
 if TYPE_CHECKING:
-    from ich_pipeline.training.network import NetworkSpec
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from ich_pipeline.config import Params
+    from ich_pipeline.training.network import Network, NetworkSpec
 
 ITEM = "architecture"
 CODE = ("ich_pipeline/features", "ich_pipeline/training", "ich_pipeline/windowing.py", "flows/features.py")
-MULTI, SINGLE = "windows", "single"
+MULTI, SINGLE, RANDOM = "windows", "single", "random"
+STATISTICS = (
+    20,
+    32,
+)  # batches and slices of each, from which a random network's batch normalisation takes its statistics
 
 
 def body(stage: Stage) -> StageResult:
     """Read work/window and work/pretrain, write work/features/<architecture>."""
     params, name = stage.params, stage.item or ""
     settings, target = params.networks[name], layout.FEATURES / name
-    if not settings.is_frozen:
+    kinds = kinds_of(params, name)
+    if not kinds:
         with atomic_dir(target) as folder:
             write_json(folder / "off.json", {"schema": "features/1", "features": False})
         return StageResult(f"off: layers of {name} learn, so its features are not made once")
     import numpy as np
 
-    from ich_pipeline.features.store import compute, describe, view_names
+    from ich_pipeline.features.store import compute, describe
     from ich_pipeline.training.data import INDEX_FILE, hu_file, open_slices
     from ich_pipeline.training.network import Network
 
     index, hu = open_slices(layout.WINDOW, settings.image_size)
     neighbours = np.stack([index[side].to_numpy() for side in ("before", "after")], axis=1)
-    kinds = {MULTI: view_names(params.interpolation.candidates, params.head.mirrored)}
-    if name in params.ablation:
-        kinds[SINGLE] = view_names(params.interpolation.candidates, params.head.mirrored)
     data = [layout.WINDOW / INDEX_FILE, layout.WINDOW / hu_file(settings.image_size)]
-    specs = {kind: frozen_spec(stage, kind == SINGLE) for kind in kinds}
+    specs = {kind: frozen_spec(stage, kind) for kind in kinds}
     told = {"views": kinds, "networks": {kind: spec.to_json() for kind, spec in specs.items()}}
     state = resume.state_folder(stage, CODE, [*data, *weights_files(stage)], told)
     count = 0
     for kind, views in kinds.items():
         network = Network.build(specs[kind])
+        if kind == RANDOM:
+            _fit_statistics(network, hu, index)
         compute(network, hu, neighbours, views, state / kind, stage.track)
         count = int(network.model.get_layer("gap").output.shape[-1])
     with atomic_dir(target) as folder:
@@ -54,16 +63,47 @@ def body(stage: Stage) -> StageResult:
             shutil.copytree(state / kind, folder / kind)
             describe(folder / kind, index, views)
     resume.forget(stage)
-    return StageResult(f"{count:,} features of {len(index):,} slices in {len(kinds[MULTI])} views")
+    words = ", ".join(f"{len(views)} views ({kind})" for kind, views in kinds.items())
+    return StageResult(f"{count:,} features of {len(index):,} slices; {words}")
 
 
-def frozen_spec(stage: Stage, single: bool) -> NetworkSpec:
+def kinds_of(params: Params, name: str) -> dict[str, list[str]]:
+    """Which features of a network are made, and the views of each."""
+    from ich_pipeline.features.store import view_names
+
+    every = view_names(params.interpolation.candidates, params.head.mirrored)
+    kinds: dict[str, list[str]] = {}
+    if params.networks[name].is_frozen:
+        kinds[MULTI] = every
+        if name in params.ablation:
+            kinds[SINGLE] = every
+    if name == params.baselines.random_network:
+        kinds[RANDOM] = view_names((0.0,), params.head.mirrored)
+    return kinds
+
+
+def frozen_spec(stage: Stage, kind: str) -> NetworkSpec:
     """The network whose features are meant, before it has a head."""
     from flows.train import spec_of
 
     windowing = stage.params.windowing
     one = next(window for window in windowing.windows if window.name == windowing.single)
-    return spec_of(stage.params, stage.item or "", (one,) * len(windowing.windows) if single else windowing.windows)
+    windows = (one,) * len(windowing.windows) if kind == SINGLE else windowing.windows
+    spec = spec_of(stage.params, stage.item or "", windows)
+    return dataclasses.replace(spec, weights="none") if kind == RANDOM else spec
+
+
+def _fit_statistics(network: Network, hu: NDArray[Any], index: pd.DataFrame) -> None:
+    """Batch normalisation of random layers knows nothing of their scale: it is told by training slices, without labels."""
+    import numpy as np
+
+    from ich_pipeline.training.batch_norm import re_estimate
+
+    rows = index.loc[index["cohort"] == "train", "row"].to_numpy()
+    count, size = STATISTICS
+    spread = rows[np.linspace(0, len(rows) - 1, min(count * size, len(rows))).astype(int)]
+    batches = (np.asarray(hu[np.sort(spread[k::count])], np.float32) for k in range(min(count, len(spread))))
+    re_estimate(network.model, network.model.get_layer("backbone"), batches)
 
 
 def weights_files(stage: Stage) -> list[layout.Path]:

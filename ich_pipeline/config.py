@@ -396,6 +396,8 @@ class BaselineParams(Section):
 
     maximum_slices: Annotated[int, Field(ge=10)]  # to train on; of more, positive ones first and every patient alike
     trees: Annotated[int, Field(ge=1)]  # of each label's forest
+    # The same head on this network with random weights, cut and pooled as it is. null: without this baseline.
+    random_network: Name | None
 
 
 class EnsembleParams(Section):
@@ -547,6 +549,10 @@ class Params(Section):
         for name in (*self.ablation, self.explain.architecture):
             if name not in self.architectures:
                 raise ValueError(f"ablation or explain names {name!r}, which is none of architectures")
+        if self.baselines.random_network not in (None, *self.architectures):
+            raise ValueError(
+                f"baselines.random_network names {self.baselines.random_network!r}, which is none of architectures"
+            )
         for name in self.sequence.architectures:
             if name not in self.architectures:
                 raise ValueError(f"sequence.architectures names {name!r}, which is none of architectures")
