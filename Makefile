@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: help setup repro test test-long check crossvalidate ui schedule doctor picture lock clean
+.PHONY: help setup demo repro test test-long check crossvalidate ui schedule doctor picture lock clean
 .DEFAULT_GOAL := setup
 
 help: ## this list
@@ -25,6 +25,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 
 repro: $(VENV)/ready ## data, training, evaluation, report, registered model; only what changed
 	@$(RUN) -m flows.pipeline
+
+demo: $(VENV)/ready ## a first look in four minutes: a few synthetic heads, two networks, every page; touches nothing else
+	@$(RUN) -m flows.demo
 
 # Two processes: the end-to-end project in one, every other file by itself in the other (tests/conftest.py groups them).
 PYTEST := $(RUN) -m pytest -n 2 --dist loadscope --no-loadscope-reorder

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from flows import layout
+from flows import graph, layout
 from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import dvc, lines
 from ich_pipeline.alone import alone
@@ -54,7 +54,7 @@ def crossvalidate(params: Params, folds: int, seeds: int) -> dict[str, Any]:
         for folder, split in zip(places, drawn, strict=True):
             if not folder.exists():
                 _lay_out(folder, one, split)
-    steps = seeds * folds * len(list(steps_of(params)))
+    steps = seeds * folds * len(steps_of(params.model_copy(update={'tests': (RETROSPECTIVE,)})))
     for line in terminal(_steps_done([f for places in folders for f in places], state), LOOK, steps):
         print(line, flush=True)
     results = [_pooled(one, places) for one, places in zip(of_seed, folders, strict=True)]
@@ -132,16 +132,12 @@ def _key(params: Params, folds: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def steps_of(params: Params) -> Iterator[tuple[str, str | None]]:
-    """The stages of a fold with their matrix items, in order."""
-    for name in params.architectures:
-        yield "train", name
-    for name in params.ablation:
-        yield "ablate", name
-    yield "sequence", None
-    yield "calibrate", None
-    yield "baselines", None
-    yield "evaluate", RETROSPECTIVE
+def steps_of(params: Params) -> list[tuple[str, str | None]]:
+    """The stages of a fold with their matrix items, in order: those from train to evaluate."""
+    every = graph.stages(params)
+    first = next(k for k, (stage, _) in enumerate(every) if stage == "train")
+    last = next(k for k, (stage, _) in reversed(list(enumerate(every))) if stage == "evaluate")
+    return every[first : last + 1]
 
 
 def _lay_out(folder: Path, params: Params, split: Any) -> None:

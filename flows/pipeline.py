@@ -19,6 +19,7 @@ from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, client_environment, running_ui
 from flows.stage_task import run_stage
+from flows.timetable import Timetable
 from ich_pipeline.alone import alone
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
@@ -41,9 +42,11 @@ def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
         say("Everything is up to date.")
         return _registered(ran=False)
     beforehand.check(params)
+    timetable = Timetable(params)
+    say(timetable.opening())
 
     def repro(run_id: str) -> None:
-        for line in lines(dvc("repro"), {"ICH_RUN_ID": run_id}):
+        for line in timetable.watch(lines(dvc("repro"), {"ICH_RUN_ID": run_id})):
             say(line)
 
     return _recorded(params, repro)
