@@ -126,9 +126,8 @@ def _random_network(material: Material) -> Baseline | None:
     patients = train.table["patient_key"].to_numpy()
     fold = patient_folds(np.unique(patients, return_inverse=True)[1], train.truth, params.ensemble.folds)
     learnt = read(folder, list(train.table["SOPInstanceUID"])).learning()
-    count = int(fold.max()) + 1
-    tracked = stage.track(range(count), "heads of the random network", count)
-    fitted = cross_fit(learnt, train.truth, fold, params.head.penalties, params.training.class_weight_cap, tracked)
+    cap = params.training.class_weight_cap
+    fitted = cross_fit(learnt, train.truth, fold, params.head.penalties, cap, stage.track)
     every = read(folder, list(material.index["SOPInstanceUID"])).views[AS_IT_IS]
     scores = fitted.mean.probabilities(every).astype(np.float64)
     how = (

@@ -54,7 +54,7 @@ def crossvalidate(params: Params, folds: int, seeds: int) -> dict[str, Any]:
         for folder, split in zip(places, drawn, strict=True):
             if not folder.exists():
                 _lay_out(folder, one, split)
-    steps = seeds * folds * len(steps_of(params.model_copy(update={'tests': (RETROSPECTIVE,)})))
+    steps = seeds * folds * len(steps_of(params.model_copy(update={"tests": (RETROSPECTIVE,)})))
     for line in terminal(_steps_done([f for places in folders for f in places], state), LOOK, steps):
         print(line, flush=True)
     results = [_pooled(one, places) for one, places in zip(of_seed, folders, strict=True)]

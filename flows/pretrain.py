@@ -35,27 +35,17 @@ def body(stage: Stage) -> StageResult:
 
     fix_order(name)
     # TensorFlow comes with these.
-    from ich_pipeline.features.pretraining import heads, pretraining_spec, settings_of, training_of
+    from ich_pipeline.features.pretraining import pretrain, pretraining_spec
     from ich_pipeline.training.checkpoint import Checkpoint
     from ich_pipeline.training.faults import told
-    from ich_pipeline.training.fit import fit, network_seed, start_network
     from ich_pipeline.training.looks import Look
 
-    settings = settings_of(params.networks[name], params.pretrain)
-    training = training_of(params.training)
-    spec = pretraining_spec(name, params, network_seed(params.pretrain.seed, name))
+    spec = pretraining_spec(name, params)
     stage.log.info("drawing %d synthetic heads of %d pixels", params.pretrain.patients, spec.image_size)
-    train, validation = heads(params, spec.image_size, stage.track)
-    network = start_network(spec, train, training)
-    kept = {
-        "network": spec.to_json(),
-        "settings": settings.model_dump(mode="json"),
-        "pretrain": params.pretrain.model_dump(),
-    }
-    state = resume.state_folder(stage, CODE, (), kept)
-    checkpoint = Checkpoint(state, params.training.checkpoint_minutes)
+    kept = {"network": spec.to_json(), "pretrain": params.pretrain.model_dump(mode="json")}
+    checkpoint = Checkpoint(resume.state_folder(stage, CODE, (), kept), params.training.checkpoint_minutes)
     with (
-        told(name, settings.batch_size, training.accumulate, checkpoint.path),
+        told(name, params.pretrain.batch_size, params.training.accumulate, checkpoint.path),
         open_run(stage.name, name, params) as recorder,
     ):
         recorder.params(kept)
@@ -64,7 +54,7 @@ def body(stage: Stage) -> StageResult:
             figures = {key: value for key, value in asdict(look).items() if key not in ("look", "step")}
             recorder.metrics(figures, step=look.step)
 
-        result = fit(network, train, validation, settings, training, on_look, stage.track, checkpoint)
+        network, result = pretrain(name, params, stage.track, on_look, checkpoint)
         with atomic_dir(target) as folder:
             network.save(folder)
             write_text(folder / "history.csv", result.table().to_csv(index=False, lineterminator="\n"))

@@ -63,7 +63,7 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
             fold,
             params.head.penalties,
             params.training.class_weight_cap,
-            stage.track(range(count), f"heads of {name}", count),
+            stage.track,
         )
         if len(dealt):
             probabilities = _out_of_fold(features, fold, degrees, fitted.folds)

@@ -210,6 +210,20 @@ def weights_fetch(
         typer.echo(line)
 
 
+@weights_app.command("pretrain")
+@sentences
+def weights_pretrain(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks; those of params.yaml by default.")] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder; each network gets one of its own in it.")] = Path("weights"),
+) -> None:
+    """Let networks learn on this project's synthetic heads; no patient is read (params.yaml: pretrain)."""
+    from ich_pipeline.commands.weights import pretrain
+    from ich_pipeline.progress import terminal
+
+    for line in pretrain(names or (), to, terminal):
+        typer.echo(line)
+
+
 @weights_app.command("verify")
 @sentences
 def weights_verify(

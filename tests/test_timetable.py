@@ -24,7 +24,12 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def test_the_graph_lists_each_stage_after_those_it_needs(params: Params) -> None:
     described = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     order = list(described)
-    outs = {str(out).split("$")[0].rstrip("/"): name for name, of in described.items() for out in of["outs"] if isinstance(out, str)}
+    outs = {
+        str(out).split("$")[0].rstrip("/"): name
+        for name, of in described.items()
+        for out in of["outs"]
+        if isinstance(out, str)
+    }
     for name, of in described.items():
         for dep in of["deps"]:
             maker = next((m for out, m in outs.items() if str(dep).split("$")[0].rstrip("/").startswith(out)), None)
@@ -42,7 +47,7 @@ def test_it_knows_nothing_then_counts_then_knows(params: Params) -> None:
     said = list(first.watch(iter(lines)))
     assert said[0].startswith(f"[1 of {len(names)}] {names[0]}") and said[2].startswith(f"[2 of {len(names)}]")
     assert set(read_json(FILE)) == set(names[:2])
-    write_json(FILE, {name: 60.0 for name in names})
+    write_json(FILE, dict.fromkeys(names, 60.0))
     second = Timetable(params)
     assert f"about {len(names)} min if all run (as they took here)" in second.opening()
     assert f"at most {len(names)} min left" in next(second.watch(iter(lines)))

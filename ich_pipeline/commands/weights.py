@@ -38,3 +38,33 @@ def verify(path: Path, architecture: str | None = None, sha256: str | None = Non
         yield f"{found.file}: complete for {found.architecture}, {found.weights:,} weights, SHA-256 {found.sha256}"
     if not count:
         raise InputError(f"{path} lists no weights: fetch some with `ich weights fetch`.")
+
+
+def pretrain(names: Sequence[str], folder: Path, track: Track = quiet) -> Iterator[str]:
+    """Let networks of params.yaml learn on synthetic heads, and say how params.yaml names what they learnt.
+
+    Raises:
+        InputError: a name is none of ``networks``, or something lies where a network would.
+    """
+    from ich_pipeline.config import load_params
+    from ich_pipeline.files import atomic_dir
+    from ich_pipeline.training.order import fix_order
+
+    params = load_params()
+    names = names or params.architectures
+    for name in names:
+        if name not in params.networks:
+            raise InputError(f"params.yaml describes no network {name!r}; it has {', '.join(params.networks)}.")
+        if (folder / name).exists():
+            raise InputError(f"--to {folder}: {name} is there already; name another folder.")
+    for name in names:
+        fix_order(name)  # before TensorFlow comes, so it holds for those that follow too
+    from ich_pipeline.features.pretraining import pretrain as learn
+
+    for name in names:
+        network, result = learn(name, params, track)
+        with atomic_dir(folder / name) as partial:
+            network.save(partial)
+        auc = result.best.val_auc_any
+        yield f"{folder / name}: {name}, AUC of any {'none' if auc is None else f'{auc:.3f}'} on other synthetic heads"
+        yield f"  params.yaml: networks.{name}: {{weights: {folder / name}, …}}"

@@ -9,20 +9,25 @@ their mean is the head that ships: a mean of linear heads is a linear head.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
+from ich_pipeline.progress import Track, quiet
 from ich_pipeline.training.loss import class_weights
 
 SMALLEST_SPREAD = 1e-6  # of a feature; below it says nothing, and is left as it is
 ITERATIONS, HALVINGS = 30, 8
 GRADIENT = 1e-5  # at which a fit has arrived: loss a slice for one standard deviation of a feature
 SMALLEST_BEND = 1e-9  # keeps a label that is separated without a doubt solvable
+LARGE = 1 << 29  # bytes of features from which folds are fitted one after another
 # Along an axis of a variance below this share of the penalty, a weight keeps less than a hundredth of what it would have
 # without the penalty: such axes are left out.
 NO_PULL = 0.04
@@ -152,7 +157,7 @@ def cross_fit(
     fold: NDArray[np.integer],
     penalties: Sequence[float],
     cap: float,
-    track: Iterable[int] | None = None,
+    track: Track = quiet,
 ) -> CrossFitted:
     """Fit a head without each fold, choose the penalty by what they say of the slices they did not see, join them.
 
@@ -165,13 +170,20 @@ def cross_fit(
         fold: (n,) fold of each slice's patient, 0 to folds - 1.
         penalties: candidates, falling.
         cap: of the class weights.
-        track: the numbers of the folds, where their progress is shown.
+        track: shows progress over the folds.
     """
     count = int(fold.max()) + 1
-    every: list[list[Head]] = []
-    for k in range(count) if track is None else track:
+
+    def without(k: int) -> list[Head]:
         rest = fold != k
-        every.append(fit_heads([view[rest] for view in views], truth[rest], penalties, cap))
+        return fit_heads([view[rest] for view in views], truth[rest], penalties, cap)
+
+    # A fold a thread, each with one thread of BLAS: on a busy machine BLAS' own threads wait for one another (67 s for what
+    # took 10). Folds of large cohorts follow one another, for their memory.
+    bytes_each = len(views) * views[0].nbytes
+    workers = min(count, os.cpu_count() or 1) if bytes_each < LARGE else 1
+    with threadpool_limits(1 if workers > 1 else None, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        every = list(track(pool.map(without, range(count)), "heads", count))
     figures = {}
     for position, penalty in enumerate(penalties):
         logits = np.empty(truth.shape)

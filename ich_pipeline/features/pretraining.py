@@ -1,10 +1,15 @@
 """Pretraining on synthetic heads: a network meets blood in many drawn heads before it sees its first patient.
 
+Others have drawn haemorrhage into synthetic heads to evaluate devices: the FDA's InSilicoICH (DIDSR; intraparenchymal, epidural and
+subdural blood in XCAT heads, scanned by XCIST, PyPI gecatsim). Here the heads are drawn to pretrain on.
+
 Nothing here reads a patient. What is learnt in the lower layers (edges of blood, bone and fluid in CT windows) carries over
 to patients; the upper layers know how the heads are drawn, so a network is cut before them (``networks.<name>.cut``).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -12,14 +17,17 @@ import pandas as pd
 from ich_pipeline.cohorts.phantom.varied import VariedSlices, varied_slices
 from ich_pipeline.config import AugmentationParams, NetworkParams, Params, PretrainParams, TrainingParams
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.training.checkpoint import Checkpoint
 from ich_pipeline.training.data import CohortSlices, SliceRows
-from ich_pipeline.training.network import NetworkSpec
+from ich_pipeline.training.fit import FitResult, fit, network_seed, start_network
+from ich_pipeline.training.looks import Look
+from ich_pipeline.training.network import Network, NetworkSpec
 from ich_pipeline.windowing import clip_range, window_of
 
 POOLING = ("mean", 0.01)  # the mean of the largest hundredth is what tells a layer of a small bright spot
 
 
-def pretraining_spec(name: str, params: Params, seed: int) -> NetworkSpec:
+def pretraining_spec(name: str, params: Params) -> NetworkSpec:
     """The network that learns on synthetic heads: cut where ``pretrain.cuts`` says, from random weights."""
     return NetworkSpec(
         architecture=name,
@@ -29,7 +37,7 @@ def pretraining_spec(name: str, params: Params, seed: int) -> NetworkSpec:
         weights="none",
         dtype=params.training.dtype,
         batch_norm_momentum=_RECIPE["batch_norm_momentum"],
-        seed=seed,
+        seed=network_seed(params.pretrain.seed, name),
         cut=params.pretrain.cuts.get(name),
         pooling=POOLING,
     )
@@ -69,6 +77,33 @@ def settings_of(network: NetworkParams, pretrain: PretrainParams) -> NetworkPara
             "frozen_epochs": 0.0,
         }
     )
+
+
+def pretrain(
+    name: str,
+    params: Params,
+    track: Track = quiet,
+    on_look: Callable[[Look], None] = lambda look: None,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Network, FitResult]:
+    """Let a network learn on synthetic heads; the same parameters give the same bytes on one machine.
+
+    Args:
+        name: the architecture, one of ``params.networks``.
+        params: pretrain, windowing, labels, the network's picture size, and the machine's part of training.
+        track: shows progress.
+        on_look: called after every look at heads that it does not learn from.
+        checkpoint: goes on from the state that it keeps.
+
+    Raises:
+        InputError: a configured subtype that the phantom cannot draw, or a layer that the network does not have.
+        Fault: memory or disk is used up, or the loss is no number.
+    """
+    settings, training = settings_of(params.networks[name], params.pretrain), training_of(params.training)
+    spec = pretraining_spec(name, params)
+    train, validation = heads(params, spec.image_size, track)
+    network = start_network(spec, train, training)
+    return network, fit(network, train, validation, settings, training, on_look, track, checkpoint)
 
 
 def heads(params: Params, image_size: int, track: Track = quiet) -> tuple[CohortSlices, CohortSlices]:

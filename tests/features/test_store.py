@@ -65,7 +65,9 @@ def test_a_head_on_stored_features_answers_as_the_network_does(network: Network,
     chosen = [7, 2]  # other slices, in another order
     few = answers_from(tmp_path, "windows", [f"1.{k}" for k in chosen])(network, hu[chosen], neighbours[chosen], (0.0,))
     assert np.abs(few[0] - expected[0][chosen]).max() < 1e-6
-    nothing = answers_from(tmp_path / "none", "windows", list(index["SOPInstanceUID"]))(network, hu, neighbours, DEGREES)
+    nothing = answers_from(tmp_path / "none", "windows", list(index["SOPInstanceUID"]))(
+        network, hu, neighbours, DEGREES
+    )
     assert np.array_equal(nothing, expected)
 
 
@@ -103,7 +105,9 @@ def test_a_killed_computation_goes_on_and_ends_with_the_same_bytes(tmp_path: Pat
     )
 
     def run(folder: Path, kill_after: int) -> int:
-        return subprocess.run([sys.executable, "-c", script, str(folder), str(kill_after)], capture_output=True).returncode
+        return subprocess.run(
+            [sys.executable, "-c", script, str(folder), str(kill_after)], capture_output=True
+        ).returncode
 
     assert run(tmp_path / "killed", 5) == -signal.SIGKILL
     assert (tmp_path / "killed" / store.DONE).is_file()

@@ -29,7 +29,9 @@ def test_a_cut_network_ends_where_it_is_cut() -> None:
     cut = cut_backbone(whole, "tinynet", "re_lu_1", ("re_lu",))
     assert [tuple(output.shape[1:]) for output in cut.outputs] == [(16, 16, 8), (8, 8, 16)]
     assert len(cut.get_weights()) < len(whole.get_weights())
-    with pytest.raises(InputError, match=r"networks\.tinynet\.cut 're_lu_9' is no layer of tinynet; did you mean re_lu"):
+    with pytest.raises(
+        InputError, match=r"networks\.tinynet\.cut 're_lu_9' is no layer of tinynet; did you mean re_lu"
+    ):
         cut_backbone(whole, "tinynet", "re_lu_9", ())
 
 
