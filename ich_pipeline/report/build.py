@@ -55,7 +55,8 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     specs = {name: _spec(inputs, name) for name in params.architectures}
     trainable = [name for name, spec in specs.items() if spec.trainable_windows]
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
-    described = settings(params, specs, inputs.ensemble, f"{explainer.method} of {architecture}", learnt)
+    method = f"{explainer.method} of {architecture}"
+    described = settings(params, specs, inputs.ensemble, method, learnt, inputs.calibrated)
     results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence, warnings)
     results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
     write_json(target / "metrics.json", blocks)

@@ -48,6 +48,10 @@ def _head(random: np.random.Generator) -> np.ndarray:
     hu[:, radius < 1] = 32
     return (hu + random.integers(-4, 5, hu.shape) * (hu > -1000)).astype(np.int16)
 
+CALIBRATED = {
+    "case_score": {"candidates": {"max": {"auc_any": 0.8}, "agreement of neighbours": {"auc_any": None}}},
+}
+
 
 @pytest.fixture(scope="session")
 def params() -> Params:
@@ -146,15 +150,16 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     network.save(train / "vgg16")
     ensemble = _ensemble(params)
     ensemble.save(root / "calibrate" / "ensemble.json")
+    write_json(root / "calibrate" / "metrics.json", CALIBRATED)
     flat = truth.reshape(-1, len(labels))
     _save_atlas(params, network, images, flat, slices, root / "atlas")
     near = np.arange(len(slices))[:, None] + np.array([-1, 1])
     inside = (near // SLICES == np.arange(len(slices))[:, None] // SLICES) & (near >= 0)
     case_index = np.repeat(np.arange(CASES), SLICES)
-    reading = read(
-        {"vgg16": network}, ensemble, {SIZE: images}, np.where(inside, near, -1), case_index, everywhere=True
-    )
-    cohort = TestCohort(ensemble, reading, np.ones(len(flat), bool), flat, case_index, case_index, params.evaluation, 1)
+    neighbours = np.where(inside, near, -1)
+    reading = read({"vgg16": network}, ensemble, {SIZE: images}, neighbours, case_index, everywhere=True)
+    labelled = np.ones(len(flat), bool)
+    cohort = TestCohort(ensemble, reading, labelled, flat, case_index, neighbours, case_index, params.evaluation, 1)
     for name in params.tests:
         folder = root / "evaluate" / name
         write_table(folder / "slices.parquet", slice_table(cohort, slices), SLICES_SCHEMA)
