@@ -11,6 +11,7 @@ import pandas as pd
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.config import Params
+from ich_pipeline.ensemble.case_rule import CaseChoice, RuleFigure
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.ranking import Ranked, estimable, mean_average_precision
@@ -53,7 +54,8 @@ def body(stage: Stage) -> StageResult:
             slices.case_index,
             slices.neighbours,
             names,
-            validation.left_out,
+            validation.crossed,
+            ensemble.case_score,
             params.ensemble,
         )
         ensemble = replace(ensemble, uncertainty=uncertainty)
@@ -80,11 +82,13 @@ def body(stage: Stage) -> StageResult:
         run.artifact(layout.CALIBRATE / "ensemble.json")
     summary = (
         f"{_combination(ensemble, choice)}; mean average precision "
-        f"{_text(metrics['cross_fitted']['mean_ap'])} (cross-fitted), prevalence {_text(metrics['prevalence'])}"
+        f"{_text(metrics['cross_fitted']['mean_ap'])} (cross-fitted), prevalence {_text(metrics['prevalence'])}; "
+        f"case score: {ensemble.case_score}, case AUC {_text(metrics['cross_fitted']['auc_any_case'])} (cross-fitted)"
     )
     tables = {
         "slice interpolation": _degree_table(choice),
         "combiners": _candidate_table(choice),
+        "case scores": _rule_table(validation.case_rule),
         "operating points": _point_table(ensemble),
         "calibration": _calibration_table(metrics["calibration"]),
         "conformal sets": _conformal_table(ensemble),
@@ -131,9 +135,13 @@ def _metrics(ensemble: Ensemble, choice: Choice, validation: Validation, predict
         "labels_in_mean": [name for name, used in zip(ensemble.labels.subtypes, in_mean, strict=True) if used],
         "prevalence": float(truth[:, 1:].mean(axis=0)[in_mean].mean()) if in_mean.any() else None,
         # Every choice repeated without the slice's patient: the figure to report.
-        "cross_fitted": _ranking(validation.honest, predictions),
+        "cross_fitted": {**_ranking(validation.honest, predictions), "auc_any_case": _honest_case_auc(validation)},
         # What the iterative reading gives with the choices made: they saw these patients.
-        "final": _ranking(validation.final, predictions),
+        "final": {
+            **_ranking(validation.final, predictions),
+            "auc_any_case": _figure(_chosen(validation.case_rule).auc),
+        },
+        "case_score": _rules(validation),
         "degrees": {
             name: {f"{degree:g}": _figure(value) for degree, value in figures.items()}
             for name, figures in choice.degree_figures.items()
@@ -146,6 +154,30 @@ def _metrics(ensemble: Ensemble, choice: Choice, validation: Validation, predict
             "slices_reread": int(validation.reread.sum()),
             "true_cases": int(true_case.sum()),
             "true_cases_lost": int((true_case & ~validation.let_through).sum()),
+        },
+    }
+
+
+def _honest_case_auc(validation: Validation) -> float | None:
+    """AUC of "any" over cases, every choice, the case score's too, repeated without the case's patient."""
+    if isinstance(validation.crossed, str):
+        return None
+    return _figure(float(Ranked(validation.crossed.case_ranking, validation.case_truth[:, 0]).auc()))
+
+
+def _chosen(rule: CaseChoice) -> RuleFigure:
+    return next(figure for figure in rule.figures if figure.score == rule.score)
+
+
+def _rules(validation: Validation) -> dict[str, Any]:
+    """The case score's rule: which, by what figures, and what each fold's others would have taken."""
+    crossed = validation.crossed
+    return {
+        "chosen": str(validation.case_rule.score),
+        "without_each_fold": crossed if isinstance(crossed, str) else [str(rule) for rule in crossed.rules],
+        "candidates": {
+            str(f.score): {"auc_any": _figure(f.auc), "gain": _figure(f.gain), "gain_standard_error": _figure(f.error)}
+            for f in validation.case_rule.figures
         },
     }
 
@@ -193,6 +225,21 @@ def _degree_table(choice: Choice) -> pd.DataFrame:
 def _candidate_table(choice: Choice) -> pd.DataFrame:
     rows = [{"combiner": k, "members": ", ".join(m), "mAP": round(v, 3)} for k, m, v in choice.candidate_figures]
     return pd.DataFrame(rows).sort_values("mAP", ascending=False, kind="stable").head(8)
+
+
+def _rule_table(rule: CaseChoice) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "rule": str(f.score),
+                "case AUC": round(f.auc, 3),
+                "gain": round(f.gain, 3),
+                "standard error": round(f.error, 3),
+                "chosen": "yes" if f.score == rule.score else "",
+            }
+            for f in rule.figures
+        ]
+    )
 
 
 def _point_table(ensemble: Ensemble) -> pd.DataFrame:

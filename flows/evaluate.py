@@ -158,6 +158,7 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
         labelled=labelled,
         truth=truth,
         case_index=slices.case_index,
+        neighbours=slices.neighbours,
         patients=slices.patients,
         params=params.evaluation,
         seed=params.seed,

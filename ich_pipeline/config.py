@@ -400,22 +400,24 @@ class BaselineParams(Section):
     random_network: Name | None
 
 
+def _all_rising(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"the values must rise, found {', '.join(f'{v:g}' for v in values)}")
+    return values
+
+
 class EnsembleParams(Section):
     """Combination, calibration, operating points, case score."""
 
     folds: Annotated[int, Field(ge=2)]  # cross-fitting folds over validation patients
     sensitivity_target: Fraction
     specificity_target: Fraction
-    case_score: Literal["max", "top_k_mean", "noisy_or"]
-    case_top_k: Annotated[int, Field(ge=1)]
+    # The rule from slices to a case; auto: of all rules the one that ranks the cases best, where it is clearly better
+    # than max (:mod:`ich_pipeline.ensemble.case_rule`).
+    case_score: Literal["auto", "max", "top_k_mean", "neighbours", "noisy_or"]
+    case_top_k: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_all_rising)]
     decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
     coverage: Fraction  # of the conformal sets, of patients with and of patients without a finding
-
-
-def _all_rising(values: tuple[float, ...]) -> tuple[float, ...]:
-    if list(values) != sorted(set(values)):
-        raise ValueError(f"the edges must rise, found {', '.join(f'{v:g}' for v in values)}")
-    return values
 
 
 Edges = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_all_rising)]

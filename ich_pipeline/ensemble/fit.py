@@ -1,8 +1,11 @@
 """Fit the ensemble on the validation cohort.
 
 In order: SI degree a network; combiner; calibration of both readings; gate; then the iterative reading is simulated on
-validation, and the operating points are fitted on the final scores that it gives. Calibration and thresholds see
-cross-fitted combined scores, so that fitted weights do not flatter them.
+validation, the rule of the case score is chosen, and the operating points are fitted on the final scores that the reading
+gives. Calibration, rule and thresholds see cross-fitted combined scores, so that fitted weights do not flatter them.
+
+"Validation" is whoever the networks' predictions are of without having learned from them: the validation cohort, or, where
+the split stage drew folds, all patients of train and validation, out of fold.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import EnsembleParams
 from ich_pipeline.ensemble.calibration import fit_calibration
-from ich_pipeline.ensemble.case_score import CaseScore
+from ich_pipeline.ensemble.case_rule import CaseChoice, Places, candidates, choose_case_score
+from ich_pipeline.ensemble.case_score import cases_positive
 from ich_pipeline.ensemble.combiners import fit_combiner
+from ich_pipeline.ensemble.cross_reading import CrossReading, cross_read
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel, spread
 from ich_pipeline.ensemble.operating_points import OperatingPoint, fit_operating_points
-from ich_pipeline.ensemble.selection import Choice, LeftOut, Predictions, choose, cross_fitted, honest_scores, leave_out
+from ich_pipeline.ensemble.selection import Choice, Predictions, choose, cross_fitted, honest_scores, leave_out
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
@@ -35,7 +40,8 @@ class Validation:
         combined_first, combined_second: cross-fitted combined scores, uncalibrated.
         first, second: the same, calibrated; ``final`` as the iterative reading gives it.
         honest: calibrated scores of the second reading of which no choice and no fit saw the slice's patient.
-        left_out: the folds of ``honest``, with what was chosen without each.
+        crossed: the iterative reading of which no choice and no fit saw the slice's patient; or why there is none.
+        case_rule: the rule of the case score, and what it was chosen by.
         reread: slices that are read again.
         case_scores: final; ``let_through``: cases with a slice at the gate; ``case_truth``: 0 and 1.
     """
@@ -46,7 +52,8 @@ class Validation:
     second: NDArray[np.float64]
     final: NDArray[np.float64]
     honest: NDArray[np.float64]
-    left_out: tuple[LeftOut, ...]
+    crossed: CrossReading | str
+    case_rule: CaseChoice
     reread: NDArray[np.bool_]
     case_scores: NDArray[np.float64]
     let_through: NDArray[np.bool_]
@@ -92,8 +99,9 @@ def fit_ensemble(
     suspicious = first[:, 0] >= gate.threshold
     reread = spread(suspicious, neighbours)
     final = np.where(reread[:, None], second, first)
-    case_score = CaseScore(params.case_score, params.case_top_k)
-    case_scores = case_score(final, case_index)
+    places = Places(case_index, neighbours, predictions.patients)
+    case_rule = choose_case_score(candidates(params), final, suspicious, truth, places)
+    case_scores = case_rule.score(final, case_index, neighbours)
     case_truth = cases_positive(truth, case_index)
     let_through = cases_positive(suspicious[:, None], case_index)[:, 0].astype(bool)
     ensemble = Ensemble(
@@ -105,7 +113,7 @@ def fit_ensemble(
         slice_points=_points(labels, final, truth, targets, None),
         case_points=_points(labels, case_scores, case_truth, targets, let_through),
         decision=params.decision,
-        case_score=case_score,
+        case_score=case_rule.score,
     )
     if ensemble.case_points[labels.any][params.decision].threshold is None:
         raise InputError(
@@ -120,20 +128,14 @@ def fit_ensemble(
         second=second,
         final=final,
         honest=honest_scores(predictions, params.folds, left_out),
-        left_out=left_out,
+        crossed=cross_read(predictions, case_index, neighbours, left_out, params),
+        case_rule=case_rule,
         reread=reread,
         case_scores=case_scores,
         let_through=let_through,
         case_truth=case_truth,
     )
     return ensemble, choice, validation
-
-
-def cases_positive(slices: NDArray, case_index: NDArray[np.integer]) -> NDArray[np.int8]:
-    """1 for each case with a slice that is 1 (or True): shape (slices, k) to (cases, k)."""
-    cases = np.zeros((int(case_index.max()) + 1, slices.shape[1]), dtype=np.int8)
-    np.maximum.at(cases, case_index, slices.astype(np.int8))
-    return cases
 
 
 def cross_calibrated(scores: NDArray[np.float64], predictions: Predictions, folds: int) -> NDArray[np.float64]:

@@ -23,9 +23,10 @@ from ich_pipeline.files import read_json, write_json
 from ich_pipeline.labels import Labels
 from ich_pipeline.sequence.member import architecture_of, has_head
 
-SCHEMA = "ensemble/2"
-# An older version of this software would take the kind "platt" for no calibration at all, so the number had to rise.
-READABLE = ("ensemble/1", SCHEMA)
+SCHEMA = "ensemble/3"
+# The number rises where an older version of this software would read on and be wrong: it took the kind "platt" for no
+# calibration at all (2), and the rule "neighbours" for noisy-or (3).
+READABLE = ("ensemble/1", "ensemble/2", SCHEMA)
 Points = Mapping[str, Mapping[str, OperatingPoint]]
 
 
@@ -195,7 +196,7 @@ class Ensemble:
         found = value.get("schema") if isinstance(value, dict) else None
         if found not in READABLE:
             raise InputError(
-                f"{path} has schema {found!r} where this version reads {' and '.join(READABLE)}: run the calibrate stage."
+                f"{path} has schema {found!r} where this version reads {', '.join(READABLE)}: run the calibrate stage."
             )
         return cls.from_json(value)
 

@@ -147,7 +147,7 @@ def read(
     second = np.full(first.shape, np.nan)
     second[wanted] = ensemble.second({name: answers[wanted] for name, answers in interpolated.items()})
     final = np.where(reread[:, None], second, first)
-    case_scores = ensemble.case_score(final, case_index)
+    case_scores = ensemble.case_score(final, case_index, neighbours)
     let_through = np.zeros(len(case_scores), dtype=bool)
     let_through[case_index[suspicious]] = True
     return Reading(
@@ -156,7 +156,7 @@ def read(
         final=final,
         suspicious=suspicious,
         reread=reread,
-        first_case_scores=ensemble.case_score(first, case_index),
+        first_case_scores=ensemble.case_score(first, case_index, neighbours),
         case_scores=case_scores,
         let_through=let_through,
         decisions=ensemble.decide(case_scores, let_through),
@@ -164,7 +164,9 @@ def read(
         interpolated=interpolated,
         disagreement=None
         if ensemble.uncertainty is None
-        else disagreement(ensemble.uncertainty, original, ensemble.members, ensemble.case_score, case_index),
+        else disagreement(
+            ensemble.uncertainty, original, ensemble.members, ensemble.case_score, case_index, neighbours
+        ),
     )
 
 

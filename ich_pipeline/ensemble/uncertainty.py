@@ -94,12 +94,13 @@ def disagreement(
     names: Sequence[str],
     case_score: CaseScore,
     case_index: NDArray[np.integer],
+    neighbours: NDArray[np.integer],
 ) -> Disagreement | None:
-    """Of the named networks on whole cases; None where there is one only."""
+    """Of the named networks on whole cases; None where there is one only. ``neighbours`` as in :class:`CaseScore`."""
     opinions = uncertainty.of_networks(probabilities, names)
     if opinions is None:
         return None
-    cases = np.stack([case_score(each, case_index) for each in opinions])
+    cases = np.stack([case_score(each, case_index, neighbours) for each in opinions])
     return Disagreement(opinions.std(axis=0), cases.std(axis=0))
 
 

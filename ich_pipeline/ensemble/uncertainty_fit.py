@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import EnsembleParams
 from ich_pipeline.ensemble.calibration import fit_calibration
+from ich_pipeline.ensemble.case_score import CaseScore, cases_positive
 from ich_pipeline.ensemble.conformal import ConformalLabel, fit_conformal, one_a_patient
-from ich_pipeline.ensemble.cross_reading import cross_read
-from ich_pipeline.ensemble.fit import cases_positive
+from ich_pipeline.ensemble.cross_reading import CrossReading
 from ich_pipeline.ensemble.folds import patient_folds
-from ich_pipeline.ensemble.selection import LeftOut, Predictions
+from ich_pipeline.ensemble.selection import Predictions
 from ich_pipeline.ensemble.uncertainty import Uncertainty
 from ich_pipeline.labels import Labels
 
@@ -24,7 +24,8 @@ def fit_uncertainty(
     case_index: NDArray[np.integer],
     neighbours: NDArray[np.integer],
     names: tuple[Sequence[str], Sequence[str]],
-    left_out: Sequence[LeftOut],
+    reading: CrossReading | str,
+    case_score: CaseScore,
     params: EnsembleParams,
 ) -> Uncertainty:
     """Conformal limits from cross-fitted final scores, and a calibration for every network.
@@ -35,19 +36,21 @@ def fit_uncertainty(
         case_index: case of each slice, 0 to cases - 1.
         neighbours: shape (slices, 2): rows of the slices before and after, -1 for none.
         names: SOPInstanceUID and case_id of each slice.
-        left_out: the folds of validation and what was chosen without each.
-        params: coverage, folds, gate and case score.
+        reading: of every patient by what was chosen and fitted without; or why there is none.
+        case_score: the system's rule. The limits are for its scores, so all folds' slices are scored by it, also where a
+            fold alone would have chosen another rule; of the case only this choice among a few rules has seen the patient.
+        params: coverage and folds.
     """
     truth, patients = predictions.truth, predictions.patients
     first = np.unique(case_index, return_index=True)[1]
-    reading = cross_read(predictions, case_index, neighbours, left_out, params)
     if isinstance(reading, str):
         nothing = dict.fromkeys(labels.columns, ConformalLabel(None, None, 0, 0, reading))
         cases, slices = nothing, nothing
     else:
         case_names = [names[1][int(row)] for row in first]
         case_truth = cases_positive(truth, case_index)
-        cases = _limits(labels, reading.case_scores, case_names, patients[first], case_truth, params.coverage)
+        scores = case_score(reading.final, case_index, neighbours)
+        cases = _limits(labels, scores, case_names, patients[first], case_truth, params.coverage)
         slices = _limits(labels, reading.final, names[0], patients, truth, params.coverage)
     fold = patient_folds(patients, truth, params.folds)
     networks = {

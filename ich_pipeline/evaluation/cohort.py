@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.baselines.stored import Baseline
 from ich_pipeline.config import EvaluationParams
-from ich_pipeline.ensemble.fit import cases_positive
+from ich_pipeline.ensemble.case_score import cases_positive
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
@@ -29,6 +29,7 @@ class TestCohort:
         labelled: slices with labels, shape (slices,); the others were read, but are in no metric.
         truth: 0 and 1, shape (labelled slices, labels).
         case_index: case of each slice, shape (slices,).
+        neighbours: rows of the slices before and after, -1 at an end or a gap, shape (slices, 2).
         patients: patient of each slice, 0 to patients - 1, shape (slices,).
         params: replicates and confidence.
         seed: of the bootstrap.
@@ -42,6 +43,7 @@ class TestCohort:
     labelled: NDArray[np.bool_]
     truth: NDArray[np.integer]
     case_index: NDArray[np.integer]
+    neighbours: NDArray[np.integer]
     patients: NDArray[np.integer]
     params: EvaluationParams
     seed: int
@@ -72,12 +74,11 @@ class TestCohort:
         patients = np.zeros(len(self.reading.case_scores), dtype=np.intp)
         patients[self.case_index] = self.patients
         kept = self.labelled_cases
-        rule = self.ensemble.case_score.rule.replace("_", " ")
         return Level(
             patients[kept],
             self.counts,
             self.reading.let_through[kept],
-            not_probabilities=f"a case score is the {rule} of slice probabilities, not a calibrated probability",
+            not_probabilities=f"a case score is the {self.ensemble.case_score} of slice probabilities, not a calibrated probability",
         )
 
     @cached_property

@@ -80,7 +80,8 @@ def uncertainty_of_test(cohort: TestCohort, slice_names: Sequence[str], case_nam
 def of_all(cohort: TestCohort, known: Uncertainty) -> Disagreement | None:
     """Of all trained networks, also of those that the ensemble does not use."""
     reading = cohort.reading
-    return disagreement(known, reading.original, _trained(known), cohort.ensemble.case_score, cohort.case_index)
+    rule = cohort.ensemble.case_score
+    return disagreement(known, reading.original, _trained(known), rule, cohort.case_index, cohort.neighbours)
 
 
 def _trained(known: Uncertainty) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ class ExplainedCase:
         first, second, final: (n, L); ``second`` is NaN where a slice was not read again.
         reread: bool (n,).
         case_scores: (L,).
-        case_score_rule: how they came from the slices: max, top_k_mean, noisy_or.
+        case_score_rule: how they came from the slices: max, top_k_mean, neighbours, noisy_or.
         decision: haemorrhage suspected.
         operating_point: name of the threshold of the decision.
         threshold: case score of ``any`` at or above which the decision is positive.

@@ -19,6 +19,7 @@ STRIP_PIXELS = 1_500_000  # of all slices in the strip together: keeps a page ne
 RULES = {  # what a case score is of its slices, in words
     "max": "highest probability",
     "top_k_mean": "mean of the highest probabilities",
+    "neighbours": "highest geometric mean of two neighbouring probabilities",
     "noisy_or": "chance that at least one finding is real, were the slices independent,",
 }
 UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training

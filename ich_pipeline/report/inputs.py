@@ -132,6 +132,11 @@ class Inputs:
         return Ensemble.load(self.folders.calibrate / "ensemble.json")
 
     @cached_property
+    def calibrated(self) -> dict[str, Any]:
+        """The figures by which calibrate chose."""
+        return read_json(self.folders.calibrate / "metrics.json")
+
+    @cached_property
     def atlas(self) -> Atlas:
         """The atlas."""
         return Atlas.load(self.folders.atlas)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.report.render import score
 from ich_pipeline.training.network import NetworkSpec
 from ich_pipeline.windowing import WindowLike
 
@@ -32,7 +34,7 @@ def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
         ("Second reading", f"suspicious slices again,\n{again}"),
         (
             "Decision",
-            f"case score: {ensemble.case_score.rule.replace('_', ' ')}\n{ensemble.decision.replace('_', ' ')} point,\n≥ {ensemble.decision_threshold:.3f}",
+            f"case score: {ensemble.case_score}\n{ensemble.decision.replace('_', ' ')} point,\n≥ {ensemble.decision_threshold:.3f}",
         ),
         (
             "Reasons",
@@ -47,6 +49,7 @@ def settings(
     ensemble: Ensemble,
     attention_method: str,
     learnt: Mapping[str, Sequence[WindowLike]],
+    calibrated: Mapping[str, Any],
 ) -> list[tuple[str, str]]:
     """(setting, value) rows for the page and the model card.
 
@@ -56,6 +59,7 @@ def settings(
         ensemble: as calibrated.
         attention_method: the map's name and layer.
         learnt: by architecture, the windows that a network with trainable ones ended with.
+        calibrated: ``metrics.json`` of calibrate.
     """
     rows = [
         ("Profile", params.profile),
@@ -84,7 +88,7 @@ def settings(
         ("Sequence head", _sequence(params)),
         ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen on validation with cross-fitting"),
         ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, validation sensitivity ≥ {params.ensemble.sensitivity_target:g}"),
-        ("Case score", f"{ensemble.case_score.rule.replace('_', ' ')} of the slices' calibrated probabilities; not calibrated itself"),
+        ("Case score", f"{ensemble.case_score} of the slices' calibrated probabilities; not calibrated itself{_rule_choice(calibrated['case_score'])}"),
         ("Decision", f"{ensemble.decision.replace('_', ' ')}: case score of “{params.labels.any}” ≥ {ensemble.decision_threshold:.4f}"),
         ("Conformal sets", f"{params.ensemble.coverage:g} coverage of the patients with, and of those without, each finding; from validation, one case a patient"),
         ("Attention", attention_method),
@@ -95,6 +99,15 @@ def settings(
         ),
     ]  # fmt: skip
     return rows
+
+
+def _rule_choice(found: Mapping[str, Any]) -> str:
+    """Beside what the rule was chosen, by which figures; nothing where the settings named it."""
+    tried = found["candidates"]
+    if len(tried) == 1:
+        return ""
+    figures = ", ".join(f"{rule} {score(of['auc_any'], 3)}" for rule, of in tried.items())
+    return f"; chosen by the case AUC of “any” out of {figures}"
 
 
 def _windows(windows: Sequence[WindowLike]) -> str:

@@ -81,7 +81,7 @@ def ensemble_params() -> EnsembleParams:
         sensitivity_target=0.95,
         specificity_target=0.9,
         case_score="max",
-        case_top_k=3,
+        case_top_k=(3,),
         decision="balanced",
         coverage=0.9,
     )

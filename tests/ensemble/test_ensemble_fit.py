@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ich_pipeline.ensemble.calibration import Calibration
-from ich_pipeline.ensemble.fit import cases_positive, cross_calibrated, fit_ensemble
+from ich_pipeline.ensemble.case_score import cases_positive
+from ich_pipeline.ensemble.fit import cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble, spread
 from ich_pipeline.ensemble.ranking import mean_average_precision
 from ich_pipeline.errors import InputError
@@ -83,7 +84,7 @@ def test_json_round_trip_is_exact(fitted, cohort, tmp_path) -> None:
 def test_another_version_is_refused_in_one_sentence(fitted, tmp_path) -> None:
     content = fitted[0].to_json() | {"schema": "ensemble/0"}
     (tmp_path / "ensemble.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"ensemble/0.*ensemble/1 and ensemble/2"):
+    with pytest.raises(InputError, match=r"ensemble/0.*ensemble/1, ensemble/2, ensemble/3"):
         Ensemble.load(tmp_path / "ensemble.json")
 
 

@@ -191,7 +191,9 @@ def test_disagreement_is_the_spread_of_the_members_own_calibrated_probabilities(
     np.testing.assert_allclose(quick.disagreement.cases, np.abs(tops[0] - tops[1]) / 2, rtol=1e-12)
 
 
-def test_a_case_says_its_sets_in_words(certain, networks, cases) -> None:
+@pytest.mark.parametrize("rule", ["max", "neighbours"])
+def test_a_case_says_its_sets_in_words(certain, networks, cases, rule) -> None:
+    certain = replace(certain, case_score=CaseScore(rule))
     images, neighbours, case_index = cases
     whole = read(networks, certain, *cases, everywhere=True)
     assert whole.disagreement is not None
@@ -199,6 +201,7 @@ def test_a_case_says_its_sets_in_words(certain, networks, cases) -> None:
         mine = case_index == case
         local = np.where(neighbours[mine] >= 0, neighbours[mine] - 6 * case, -1)
         one = read(networks, certain, {SIZE: images[SIZE][mine]}, local, np.zeros(6, int), everywhere=False)
+        np.testing.assert_allclose(one.case_scores[0], whole.case_scores[case], rtol=1e-12)
         found = of_case(certain, one)
         assert found is not None and certain.uncertainty is not None and whole.disagreement is not None
         for k, name in enumerate(("any", "epidural")):

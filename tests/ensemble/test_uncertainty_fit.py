@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ich_pipeline.ensemble.case_score import CaseScore, cases_positive
 from ich_pipeline.ensemble.conformal import excluded
 from ich_pipeline.ensemble.cross_reading import CrossReading, cross_read
-from ich_pipeline.ensemble.fit import cases_positive, fit_ensemble
+from ich_pipeline.ensemble.fit import fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.selection import leave_out
 from ich_pipeline.ensemble.uncertainty_fit import fit_uncertainty
@@ -25,20 +26,21 @@ def fitted(cohort, ensemble_params):
         cohort.labels, cohort.predictions, cohort.case_index, cohort.neighbours, ensemble_params
     )
     found = fit_uncertainty(
-        cohort.labels, cohort.predictions, cohort.case_index, cohort.neighbours, names(cohort), validation.left_out,
-        ensemble_params,
+        cohort.labels, cohort.predictions, cohort.case_index, cohort.neighbours, names(cohort), validation.crossed,
+        ensemble.case_score, ensemble_params,
     )  # fmt: skip
     return replace(ensemble, uncertainty=found), validation
 
 
 def test_limits_are_order_statistics_of_cross_fitted_scores(fitted, cohort, ensemble_params) -> None:
     ensemble, validation = fitted
-    reading = cross_read(cohort.predictions, cohort.case_index, cohort.neighbours, validation.left_out, ensemble_params)
+    reading = validation.crossed
     assert isinstance(reading, CrossReading)
+    scores = ensemble.case_score(reading.final, cohort.case_index, cohort.neighbours)
     truth = cases_positive(cohort.predictions.truth, cohort.case_index)
     for k, name in enumerate(cohort.labels.columns):
         limits = ensemble.uncertainty.cases[name]
-        positive = reading.case_scores[truth[:, k] == 1, k]
+        positive = scores[truth[:, k] == 1, k]
         assert limits.positives == len(positive)
         assert (positive < limits.present_from).sum() == excluded(len(positive), 0.9) - 1
         assert limits.negatives == len(truth) - len(positive)
@@ -64,8 +66,9 @@ def test_cross_fitted_scores_of_a_patient_do_not_depend_on_its_labels(cohort, en
 def test_a_finding_of_no_patient_is_not_available(cohort_without_epidural, ensemble_params) -> None:
     cohort = cohort_without_epidural
     predictions = cohort.predictions
+    reading = cross_read(predictions, cohort.case_index, cohort.neighbours, leave_out(predictions, 5), ensemble_params)
     found = fit_uncertainty(
-        cohort.labels, predictions, cohort.case_index, cohort.neighbours, names(cohort), leave_out(predictions, 5),
+        cohort.labels, predictions, cohort.case_index, cohort.neighbours, names(cohort), reading, CaseScore("max"),
         ensemble_params,
     )  # fmt: skip
     for level in (found.cases, found.slices):

@@ -10,9 +10,8 @@ from scipy.special import expit
 
 from ich_pipeline.config import EvaluationParams, SubgroupParams
 from ich_pipeline.ensemble.calibration import Calibration
-from ich_pipeline.ensemble.case_score import CaseScore
+from ich_pipeline.ensemble.case_score import CaseScore, cases_positive
 from ich_pipeline.ensemble.combiners import Combiner
-from ich_pipeline.ensemble.fit import cases_positive
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel, spread
 from ich_pipeline.ensemble.operating_points import fit_operating_points
 from ich_pipeline.ensemble.reading import Reading
@@ -52,7 +51,7 @@ def make_cohort(
     final = np.where(reread[:, None], second, first)
     rule = CaseScore("max", 3)
     let_through = cases_positive(suspicious[:, None], who)[:, 0].astype(bool)
-    case_scores, case_truth = rule(final, who), cases_positive(truth, who)
+    case_scores, case_truth = rule(final, who, neighbours), cases_positive(truth, who)
     combiner = Combiner("plain_mean", ("a",), ((1.0,),) * 6, None, (None,) * 6)
     model = ReadingModel(combiner, (Calibration("identity"),) * 6)
     ensemble = Ensemble(
@@ -77,7 +76,7 @@ def make_cohort(
         final=final,
         suspicious=suspicious,
         reread=reread,
-        first_case_scores=rule(first, who),
+        first_case_scores=rule(first, who, neighbours),
         case_scores=case_scores,
         let_through=let_through,
         decisions=ensemble.decide(case_scores, let_through),
@@ -90,6 +89,7 @@ def make_cohort(
         labelled=np.ones(n, dtype=bool),
         truth=truth,
         case_index=who,
+        neighbours=neighbours,
         patients=who,
         params=EvaluationParams(
             bootstrap=replicates,

@@ -98,8 +98,9 @@ def test_expected_range_holds_the_count_as_often_as_it_says(tested) -> None:
 def test_disagreement_tells_errors_as_scikit_learn_counts(tested) -> None:
     cohort, found = tested
     spread = disagreement(
-        cohort.ensemble.uncertainty, cohort.reading.original, ("a", "b"), cohort.ensemble.case_score, cohort.case_index
-    )
+        cohort.ensemble.uncertainty, cohort.reading.original, ("a", "b"), cohort.ensemble.case_score,
+        cohort.case_index, cohort.neighbours,
+    )  # fmt: skip
     assert spread is not None
     wrong = cohort.reading.decisions != (cohort.case_truth[:, 0] == 1)
     of = found["disagreement"]["all"]["case"]["any"]

@@ -51,6 +51,11 @@ def _head(random: np.random.Generator) -> np.ndarray:
     return (hu + random.integers(-4, 5, hu.shape) * (hu > -1000)).astype(np.int16)
 
 
+CALIBRATED = {
+    "case_score": {"candidates": {"max": {"auc_any": 0.8}, "agreement of neighbours": {"auc_any": None}}},
+}
+
+
 @pytest.fixture(scope="session")
 def params() -> Params:
     """The phantom profile with one architecture and few replicates."""
@@ -148,18 +153,20 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     network.save(train / "vgg16")
     ensemble = _ensemble(params)
     ensemble.save(root / "calibrate" / "ensemble.json")
+    write_json(root / "calibrate" / "metrics.json", CALIBRATED)
     flat = truth.reshape(-1, len(labels))
     _save_atlas(params, network, images, flat, slices, root / "atlas")
     near = np.arange(len(slices))[:, None] + np.array([-1, 1])
     inside = (near // SLICES == np.arange(len(slices))[:, None] // SLICES) & (near >= 0)
     case_index = np.repeat(np.arange(CASES), SLICES)
-    reading = read(
-        {"vgg16": network}, ensemble, {SIZE: images}, np.where(inside, near, -1), case_index, everywhere=True
-    )
+    neighbours = np.where(inside, near, -1)
+    reading = read({"vgg16": network}, ensemble, {SIZE: images}, neighbours, case_index, everywhere=True)
     drawn = np.random.default_rng(4).random(flat.shape)
     beside = (Baseline("drawn", "Drawn scores", "numbers without any knowledge", drawn),)
     known = np.ones(len(flat), bool)
-    cohort = TestCohort(ensemble, reading, known, flat, case_index, case_index, params.evaluation, 1, beside)
+    cohort = TestCohort(
+        ensemble, reading, known, flat, case_index, neighbours, case_index, params.evaluation, 1, beside
+    )
     baselines = baselines_of_test(cohort)
     for name in params.tests:
         folder = root / "evaluate" / name
