@@ -139,10 +139,10 @@ def test_nothing_before_evaluate_reads_the_tests_labels(chain: Project, tmp_path
     shutil.rmtree(sealed.root / "work" / "split" / "sealed")
     for table in ("labels.csv", "masks.csv", "readers.csv"):
         (sealed.root / "data" / table).unlink()
-    made = ["window", "train/vgg16", "ablate/resnet50", "sequence", "calibrate", "atlas"]
+    made = ["window", "train/vgg16", "ablate/resnet50", "sequence", "baselines", "calibrate", "atlas"]
     for folder in made:
         shutil.rmtree(sealed.root / "work" / folder)
-    for command in (["window"], ["train", "vgg16"], ["ablate", "resnet50"], ["sequence"], ["calibrate"], ["atlas"]):
+    for command in (folder.split("/") for folder in made):
         done = sealed.run(f"flows.{command[0]}", *command[1:])
         assert done.returncode == 0, f"{command}: {done.stderr}"
     for folder in made:

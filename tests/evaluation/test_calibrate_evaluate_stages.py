@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from flows import calibrate, evaluate, sequence
+from flows import baselines, calibrate, evaluate, sequence
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.errors import InputError
@@ -22,7 +22,7 @@ from tests.stages import content, run_stage, working_in
 ARCHITECTURE = "mobilenet"  # small; any name of keras.applications works
 SIZE = 32
 SLICES = 6
-PATIENTS = {"validation": 12, "test_retrospective": 8, "test_prospective": 8}
+PATIENTS = {"validation": 12, "test_retrospective": 8, "test_prospective": 8, "train": 8}
 
 
 def _params(project_root: Path, folder: Path) -> Params:
@@ -70,7 +70,7 @@ def _window_and_split(folder: Path, params: Params) -> tuple[pd.DataFrame, pd.Da
     np.save(window / f"hu_{SIZE}.npy", hu)
     table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
     for cohort in PATIENTS:
-        name = "labels/validation.csv" if cohort == "validation" else f"sealed/{cohort}.csv"
+        name = f"sealed/{cohort}.csv" if cohort.startswith("test") else f"labels/{cohort}.csv"
         write_labels(split / name, table.loc[index["cohort"] == cohort], labels)
     write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
     return index, table, hu
@@ -144,6 +144,7 @@ def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
         _facts(folder, index, table)
         _train(folder, params, index, hu)
         run_stage(sequence.body, "sequence", None, params)
+        run_stage(baselines.body, "baselines", None, params)
         results = {
             "calibrate": run_stage(calibrate.body, "calibrate", None, params),
             "evaluate": run_stage(evaluate.body, "evaluate", "test_retrospective", params),
@@ -222,7 +223,7 @@ def test_readers_subgroups_and_failures_of_a_test(project) -> None:
     folder, params, *_ = project
     work = folder / "work/evaluate/test_retrospective"
     readers = json.loads((work / "readers.json").read_text())
-    assert readers["cases"] == {"in_this_test": 8, "not_evaluated_here": 20, "unknown": 1}
+    assert readers["cases"] == {"in_this_test": 8, "not_evaluated_here": 28, "unknown": 1}
     (entry,) = readers["labels"]["any"]
     assert entry["reader"] == "A" and entry["sensitivity"]["value"] == entry["specificity"]["value"] == 1.0
     assert entry["noninferiority"]["margin"] == params.evaluation.noninferiority_margin

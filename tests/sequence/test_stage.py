@@ -11,7 +11,7 @@ import pytest
 import yaml
 from sklearn.metrics import average_precision_score
 
-from flows import calibrate, evaluate, sequence
+from flows import baselines, calibrate, evaluate, sequence
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
@@ -123,7 +123,7 @@ def project(project_root: Path, tmp_path_factory: pytest.TempPathFactory):
         yield folder, params, results
 
 
-_STAGES = {"sequence": sequence, "calibrate": calibrate}
+_STAGES = {"sequence": sequence, "baselines": baselines, "calibrate": calibrate}
 
 
 def test_what_the_stage_leaves(project) -> None:

@@ -1,0 +1,110 @@
+"""The stage baselines on drawn heads: what it learns from, what it never sees, equal bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import roc_auc_score
+
+from flows import baselines
+from ich_pipeline.baselines.stored import PREDICTIONS_FILE, SCHEMA
+from ich_pipeline.config import Params, load_params
+from ich_pipeline.errors import InputError
+from ich_pipeline.files import read_table, write_table
+from ich_pipeline.label_tables import write_labels
+from tests.baselines.drawn import BRAIN, SIZE, head
+from tests.stages import content, run_stage, working_in
+
+SLICES = 4
+PATIENTS = {"train": 12, "validation": 6, "test_retrospective": 6}
+
+
+@pytest.fixture
+def project(project_root: Path, tmp_path: Path):
+    """Every second patient bleeds in its second slice; the tests' labels are not there at all."""
+    with working_in(tmp_path):
+        raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+        raw["windowing"]["sizes"] += [SIZE]  # the largest one is read
+        raw["baselines"] = {"maximum_slices": 40, "trees": 20}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+        params = load_params(tmp_path / "params.yaml")
+        yield tmp_path, params, _work(tmp_path, params)
+
+
+def _work(folder: Path, params: Params) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    rows, truth, pictures = [], [], []
+    labels = params.label_set
+    for cohort, count in PATIENTS.items():
+        for patient in range(count):
+            for k in range(SLICES):
+                row, picture = len(rows), head(stretch=1.1) + rng.integers(-3, 4, (SIZE, SIZE))
+                subtypes = np.zeros(len(labels.subtypes), np.int8)
+                if patient % 2 == 0 and k == 1:
+                    subtypes[1] = 1
+                    y, x = rng.integers(40, 75, 2)
+                    picture[y : y + 12, x : x + 12] = BRAIN + 35
+                case = f"C{cohort}{patient}"
+                ends = (row - 1 if k else -1, row + 1 if k < SLICES - 1 else -1)
+                rows.append((row, f"1.2.{row}", case, f"P{case}", cohort, *ends, 5.0 * k))
+                truth.append([int(subtypes.any()), *subtypes])
+                pictures.append(picture)
+    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
+    index = pd.DataFrame(rows, columns=pd.Index(columns))
+    write_table(folder / "work/window/index.parquet", index, "window/1")
+    np.save(folder / f"work/window/hu_{SIZE}.npy", np.clip(pictures, -20, 180).astype(np.int16))
+    table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
+    for cohort in ("train", "validation"):
+        write_labels(folder / f"work/split/labels/{cohort}.csv", table.loc[index["cohort"] == cohort], labels)
+    return index.assign(truth=np.array(truth)[:, 0])
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    return read_table(folder / "work/baselines/hu_rule" / PREDICTIONS_FILE, SCHEMA)
+
+
+def test_every_slice_is_scored_from_the_training_patients_alone(project) -> None:
+    folder, params, index = project
+    result = run_stage(baselines.body, "baselines", None, params)
+    assert set(content(folder / "work/baselines")) == {"hu_rule/baseline.json", "hu_rule/predictions.parquet"}
+    before = content(folder / "work/baselines")
+    found = scores(folder)
+    assert list(found.columns) == ["SOPInstanceUID", *params.label_set.columns]
+    assert list(found["SOPInstanceUID"]) == list(index["SOPInstanceUID"])
+    test = (index["cohort"] == "test_retrospective").to_numpy()
+    assert roc_auc_score(index["truth"][test], found["any"][test]) > 0.9
+    assert (
+        result.summary == "HU rule: validation slice AUC 1.0" or "HU rule: validation slice AUC 0.9" in result.summary
+    )
+    np.testing.assert_array_equal(found["epidural"], 0)  # nobody has it: its prevalence
+
+    run_stage(baselines.body, "baselines", None, params)
+    assert content(folder / "work/baselines") == before, "the same bytes again"
+
+    # What validation says, and what the other cohorts look like, changes nothing that is learnt.
+    labels = folder / "work/split/labels/validation.csv"
+    lines = labels.read_text().splitlines()
+    swapped = [f"{line.split(',')[0]},0,0,0,0,0,0" for line in lines[1:]]
+    labels.write_text("\n".join([lines[0], *swapped]) + "\n")
+    told = run_stage(baselines.body, "baselines", None, params)
+    assert content(folder / "work/baselines") == before
+    assert told.summary == "HU rule: validation slice AUC not estimable"
+    path = folder / f"work/window/hu_{SIZE}.npy"
+    pictures = np.load(path)
+    pictures[test] = pictures[test][:, ::-1] // 2
+    np.save(path, pictures)
+    run_stage(baselines.body, "baselines", None, params)
+    others = scores(folder).loc[~test]
+    pd.testing.assert_frame_equal(others, found.loc[~test])
+
+
+def test_a_missing_label_file_is_named(project) -> None:
+    folder, params, _ = project
+    (folder / "work/split/labels/train.csv").unlink()
+    with pytest.raises(InputError, match=r"train\.csv is missing"):
+        run_stage(baselines.body, "baselines", None, params)
+    assert not (folder / "work/baselines").exists()
