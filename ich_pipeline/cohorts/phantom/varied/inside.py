@@ -79,7 +79,7 @@ class Inside:
         slow = self.mottle * section.noise(section.head.patches)
         change = change + (1 - fluid) * (self.ribbon * (cover(self.rim - brain.cortex, 9.0) - 0.4) + slow)
         if self.hazy:
-            around = ndimage.gaussian_filter(brain.ventricles, 7.0 / section.edge)
+            around = ndimage.gaussian_filter(brain.ventricles, 7.0 / section.edge, truncate=2)
             change = change - self.hazy * np.clip(3 * around, 0, 1) * (1 - fluid)
         hu += change * tissue
         for spot in self.before:
@@ -112,8 +112,8 @@ def _paint_spot(hu: FloatArray, spot: Spot, brain: Anatomy) -> None:
 def _smear(hu: FloatArray, brain: Anatomy, width: float) -> None:
     """Blur the soft tissue of the cavity by itself, so that bone does not run into it."""
     weight = brain.cavity * (hu < 90)
-    total = ndimage.gaussian_filter(hu * weight, width)
-    share = ndimage.gaussian_filter(weight, width)
+    total = ndimage.gaussian_filter(hu * weight, width, truncate=2.5)
+    share = ndimage.gaussian_filter(weight, width, truncate=2.5)
     paint(hu, weight, total / np.maximum(share, np.float32(0.05)))
 
 

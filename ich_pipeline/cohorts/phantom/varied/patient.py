@@ -82,7 +82,7 @@ def mixed(drawn_slice: Slice, draw: Draw, strength: float) -> FloatArray:
     solid = [mask for kind, mask in drawn_slice.masks.items() if kind != "subarachnoid"]
     if not strength or not solid:
         return hu
-    blood = ndimage.gaussian_filter(np.maximum.reduce(solid).astype(np.float32), 1.0)
+    blood = ndimage.gaussian_filter(np.maximum.reduce(solid).astype(np.float32), 1.0, truncate=2.5)
     return hu - np.float32(strength) * blood * np.clip(0.5 + 1.2 * wobble(draw, hu.shape[0], 22), 0, 1)
 
 

@@ -64,11 +64,11 @@ def scanned(hu: FloatArray, scan: Scan, draw: Draw) -> FloatArray:
     if scan.motion:
         hu = _moved(hu, draw.child("motion"), scan.motion)
     if scan.blur > 0.15:
-        hu = ndimage.gaussian_filter(hu, scan.blur)
+        hu = ndimage.gaussian_filter(hu, scan.blur, truncate=3)
     if scan.sharpen:
         # Of soft tissue alone: bone's own overshoot would blacken the brain beside it.
         soft = np.clip(hu, *SOFT)
-        hu = hu + np.float32(scan.sharpen) * (soft - ndimage.gaussian_filter(soft, 1.2))
+        hu = hu + np.float32(scan.sharpen) * (soft - ndimage.gaussian_filter(soft, 1.2, truncate=2.5))
     return hu + _grain(draw.child("grain"), hu.shape[0], scan)
 
 
@@ -95,11 +95,16 @@ def _stretched(nodes: FloatArray, size: int) -> FloatArray:
 def _moved(hu: FloatArray, draw: Draw, strength: float) -> FloatArray:
     """Two positions of the head in one picture."""
     angle = math.radians(strength * draw.uniform(-1, 1))
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    middle = np.array(hu.shape) / 2
-    shift = strength * np.array([draw.uniform(-1, 1), draw.uniform(-1, 1)])
-    offset = tuple(float(m) for m in middle - turn @ middle + shift)
-    other = ndimage.affine_transform(hu, turn, offset, order=1, mode="nearest")
+    cosine, sine, half = math.cos(angle), math.sin(angle), hu.shape[0] / 2
+    down, right = strength * draw.uniform(-1, 1), strength * draw.uniform(-1, 1)
+    move = np.array(
+        [
+            [cosine, -sine, half * (1 - cosine + sine) + down],
+            [sine, cosine, half * (1 - cosine - sine) + right],
+            [0, 0, 1],
+        ]
+    )
+    other = ndimage.affine_transform(hu, move, order=1, mode="nearest")
     share = np.float32(draw.uniform(0.3, 0.5))
     return (1 - share) * hu + share * other
 
@@ -107,5 +112,5 @@ def _moved(hu: FloatArray, draw: Draw, strength: float) -> FloatArray:
 def _grain(draw: Draw, size: int, scan: Scan) -> FloatArray:
     grain = noise(draw, size, 1.0, scan.edgy)
     if scan.grain > 0.15:
-        grain = ndimage.gaussian_filter(grain, scan.grain, mode="wrap")
+        grain = ndimage.gaussian_filter(grain, scan.grain, mode="wrap", truncate=2.5)
     return grain * np.float32(scan.deviation / float(grain.std()))

@@ -130,6 +130,7 @@ class VariedSection(Section):
     """A section with such an outline."""
 
     ring: Ring = field(kw_only=True)
+    _depths: dict[float, FloatArray] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
 
     @cached_property
     def direction(self) -> NDArray[np.int32]:
@@ -137,7 +138,12 @@ class VariedSection(Section):
         return (self.turn * np.float32(DIRECTIONS / 4)).astype(np.int32) % DIRECTIONS
 
     def below(self, outward: float) -> FloatArray:
-        """As in the plain section, with the outline's departures."""
+        """As in the plain section, with the outline's departures; worked out once."""
+        if outward not in self._depths:
+            self._depths[outward] = self._below(outward)
+        return self._depths[outward]
+
+    def _below(self, outward: float) -> FloatArray:
         bone = min(outward, self.head.bone)
         extra = self.ring.shape
         if bone > 0:
@@ -160,6 +166,7 @@ class VariedSection(Section):
         # What the whole slice has worked out is cut out of it, not worked out again.
         for name in ("z", "radius", "turn", "direction", "inner"):
             part.__dict__[name] = np.ascontiguousarray(getattr(self, name)[window])
+        part._depths.update((out, np.ascontiguousarray(depth[window])) for out, depth in self._depths.items())
         part.__dict__["_plane"] = tuple(np.ascontiguousarray(axis[window]) for axis in self._plane)
         part.__dict__["_unit_shape"] = tuple(np.ascontiguousarray(share[window]) for share in self._unit_shape)
         return part
