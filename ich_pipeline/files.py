@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import time
@@ -38,7 +39,7 @@ def atomic_dir(target: Path) -> Iterator[Path]:
         old.rename(target)
     partial = beside(target, "partial")
     remove_folder(partial)
-    partial.mkdir(parents=True)
+    private_folder(partial)
     try:
         yield partial
     except BaseException:
@@ -111,16 +112,33 @@ def remove_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target`` that is renamed to it when the block ends without an error."""
+    """Yield a temporary path beside ``target`` that is renamed to it when the block ends without an error.
+
+    It holds an empty file that its owner alone may read, whatever the umask; a link of its name is removed, not followed.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(target.parent)
     # The suffix stays last: some writers choose their format by it, or append it themselves.
     partial = target.with_name(f".partial.{target.name}")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         yield partial
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and those above it, so that their owner alone may look into them."""
+    if folder.is_dir():
+        return
+    private_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:  # another process made it meanwhile, else it is a file
+        if not folder.is_dir():
+            raise
 
 
 def write_text(target: Path, text: str) -> None:
