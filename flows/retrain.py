@@ -11,6 +11,7 @@ import sys
 from flows.prefect_api import api_url, become_client
 from ich_pipeline.config import load_params
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import keep_private
 
 
 def serve() -> int:
@@ -24,6 +25,7 @@ def serve() -> int:
         print(f"schedule: {error}", file=sys.stderr)
         return 2
     become_client(url)
+    keep_private()  # the runs are children of this process
     from prefect.schedules import Cron
 
     from flows.retrain_flow import retrain

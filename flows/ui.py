@@ -30,7 +30,7 @@ from flows.prefect_api import (
     running_ui,
     serves,
 )
-from ich_pipeline.files import write_json, write_text
+from ich_pipeline.files import keep_private, write_json, write_text
 
 HOST = "127.0.0.1"
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
@@ -99,7 +99,7 @@ def mlflow_environment() -> dict[str, str]:
 
 def main() -> int:
     """Start both, say where they are, wait, stop both."""
-    os.umask(0o077)
+    keep_private()
     layout.STATE.mkdir(exist_ok=True)
     running = running_ui()
     if running:

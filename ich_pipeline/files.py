@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory that becomes ``target`` (replacing it) when the block ends without an error.
 
     An error leaves ``target`` as it was; so does a kill, but for one between the two renames, which the next try mends.
-    The leftover ``.partial`` directory is removed by the next try. A link stays one: what it leads to is replaced.
+    The leftover ``.partial`` directory is removed by the next try. A link stays one: what it leads to is replaced. What is
+    made within the block, in child processes too, is its owner's alone, whatever the umask.
 
     Raises:
         InputError: ``target`` is a mount point, which cannot be replaced.
@@ -39,13 +41,16 @@ def atomic_dir(target: Path) -> Iterator[Path]:
         old.rename(target)
     partial = beside(target, "partial")
     remove_folder(partial)
-    private_folder(partial)
+    before = keep_private()
     try:
+        private_folder(partial)
         yield partial
     except BaseException:
         with contextlib.suppress(OSError):
             remove_folder(partial)
         raise
+    finally:
+        os.umask(before)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
@@ -127,6 +132,23 @@ def atomic_file(target: Path) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def keep_private() -> int:
+    """What this process and its children make from now on is its owner's alone; returns the umask before."""
+    return os.umask(0o077)
+
+
+def close_to_others(folder: Path) -> None:
+    """Let nobody else look into a folder of patients' data that an earlier version, or another program, left open.
+
+    Left as it is: a link, what is another user's, and a folder with the setgid bit, which is how one is shared with a
+    group on purpose.
+    """
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_ISGID and found.st_mode & 0o077:
+            folder.chmod(stat.S_IMODE(found.st_mode) & ~0o077)
 
 
 def private_folder(folder: Path) -> None:
