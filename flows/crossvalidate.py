@@ -29,6 +29,7 @@ from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, wr
 from ich_pipeline.progress import terminal
 
 TARGET = layout.REPORTS / "crossvalidation"
+KEY = layout.WORK / "crossvalidation"  # which case has which number: reports/ is shown around
 CODE = ("ich_pipeline", "flows")
 
 
@@ -39,7 +40,7 @@ def crossvalidate(params: Params, folds: int) -> dict[str, Any]:
         InputError: too few patients, or what a stage says about its input.
         DvcError: a stage failed.
     """
-    from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, pooled_metrics
+    from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, numbered, pooled_metrics
 
     for line in lines(dvc("repro", "validate")):
         print(line, flush=True)
@@ -57,15 +58,17 @@ def crossvalidate(params: Params, folds: int) -> dict[str, Any]:
         readings.append(FoldReading(*reading))
         blocks.append(block)
     metrics = pooled_metrics(readings, params.evaluation, params.seed)
+    slices, cases, key = numbered(readings)
+    with atomic_dir(KEY) as folder:
+        write_table(folder / "cases.parquet", key, "case_numbers/1")
     with atomic_dir(TARGET) as folder:
         write_json(folder / "metrics.json", {"cross-validation": metrics})
         table = fold_table(blocks, params.label_set)
         write_text(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "ablation.csv", _ablation(state, folds).to_csv(index=False, lineterminator="\n"))
         write_text(folder / "metrics.md", _markdown(params, metrics, table, splits))
-        for level, schema in (("slices", "predictions/1"), ("cases", "case_predictions/1")):
-            parts = [getattr(reading, level).assign(fold=i) for i, reading in enumerate(readings, start=1)]
-            write_table(folder / f"{level}.parquet", pd.concat(parts, ignore_index=True), schema)
+        write_table(folder / "slices.parquet", slices, "numbered_predictions/1")
+        write_table(folder / "cases.parquet", cases, "numbered_case_predictions/1")
     _record(params, metrics)
     shutil.rmtree(state)
     return metrics
@@ -226,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
         with alone():
             crossvalidate(params, folds)
         print((TARGET / "metrics.md").read_text(encoding="utf-8").rstrip())
-        print(f"Tables and predictions: {TARGET.absolute()}")
+        print(f"Tables and predictions: {TARGET.absolute()} (which case has which number: {KEY}/cases.parquet)")
 
     return exit_status("crossvalidate", work, stopped="run it again and finished parts are not run twice")
 
