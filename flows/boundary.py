@@ -13,6 +13,9 @@ from types import FrameType
 from flows import layout
 from flows.dvc_command import DvcError
 from ich_pipeline.errors import Fault, InputError, refusal
+from ich_pipeline.files import close_to_others, keep_private
+
+PRIVATE = (layout.DATA, layout.WORK, layout.STATE, layout.MLRUNS, Path(".dvc/cache"), Path(".dvc/tmp"))
 
 
 def exit_status(title: str, work: Callable[[], None], stopped: str) -> int:
@@ -22,8 +25,13 @@ def exit_status(title: str, work: Callable[[], None], stopped: str) -> int:
         title: begins every sentence.
         work: raises :class:`InputError`, :class:`Fault`, :class:`DvcError` or anything else.
         stopped: what a person who interrupted it should know.
+
+    What is made meanwhile is its owner's alone, and so are, before and after, the folders with patients' data: DVC, when it
+    is called by hand, puts files there in its own way.
     """
+    keep_private()
     try:
+        _close()
         work()
     except InputError as error:
         print(f"{title}: {error}", file=sys.stderr)
@@ -39,7 +47,14 @@ def exit_status(title: str, work: Callable[[], None], stopped: str) -> int:
         return 130
     except Exception as error:
         return fault(title, error)
+    finally:
+        _close()
     return 0
+
+
+def _close() -> None:
+    for folder in PRIVATE:
+        close_to_others(folder)
 
 
 def stop_on_signals() -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flows.prefect_api import answers, api_url, client_environment
+from flows.prefect_api import api_url, become_client, reaches
 from ich_pipeline.dicom.cluster import VARIABLE, Cluster, connected
 from ich_pipeline.dicom.parallel import Runner
 
@@ -36,7 +36,7 @@ def with_runner(title: str, work: Callable[[Runner | None], T], log: logging.Log
     with connected(address) as client:
         if url is None:
             return work(Cluster(client, address))
-        reached: Any = client.run(answers, url, on_error="return")  # worker → answer; the client is no asynchronous one
+        reached: Any = client.run(reaches, url, on_error="return")  # worker → answer; the client is no asynchronous one
         if not reached or any(value is not True for value in reached.values()):
             log.warning(
                 "%s: the Dask workers do not reach the Prefect API at %s, so the tasks on them are not shown there.",
@@ -44,7 +44,7 @@ def with_runner(title: str, work: Callable[[Runner | None], T], log: logging.Log
                 url,
             )
             return work(Cluster(client, address))
-        os.environ.update(client_environment(url))
+        become_client(url)
         from flows.prefect_cluster import as_flow
 
         return as_flow(title, client, address, work)

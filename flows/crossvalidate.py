@@ -31,6 +31,7 @@ from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, wr
 from ich_pipeline.progress import terminal
 
 TARGET = layout.REPORTS / "crossvalidation"
+KEY = layout.WORK / "crossvalidation"  # which case has which number: reports/ is shown around
 CODE = ("ich_pipeline", "flows")
 LOOK = "cross-validation"  # in the ledger of looks
 SHARED = (layout.INGEST, layout.PRETRAIN, layout.FEATURES)  # the same in every fold
@@ -43,6 +44,8 @@ def crossvalidate(params: Params, folds: int, seeds: int) -> dict[str, Any]:
         InputError: too few patients, or what a stage says about its input.
         DvcError: a stage failed.
     """
+    from ich_pipeline.evaluation.crossvalidation import numbered
+
     for line in lines(dvc("repro", "window", "pretrain", "features")):
         print(line, flush=True)
     of_seed = [params.model_copy(update={"seed": params.seed + number}) for number in range(seeds)]
@@ -60,16 +63,18 @@ def crossvalidate(params: Params, folds: int, seeds: int) -> dict[str, Any]:
     results = [_pooled(one, places) for one, places in zip(of_seed, folders, strict=True)]
     metrics = results[0][0]
     spread = _spread([found for found, *_ in results], params)
+    _, readings, table = results[0]
+    slices, cases, numbers = numbered(readings)
+    with atomic_dir(KEY) as folder:
+        write_table(folder / "cases.parquet", numbers, "case_numbers/1")
     with atomic_dir(TARGET) as folder:
         write_json(folder / "metrics.json", {LOOK: metrics})
-        _, readings, table = results[0]
         write_text(folder / "seeds.csv", spread.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "ablation.csv", _ablation(folders[0]).to_csv(index=False, lineterminator="\n"))
         write_text(folder / "metrics.md", _markdown(params, metrics, table, splits[0], spread))
-        for level, schema in (("slices", "predictions/1"), ("cases", "case_predictions/1")):
-            parts = [getattr(reading, level).assign(fold=i) for i, reading in enumerate(readings, start=1)]
-            write_table(folder / f"{level}.parquet", pd.concat(parts, ignore_index=True), schema)
+        write_table(folder / "slices.parquet", slices, "numbered_predictions/1")
+        write_table(folder / "cases.parquet", cases, "numbered_case_predictions/1")
     _record(params, metrics, key)
     shutil.rmtree(state)
     return metrics
@@ -305,7 +310,7 @@ def main(arguments: list[str] | None = None) -> int:
                 raise InputError(f"--seeds {parsed.seeds}: give 1 or more.")
             crossvalidate(params, parsed.folds, parsed.seeds)
         print((TARGET / "metrics.md").read_text(encoding="utf-8").rstrip())
-        print(f"Tables and predictions: {TARGET.absolute()}")
+        print(f"Tables and predictions: {TARGET.absolute()} (which case has which number: {KEY}/cases.parquet)")
 
     return exit_status("crossvalidate", work, stopped="run it again and finished parts are not run twice")
 

@@ -7,7 +7,6 @@ says how far the recorded run was reproduced. With a Prefect API (``make ui`` ru
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from flows import beforehand, data, layout, ledger, reproduction, side_by_side, stale
 from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
-from flows.prefect_api import api_url, client_environment, running_ui
+from flows.prefect_api import api_url, become_client, running_ui
 from flows.stage_task import run_stage
 from flows.timetable import Timetable
 from ich_pipeline.alone import alone
@@ -54,7 +53,7 @@ def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
 
 def run_as_flow(params: Params, url: str) -> Outcome:
     """The whole graph as a Prefect flow, each stage a task."""
-    os.environ.update(client_environment(url))
+    become_client(url)
     from prefect import flow
     from prefect.client.schemas.objects import State
     from prefect.states import Failed

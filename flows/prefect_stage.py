@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING
 
-from flows.prefect_api import api_url, client_environment
+from flows.prefect_api import api_url, become_client
 from ich_pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ def run_as_flow(name: str, item: str | None, params: Params, body: Body) -> Stag
     """Run ``body`` as a task of a flow named after the stage; its log, progress and result show in the UI."""
     url = api_url()
     assert url is not None
-    os.environ.update(client_environment(url))
+    become_client(url)
     from prefect import flow, task
     from prefect.client.schemas.objects import State
     from prefect.logging import get_run_logger

@@ -6,12 +6,12 @@ run started there does the same. One at a time: a second waits.
 
 from __future__ import annotations
 
-import os
 import sys
 
-from flows.prefect_api import api_url, client_environment
+from flows.prefect_api import api_url, become_client
 from ich_pipeline.config import load_params
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import keep_private
 
 
 def serve() -> int:
@@ -24,7 +24,8 @@ def serve() -> int:
     except InputError as error:
         print(f"schedule: {error}", file=sys.stderr)
         return 2
-    os.environ.update(client_environment(url))
+    become_client(url)
+    keep_private()  # the runs are children of this process
     from prefect.schedules import Cron
 
     from flows.retrain_flow import retrain

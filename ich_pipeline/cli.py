@@ -20,6 +20,7 @@ from ich_pipeline.cli_cohort import cohort_app
 from ich_pipeline.cli_evaluate import evaluate
 from ich_pipeline.cli_parts import AcceptMissing, Cache, Endpoint, Source, sentences
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import keep_private
 from ich_pipeline.sources.remote import Remote
 
 WIDE = 120  # columns from which every score fits beside its case
@@ -341,6 +342,7 @@ def models() -> None:
 
 def main() -> None:
     """Entry of ``ich``."""
+    keep_private()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # signs and names that the terminal's encoding lacks end no command

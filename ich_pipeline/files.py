@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +26,8 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory that becomes ``target`` (replacing it) when the block ends without an error.
 
     An error leaves ``target`` as it was; so does a kill, but for one between the two renames, which the next try mends.
-    The leftover ``.partial`` directory is removed by the next try. A link stays one: what it leads to is replaced.
+    The leftover ``.partial`` directory is removed by the next try. A link stays one: what it leads to is replaced. What is
+    made within the block, in child processes too, is its owner's alone, whatever the umask.
 
     Raises:
         InputError: ``target`` is a mount point, which cannot be replaced.
@@ -38,13 +41,16 @@ def atomic_dir(target: Path) -> Iterator[Path]:
         old.rename(target)
     partial = beside(target, "partial")
     remove_folder(partial)
-    partial.mkdir(parents=True)
+    before = keep_private()
     try:
+        private_folder(partial)
         yield partial
     except BaseException:
         with contextlib.suppress(OSError):
             remove_folder(partial)
         raise
+    finally:
+        os.umask(before)
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
@@ -111,16 +117,50 @@ def remove_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target`` that is renamed to it when the block ends without an error."""
+    """Yield a temporary path beside ``target`` that is renamed to it when the block ends without an error.
+
+    It holds an empty file that its owner alone may read, whatever the umask; a link of its name is removed, not followed.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(target.parent)
     # The suffix stays last: some writers choose their format by it, or append it themselves.
     partial = target.with_name(f".partial.{target.name}")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
         yield partial
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def keep_private() -> int:
+    """What this process and its children make from now on is its owner's alone; returns the umask before."""
+    return os.umask(0o077)
+
+
+def close_to_others(folder: Path) -> None:
+    """Let nobody else look into a folder of patients' data that an earlier version, or another program, left open.
+
+    Left as it is: a link, what is another user's, and a folder with the setgid bit, which is how one is shared with a
+    group on purpose.
+    """
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and not found.st_mode & stat.S_ISGID and found.st_mode & 0o077:
+            folder.chmod(stat.S_IMODE(found.st_mode) & ~0o077)
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and those above it, so that their owner alone may look into them."""
+    if folder.is_dir():
+        return
+    private_folder(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:  # another process made it meanwhile, else it is a file
+        if not folder.is_dir():
+            raise
 
 
 def write_text(target: Path, text: str) -> None:

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, read_json, read_table, write_json, write_table, write_text
+from ich_pipeline.files import (
+    atomic_dir,
+    atomic_file,
+    close_to_others,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -117,3 +129,64 @@ def test_table_of_another_schema_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "plain.parquet", "slices/1")
     with pytest.raises(InputError, match="is missing"):
         read_table(tmp_path / "nowhere.parquet", "slices/1")
+
+
+@pytest.fixture
+def open_handed() -> Iterator[None]:
+    """The umask that hides nothing."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(*paths: Path) -> set[int]:
+    return {stat.S_IMODE(path.stat().st_mode) for path in paths}
+
+
+def test_what_is_written_is_its_owners_alone_whatever_the_umask(tmp_path: Path, open_handed: None) -> None:
+    target = tmp_path / "new" / "out"
+    with atomic_dir(target) as partial:
+        (partial / "sub").mkdir()
+        (partial / "sub" / "plain").write_text("x")
+        child = "import sys; open(sys.argv[1], 'w').close()"
+        subprocess.run([sys.executable, "-c", child, str(partial / "by a child")], check=True)
+        write_json(partial / "a.json", {})
+    assert modes(target.parent, target, target / "sub") == {0o700}
+    assert modes(*(path for path in target.rglob("*") if path.is_file())) == {0o600}
+    assert os.umask(0) == 0, "the caller's own is as before"
+    write_text(tmp_path / "deep" / "er" / "a.txt", "x")
+    write_table(tmp_path / "t.parquet", pd.DataFrame({"a": [1]}), "t/1")
+    assert modes(tmp_path / "deep", tmp_path / "deep" / "er") == {0o700}
+    assert modes(tmp_path / "deep" / "er" / "a.txt", tmp_path / "t.parquet") == {0o600}
+
+
+def test_planted_links_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a.txt", ".partial.a.txt"):
+        (out / name).symlink_to(victim / "kept")
+    write_text(out / "a.txt", "new")
+    assert (out / "a.txt").read_text() == "new" and not (out / "a.txt").is_symlink()
+    for kind in ("partial", "old"):
+        (tmp_path / f".b.{kind}").symlink_to(victim)
+    with atomic_dir(tmp_path / "b") as partial:
+        (partial / "kept").write_text("new")
+    assert (tmp_path / "b" / "kept").read_text() == "new"
+    assert (victim / "kept").read_text() == "mine" and list(victim.iterdir()) == [victim / "kept"]
+
+
+def test_folders_left_open_are_closed_but_not_those_shared_on_purpose(tmp_path: Path) -> None:
+    for name, before, after in (("a", 0o755, 0o700), ("b", 0o777, 0o700), ("c", 0o2770, 0o2770), ("d", 0o500, 0o500)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name).chmod(before)
+        close_to_others(tmp_path / name)
+        assert modes(tmp_path / name) == {after}, name
+    (tmp_path / "elsewhere").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    before = modes(tmp_path / "elsewhere")
+    close_to_others(tmp_path / "link")
+    close_to_others(tmp_path / "absent")
+    assert modes(tmp_path / "elsewhere") == before

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
-import os
 import shutil
 import signal
 import subprocess
@@ -17,7 +15,6 @@ import yaml
 
 from flows import beforehand, data, dvc_command, stale
 from flows.boundary import fault
-from flows.prefect_api import UI_FILE, api_url, running_ui
 from flows.stage_task import whole_events
 from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
@@ -89,22 +86,6 @@ def test_folders_that_params_no_longer_name_are_removed(here: Path, project_root
     stale.remove(params)
     left = sorted(p.relative_to(here / "work").as_posix() for p in (here / "work").glob("*/*"))
     assert left == ["evaluate/test_prospective", "train/vgg16"]
-
-
-def test_a_dead_ui_is_not_running(here: Path) -> None:
-    UI_FILE.parent.mkdir()
-    pages = {"pid": str(os.getpid()), "prefect_api": "http://127.0.0.1:9/api"}
-    UI_FILE.write_text(json.dumps(pages))
-    assert running_ui() == pages
-    assert api_url() is None, "nothing answers there"
-    UI_FILE.write_text(json.dumps({**pages, "pid": str(2**22 - 3)}))
-    assert running_ui() == {}
-
-
-def test_a_configured_api_that_does_not_answer_is_an_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    with pytest.raises(InputError, match="no Prefect API answers"):
-        api_url()
 
 
 def test_lines_of_a_command_come_as_they_are_written_and_its_failure_is_told() -> None:

@@ -24,6 +24,7 @@ from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean
 from ich_pipeline.evaluation.tables import baseline_prefix
 from ich_pipeline.labels import Labels
 
+NAMES = ("SOPInstanceUID", "case_id", "patient_key")  # columns of the tables that tell whose a row is
 # Decisions as scores: 1 is called, 0 is not.
 _CALLED = OperatingPoint(0.5, None, None)
 
@@ -49,6 +50,34 @@ class FoldReading:
     def points(self, level: str) -> Points:
         """Operating points of ``slice`` or ``case``."""
         return self.ensemble.slice_points if level == "slice" else self.ensemble.case_points
+
+
+def numbered(folds: Sequence[FoldReading]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables of all folds without what tells whose they are, for a folder that is shown around.
+
+    Returns:
+        Slices and cases, each with ``fold``, ``patient`` and ``case`` first (numbers from 1, in the folds' order), slices also
+        with ``slice`` (from 1 within the case); and the key to them: ``case``, ``patient``, ``fold``, ``case_id``,
+        ``patient_key``, which stays where patients' data is.
+    """
+    slices, cases = (
+        pd.concat([getattr(fold, level).assign(fold=i) for i, fold in enumerate(folds, start=1)], ignore_index=True)
+        for level in ("slices", "cases")
+    )
+    # A case without a labelled slice has a row among the slices alone.
+    key = pd.concat([t[["fold", "case_id", "patient_key"]] for t in (cases, slices)]).drop_duplicates("case_id")
+    key = key.assign(case=range(1, len(key) + 1), patient=pd.factorize(key["patient_key"])[0] + 1)
+    key = key[["case", "patient", "fold", "case_id", "patient_key"]].reset_index(drop=True)
+    number = key.set_index("case_id")[["patient", "case"]]
+    slices = slices.assign(slice=slices.groupby("case_id", sort=False).cumcount() + 1)
+    return _without_names(slices, number), _without_names(cases, number), key
+
+
+def _without_names(table: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
+    found = number.loc[table["case_id"]].reset_index(drop=True)
+    table = table.assign(patient=found["patient"], case=found["case"])
+    first = [name for name in ("fold", "patient", "case", "slice") if name in table]
+    return table[first + [name for name in table if name not in (*first, *NAMES)]]
 
 
 def pooled_metrics(

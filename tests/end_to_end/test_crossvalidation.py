@@ -26,7 +26,10 @@ def test_every_patient_is_tested_once(crossvalidated: Project) -> None:
     folder = crossvalidated.root / "reports" / "crossvalidation"
     cases = pd.read_parquet(folder / "cases.parquet")
     cohorts = pd.read_parquet(crossvalidated.root / "work/split/cohorts.parquet")
-    assert sorted(cases["case_id"]) == sorted(cohorts["case_id"])
+    key = pd.read_parquet(crossvalidated.root / "work/crossvalidation/cases.parquet").set_index("case")
+    assert sorted(key.loc[cases["case"], "case_id"]) == sorted(cohorts["case_id"])
+    told = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert not any(name.encode() in told for column in ("case_id", "patient_key") for name in key[column])
     figures = json.loads((folder / "metrics.json").read_text())["cross-validation"]
     assert figures["slice"]["any"]["n"]["value"] == len(pd.read_parquet(folder / "slices.parquet"))
     assert 0 <= figures["case"]["any"]["auc"]["low"] <= figures["case"]["any"]["auc"]["high"] <= 1

@@ -112,18 +112,18 @@ def test_no_mark_leaves_data_and_work(fresh: Callable[[str], Project], server: S
     # What goes wrong is told on the user's terminal, with the name that is at fault; the server is another's.
     unknown, value = plants.number("an unknown slice"), plants.mark("a value in a table")
     labels.write_text(f"{good}1.2.826.0.9.{unknown},{','.join('0' * 6)}\n")
-    failed = project.run("flows.pipeline", PREFECT_API_URL=server.api)
+    failed = project.run("flows.pipeline", **server.client)
     assert failed.returncode == 2 and unknown in failed.stderr, failed.stdout[-3000:] + failed.stderr[-3000:]
-    failed = project.run("flows.validate", PREFECT_API_URL=server.api)  # a flow of its own
+    failed = project.run("flows.validate", **server.client)  # a flow of its own
     assert failed.returncode == 2 and unknown in failed.stderr, failed.stderr[-3000:]
     labels.write_text(good.replace(",0\n", f",{value}\n", 1))
-    failed = project.run("flows.validate", PREFECT_API_URL=server.api)
+    failed = project.run("flows.validate", **server.client)
     assert failed.returncode == 2 and value in failed.stderr, failed.stderr[-3000:]
     labels.write_text(good)
     account = project.root / "work" / "ingest" / "account.csv"
     kept = account.read_text()
     account.write_text(kept.replace(",0\n", f",{value}\n", 1))  # a fault: the library's words hold the value
-    failed = project.run("flows.validate", PREFECT_API_URL=server.api)
+    failed = project.run("flows.validate", **server.client)
     assert failed.returncode == 1 and value in failed.stderr, failed.stderr[-3000:]
     account.write_text(kept)
     faults = project.root / ".state" / "faults"
@@ -131,9 +131,9 @@ def test_no_mark_leaves_data_and_work(fresh: Callable[[str], Project], server: S
     shutil.rmtree(faults)  # a traceback stays with who runs the stage
     assert plants.found_in(dump(server)) == []
 
-    done = project.run("flows.pipeline", PREFECT_API_URL=server.api)
+    done = project.run("flows.pipeline", **server.client)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    alone = [project.run(f"flows.{stage}", PREFECT_API_URL=server.api) for stage in ("ingest", "validate", "split")]
+    alone = [project.run(f"flows.{stage}", **server.client) for stage in ("ingest", "validate", "split")]
     assert [one.returncode for one in alone] == [0, 0, 0], [one.stderr[-2000:] for one in alone]
     stop(server.process)
 

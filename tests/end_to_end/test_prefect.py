@@ -5,70 +5,68 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 import yaml
 
-from tests.prefect_server import WAIT, stop
+from tests.prefect_server import WAIT, authorization, get, post, stop
 
 from .conftest import Project
 
 
-def post(api: str, path: str, body: dict | None = None) -> Any:
-    return _answer(
-        urllib.request.Request(
-            f"{api}{path}", json.dumps(body or {}).encode(), {"Content-Type": "application/json"}, method="POST"
-        )
-    )
-
-
-def _answer(request: urllib.request.Request | str) -> Any:
-    """JSON answer; 503 is asked again, as Prefect's client and its pages do: the server sends it while SQLite is busy."""
-    deadline = time.monotonic() + WAIT
-    while True:
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or time.monotonic() > deadline:
-                raise
-        time.sleep(1)
-
-
-def start(project: Project, module: str, log: Path) -> subprocess.Popen[bytes]:
+def start(project: Project, module: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "ICH_"))}
     path = os.pathsep.join([str(Path(sys.executable).parent), clean.get("PATH", "")])
     with log.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=project.root,
-            env={**clean, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            env={**clean, "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
 
 
+NO_PROXY_THERE = {
+    "http_proxy": "http://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "no_proxy": "",
+    "NO_PROXY": "",
+}
+
+
+def pages_of(project: Project, ui: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
+    """What `make ui` says of itself once it runs."""
+    pages = project.root / ".state" / "ui.json"
+    deadline = time.monotonic() + WAIT
+    while not pages.is_file():
+        assert ui.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.5)
+    return json.loads(pages.read_text())
+
+
+def login_of(project: Project) -> str:
+    """What the user pastes into the page."""
+    return (project.root / ".state" / "prefect-login").read_text().strip()
+
+
 @pytest.fixture(scope="module")
 def served(chain: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, dict[str, str]]]:
-    """A copy of the project with its Prefect and MLflow servers running."""
+    """A copy of the project with its Prefect and MLflow servers running, where a proxy is named that is not there."""
     project = chain.copy(tmp_path_factory.mktemp("served") / "project")
     log = project.root / ".state" / "ui.log"
-    ui = start(project, "flows.ui", log)
+    ui = start(project, "flows.ui", log, **NO_PROXY_THERE)
     try:
-        pages = project.root / ".state" / "ui.json"
-        deadline = time.monotonic() + WAIT
-        while not pages.is_file():
-            assert ui.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.5)
-        yield project, json.loads(pages.read_text())
+        yield project, {**pages_of(project, ui, log), "auth": login_of(project)}
     finally:
         stop(ui)
         assert not (project.root / ".state" / "ui.json").exists()
@@ -76,22 +74,100 @@ def served(chain: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def test_pipeline_shows_every_stage_as_a_task_with_log_and_artifacts(served: tuple[Project, dict[str, str]]) -> None:
     project, pages = served
-    api = pages["prefect_api"]
+    api, auth = pages["prefect_api"], pages["auth"]
     project.params(lambda v: v["evaluation"].update(bootstrap=120))
-    done = project.run("flows.pipeline")
+    done = project.run("flows.pipeline", **NO_PROXY_THERE)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    runs = [r for r in post(api, "/flow_runs/filter") if r["name"] and r["state_name"] == "Completed"]
+    runs = [r for r in post(api, "/flow_runs/filter", auth=auth) if r["name"] and r["state_name"] == "Completed"]
     assert len(runs) == 1, "stages under the pipeline are its tasks, not flows of their own"
-    tasks = {t["name"] for t in post(api, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}})}
+    tasks = {t["name"] for t in post(api, "/task_runs/filter", {"flow_runs": {"id": {"any_": [runs[0]["id"]]}}}, auth)}
     stages = set(project.run("dvc", "stage", "list", "--name-only").stdout.split())
     assert stages <= tasks
-    logs = " ".join(entry["message"] for entry in post(api, "/logs/filter", {"limit": 200}))
+    logs = " ".join(entry["message"] for entry in post(api, "/logs/filter", {"limit": 200}, auth))
     assert "Running stage 'evaluate@test_retrospective'" in logs
-    artifacts = post(api, "/artifacts/filter", {"limit": 200})
+    artifacts = post(api, "/artifacts/filter", {"limit": 200}, auth)
     kinds = {a["type"] for a in artifacts}
     assert {"progress", "table", "image", "markdown"} <= kinds, kinds
     text = json.dumps(artifacts)
     assert "PHANTOM^" not in text and "PH00" not in text
+
+
+def _refused(url: str, method: str = "GET", **headers: str) -> int:
+    """The status of an answer, whatever it is."""
+    body = b"{}" if method == "POST" else None
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **named}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert "access-control-allow-origin" not in answer.headers, "a foreign page may read it"
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_other_pages_and_other_users_get_nothing_from_prefect(served: tuple[Project, dict[str, str]]) -> None:
+    project, pages = served
+    api, auth = pages["prefect_api"], pages["auth"]
+    runs = f"{api}/flow_runs/filter"
+    assert _refused(f"{api}/admin/version") == 401
+    assert _refused(f"{api}/admin/version", **authorization("ich:guessed")) == 401
+    assert _refused(runs, "POST") == 403
+    assert _refused(runs, "POST", **authorization(auth)) == 403, "a login alone does not show that our own page asks"
+    assert (
+        _refused(f"{api}/admin/version", Origin="http://evil.example", **authorization(auth)) == 200
+    )  # unreadable there
+    assert post(api, "/flow_runs/filter", auth=auth) is not None
+    state = project.root / ".state"
+    for name in ("prefect-login", "ui.json", "prefect-server.log", "prefect/prefect.db"):
+        assert stat.S_IMODE((state / name).stat().st_mode) == 0o600, name
+    said = (state / "ui.log").read_text() + (state / "prefect-server.log").read_text()
+    assert "cat .state/prefect-login" in said and auth.partition(":")[2] not in said
+    for process in psutil.Process(int(pages["pid"])).children(recursive=True):
+        assert auth.partition(":")[2] not in " ".join(process.cmdline())
+
+
+def test_other_machines_pages_change_nothing_in_mlflow(served: tuple[Project, dict[str, str]]) -> None:
+    _, pages = served
+    search = f"{pages['mlflow_ui']}/api/2.0/mlflow/experiments/search"
+    assert _refused(search, "POST", Origin="http://evil.example") == 403
+    assert _refused(f"{search}?max_results=1", Host="evil.example") == 403
+
+
+def test_a_copy_of_the_folder_does_not_use_this_folders_server(
+    served: tuple[Project, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.prefect_api import UI_FILE, api_url, running_ui
+
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    project, pages = served
+    monkeypatch.chdir(project.root)
+    assert api_url() == pages["prefect_api"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / UI_FILE).parent.mkdir()
+    shutil.copy(project.root / UI_FILE, tmp_path / UI_FILE)
+    assert running_ui() == {} and api_url() is None
+
+
+@pytest.mark.long
+def test_a_killed_ui_leaves_nothing_behind(fresh: Callable[[str], Project]) -> None:
+    project = fresh("killed")
+    (project.root / ".state").mkdir()
+    log = project.root / ".state" / "ui.log"
+    ui = start(project, "flows.ui", log)
+    pages_of(project, ui, log)
+    family = psutil.Process(ui.pid).children(recursive=True)
+    assert len(family) >= 4
+    ui.kill()
+    ui.wait()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    done = subprocess.run(
+        [sys.executable, "-c", "from flows.prefect_api import api_url, running_ui; print(running_ui(), api_url())"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+    )
+    assert (project.root / ".state" / "ui.json").is_file() and done.stdout.split() == ["{}", "None"]
 
 
 def test_mlflow_pages_show_the_nested_runs_and_the_model(served: tuple[Project, dict[str, str]]) -> None:
@@ -107,7 +183,7 @@ def test_mlflow_pages_show_the_nested_runs_and_the_model(served: tuple[Project, 
     training = next(r for r in found["runs"] if "vgg16" in r["info"]["run_name"])
     assert any(t["key"] == "mlflow.parentRunId" for t in training["data"]["tags"])
     alias = "/api/2.0/mlflow/registered-models/alias?name=ich-ensemble&alias=challenger"
-    assert _answer(pages["mlflow_ui"] + alias)["model_version"]["version"]
+    assert get(pages["mlflow_ui"] + alias)["model_version"]["version"]
 
 
 def _experiments(url: str) -> list[str]:
@@ -119,7 +195,7 @@ def _experiments(url: str) -> list[str]:
 def test_with_two_gpus_trainings_run_side_by_side_to_the_same_bytes(served: tuple[Project, dict[str, str]]) -> None:
     """No GPU is here: two are named, the trainings see none of them, and run at the same time all the same."""
     project, pages = served
-    api = pages["prefect_api"]
+    api, auth = pages["prefect_api"], pages["auth"]
     before = yaml.safe_load((project.root / "dvc.lock").read_text())
     trainings = [name for name in before["stages"] if name.startswith(("train@", "ablate@"))]
     assert len(trainings) == 3
@@ -129,19 +205,21 @@ def test_with_two_gpus_trainings_run_side_by_side_to_the_same_bytes(served: tupl
         for out in before["stages"][name]["outs"]:
             shutil.rmtree(project.root / out["path"])
     shutil.rmtree(project.root / ".dvc" / "cache" / "runs")
-    known = {t["id"] for t in post(api, "/task_runs/filter", {"limit": 200})}
+    known = {t["id"] for t in post(api, "/task_runs/filter", {"limit": 200}, auth)}
     done = project.run("flows.pipeline", CUDA_VISIBLE_DEVICES="0,1")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     after = yaml.safe_load((project.root / "dvc.lock").read_text())
     assert {name: after["stages"][name]["outs"] for name in trainings} == {
         name: before["stages"][name]["outs"] for name in trainings
     }
-    tasks = [t for t in post(api, "/task_runs/filter", {"limit": 200}) if t["id"] not in known]
+    tasks = [t for t in post(api, "/task_runs/filter", {"limit": 200}, auth) if t["id"] not in known]
     spans = sorted((t["start_time"], t["end_time"]) for t in tasks if t["name"] in trainings)
     assert len(spans) == 3 and spans[1][0] < spans[0][1], "the second began before the first had ended"
-    logs = " ".join(entry["message"] for entry in post(api, "/logs/filter", {"limit": 200, "sort": "TIMESTAMP_DESC"}))
+    logs = " ".join(
+        entry["message"] for entry in post(api, "/logs/filter", {"limit": 200, "sort": "TIMESTAMP_DESC"}, auth)
+    )
     assert "runs on GPU 0" in logs and "runs on GPU 1" in logs
-    limit = _answer(f"{api}/v2/concurrency_limits/ich-gpu")
+    limit = get(f"{api}/v2/concurrency_limits/ich-gpu", auth)
     assert (limit["limit"], limit["active_slots"]) == (2, 0)
 
 
@@ -149,7 +227,7 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
     served: tuple[Project, dict[str, str]],
 ) -> None:
     project, pages = served
-    api = pages["prefect_api"]
+    api, auth = pages["prefect_api"], pages["auth"]
     log = project.root / ".state" / "schedule.log"
     runner = start(project, "flows.retrain", log)
     try:
@@ -157,33 +235,35 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
         planned: list[dict] = []
         while not planned:
             assert runner.poll() is None and time.monotonic() < deadline, log.read_text()
-            planned = post(api, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+            planned = post(api, "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}, auth)
             time.sleep(1)
         assert planned[0]["expected_start_time"]
-        deployment = post(api, "/deployments/filter")[0]
+        deployment = post(api, "/deployments/filter", auth=auth)[0]
         before = _versions(pages["mlflow_ui"])
-        _run_from_ui(api, deployment["id"], log)
+        _run_from_ui(api, auth, deployment["id"], log)
         assert _versions(pages["mlflow_ui"]) == before, "nothing changed, so nothing is registered"
         project.params(lambda v: v["explain"].update(atlas_per_label=3))
-        _run_from_ui(api, deployment["id"], log)
+        _run_from_ui(api, auth, deployment["id"], log)
         assert len(_versions(pages["mlflow_ui"])) == len(before) + 1
     finally:
         stop(runner)
-    text = json.dumps(post(api, "/logs/filter", {"limit": 200})) + json.dumps(post(api, "/task_runs/filter"))
+    text = json.dumps(post(api, "/logs/filter", {"limit": 200}, auth)) + json.dumps(
+        post(api, "/task_runs/filter", auth=auth)
+    )
     assert "PH00" not in text and "2.25." not in text
 
 
-def _run_from_ui(api: str, deployment: str, log: Path) -> None:
+def _run_from_ui(api: str, auth: str, deployment: str, log: Path) -> None:
     """Start a run of the deployment as its button in the UI does, and wait until it has completed."""
-    run = post(api, f"/deployments/{deployment}/create_flow_run", {})
+    run = post(api, f"/deployments/{deployment}/create_flow_run", {}, auth)
     deadline, state = time.monotonic() + WAIT, ""
     while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(1)
-        state = _answer(f"{api}/flow_runs/{run['id']}")["state_type"]
+        state = get(f"{api}/flow_runs/{run['id']}", auth)["state_type"]
     assert state == "COMPLETED", log.read_text()[-3000:]
 
 
 def _versions(url: str) -> list[str]:
-    found = _answer(f"{url}/api/2.0/mlflow/model-versions/search?filter=name%3D%27ich-ensemble%27")
+    found = get(f"{url}/api/2.0/mlflow/model-versions/search?filter=name%3D%27ich-ensemble%27")
     return sorted(v["version"] for v in found.get("model_versions", []))

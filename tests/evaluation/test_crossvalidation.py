@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.evaluation.cohort import TestCohort
-from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, pooled_metrics
+from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, numbered, pooled_metrics
 from ich_pipeline.evaluation.tables import case_table, slice_table
 from tests.evaluation.conftest import make_cohort
 
@@ -94,3 +94,18 @@ def test_the_fold_table_has_every_label_at_both_levels() -> None:
     table = fold_table([cohort.metrics(), cohort.metrics()], cohort.labels)
     assert len(table) == 2 * 2 * 7
     assert table.groupby(["fold", "level"])["label"].nunique().eq(7).all()
+
+
+def test_numbers_stand_for_patients_and_slices_and_lead_back_by_the_key_alone() -> None:
+    folds = folds_of(make_cohort(), 3)
+    slices, cases, key = numbered(folds)
+    for table, level in ((slices, "slices"), (cases, "cases")):
+        before = pd.concat([getattr(fold, level).assign(fold=i) for i, fold in enumerate(folds, start=1)])
+        assert not {"SOPInstanceUID", "case_id", "patient_key"} & set(table)
+        text = table.to_csv()
+        assert not any(name in text for column in ("case_id", "patient_key") for name in before[column])
+        back = table.merge(key, on=["case", "patient", "fold"], validate="many_to_one")
+        for column in ("case_id", "patient_key", "final_any", "truth_any", "fold"):
+            assert back[column].tolist() == before[column].tolist(), column
+    assert key["case"].tolist() == list(range(1, len(key) + 1)) and key["case_id"].is_unique
+    assert (slices.groupby("case")["slice"].agg(list).map(lambda n: n == list(range(1, len(n) + 1)))).all()

@@ -9,7 +9,7 @@ import pytest
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import quiet
-from ich_pipeline.sources.folder import list_files, list_folder
+from ich_pipeline.sources.folder import LEADS_OUT, list_files, list_folder
 from ich_pipeline.sources.opened import list_several
 from ich_pipeline.sources.source import open_source
 
@@ -29,6 +29,45 @@ def test_pipes_and_linked_folders_have_rows_and_are_not_opened(tmp_path: Path) -
         "loop": "unreadable",
     }
     assert list_files(root) == list(listing.files)
+
+
+def test_links_out_of_a_folder_are_named_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    (root / "a").mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "IM").write_bytes(b"another patient")
+    (root / "a" / "IM").write_bytes(b"x")
+    (root / "inside").symlink_to(Path("a", "IM"))
+    (root / "absolute").symlink_to(elsewhere / "IM")
+    (root / "a" / "upwards").symlink_to(Path("..", "..", "elsewhere", "IM"))
+    (root / "a" / "twice").symlink_to(root / "absolute")
+    (root / "folder").symlink_to(elsewhere)
+    (root / "loop").symlink_to("loop")
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "named").symlink_to(root)  # the user's own name for the export
+    for named in (root, tmp_path / "named"):
+        listing = list_folder(named)
+        assert [name for _, name in listing.files] == ["a/IM", "inside"]
+        judged = {one.name: (one.reason.value, one.detail) for one in listing.judged}
+        assert {name for name, (_, said) in judged.items() if said == LEADS_OUT} == {
+            "absolute",
+            "a/upwards",
+            "a/twice",
+            "dangling",
+        }
+        assert set(judged) == {"absolute", "a/upwards", "a/twice", "dangling", "folder", "loop"}
+        assert {reason for reason, _ in judged.values()} == {"unreadable"}
+    with pytest.raises(InputError, match=r"a/twice is a link that leads out of the folder.*put the file itself there"):
+        list_files(root)
+    project = tmp_path / "project"  # with DVC's cache of type symlink
+    (project / ".dvc" / "cache").mkdir(parents=True)
+    (project / ".dvc" / "cache" / "ab").write_bytes(b"mine")
+    (project / "data" / "dicom").mkdir(parents=True)
+    (project / "data" / "dicom" / "IM").symlink_to(project / ".dvc" / "cache" / "ab")
+    (project / "data" / "dicom" / "other").symlink_to(elsewhere / "IM")
+    monkeypatch.chdir(project)
+    listing = list_folder(Path("data/dicom"))
+    assert [name for _, name in listing.files] == ["IM"] and [one.name for one in listing.judged] == ["other"]
 
 
 def test_names_that_no_table_can_hold_stay_apart(tmp_path: Path) -> None:
