@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.identity import volume_name
+from ich_pipeline.dicom.identity import refuse_shared_names, volume_name
 from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
@@ -139,6 +139,10 @@ def _ingest(
             paths = [path for path, _ in listing.files]
             runner.prepare(staging, next((p for p in paths if not p.is_relative_to(partial_target)), paths[0]))
         found = scan_listing(listing, params, track, runner)
+        images = [header for header in found.headers if header.is_ct_image]
+        refuse_shared_names(
+            (h.study_uid for h in images), (h.patient_id for h in images), (h.series_uid for h in images)
+        )
         verdicts = dict(found.verdicts)
         rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
         per_slice: list[dict] = []
