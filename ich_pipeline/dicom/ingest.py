@@ -30,7 +30,8 @@ from ich_pipeline.dicom.tables import (
 )
 from ich_pipeline.dicom.volumes import SUFFIX, write_volume
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, real_place, remove_folder, write_table
+from ich_pipeline.files import atomic_dir, real_place, remove_folder, write_table, write_text
+from ich_pipeline.formulas import table_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
@@ -190,8 +191,7 @@ def _free(target: Path) -> Path:
 
 
 def _write_account(folder: Path, account: pd.DataFrame) -> None:
-    with atomic_file(folder / ACCOUNT) as path:
-        account.to_csv(path, index=False, lineterminator="\n")
+    write_text(folder / ACCOUNT, table_text(account))
 
 
 def _store(reading: StudyReading, staging: Path) -> _Outcome:

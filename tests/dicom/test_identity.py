@@ -35,7 +35,7 @@ def test_two_studies_of_one_name_are_refused(monkeypatch):
     one, other = short(monkeypatch)
     with pytest.raises(InputError, match=f"StudyInstanceUID '{one}' and '{other}' have the same case_id C.*take one"):
         identity.refuse_shared_names([one, other])
-    with pytest.raises(InputError, match="PatientID .* patient_key"):
+    with pytest.raises(InputError, match=r"PatientID .* patient_key"):
         identity.refuse_shared_names([], map(str, range(300)))
 
 
