@@ -24,11 +24,12 @@ from typing import TypeVar
 import pandas as pd
 
 from flows import layout
-from flows.boundary import exit_status, stop_on_signals
+from flows.boundary import exit_status
 from flows.prefect_api import api_url
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import terminal
+from ich_pipeline.stopping import stop_on_signals
 
 T = TypeVar("T")
 PROGRESS_SECONDS = 2.0  # between two writes of the progress; a display, not a measurement

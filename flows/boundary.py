@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from flows import layout
 from flows.dvc_command import DvcError
@@ -55,16 +53,6 @@ def exit_status(title: str, work: Callable[[], None], stopped: str) -> int:
 def _close() -> None:
     for folder in PRIVATE:
         close_to_others(folder)
-
-
-def stop_on_signals() -> None:
-    """Let SIGTERM and a closed terminal stop a run as Ctrl-C does: stages are stopped too, records are closed."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    for received in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(received, stop)
 
 
 def fault(title: str, error: Exception) -> int:

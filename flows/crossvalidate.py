@@ -21,7 +21,7 @@ import pandas as pd
 import yaml
 
 from flows import graph, layout
-from flows.boundary import exit_status, stop_on_signals
+from flows.boundary import exit_status
 from flows.dvc_command import dvc, lines
 from ich_pipeline.alone import alone
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
@@ -29,6 +29,7 @@ from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
 from ich_pipeline.progress import terminal
+from ich_pipeline.stopping import stop_on_signals
 
 TARGET = layout.REPORTS / "crossvalidation"
 KEY = layout.WORK / "crossvalidation"  # which case has which number: reports/ is shown around

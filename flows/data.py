@@ -19,6 +19,7 @@ from ich_pipeline.cohorts.mark import (
 )
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
+from ich_pipeline.files import put_back
 from ich_pipeline.progress import terminal
 
 POINTER = Path("data.dvc")
@@ -34,6 +35,7 @@ def ensure(params: Params) -> str:
         InputError: data/ is missing and data.dvc tracks a cohort that only its owner can bring back, or data/ lacks a part or
             labels of slices.
     """
+    put_back(layout.DATA)
     kind = cohort_kind(layout.DATA)
     tracked = tracked_kind(POINTER)
     if kind is None and tracked not in (None, PHANTOM):

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from flows import layout
 from flows._stage import run
-from flows.boundary import exit_status, stop_on_signals
+from flows.boundary import exit_status
 from flows.graph import stages, title
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
+from ich_pipeline.stopping import stop_on_signals
 
 FOLDER = Path("demo")
 MARK = "made-by-make-demo"  # a folder without it is somebody's own

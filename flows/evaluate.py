@@ -32,6 +32,7 @@ from ich_pipeline.evaluation.subgroups import FIGURES, case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, as_text, case_table, key_figures, slice_table
 from ich_pipeline.evaluation.uncertainty import headline, uncertainty_of_test
 from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
+from ich_pipeline.formulas import table_text
 from ich_pipeline.label_tables import read_labels
 from ich_pipeline.masks import read_masks
 from ich_pipeline.reader_tables import read_decisions
@@ -231,7 +232,7 @@ def _readers(cohort: TestCohort, table: pd.DataFrame) -> dict[str, Any]:
 
 
 def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_text(path, table_text(table))
 
 
 def _values(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flows import beforehand, data, layout, ledger, reproduction, side_by_side, stale
-from flows.boundary import exit_status, stop_on_signals
+from flows.boundary import exit_status
 from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, become_client, running_ui
 from flows.stage_task import run_stage
@@ -22,6 +22,7 @@ from flows.timetable import Timetable
 from ich_pipeline.alone import alone
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
+from ich_pipeline.stopping import stop_on_signals
 
 
 @dataclass(frozen=True)

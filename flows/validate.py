@@ -10,6 +10,7 @@ from flows._stage import Stage, StageResult, main
 from ich_pipeline.dicom.frames import known_slices
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_table
+from ich_pipeline.formulas import plain
 from ich_pipeline.label_tables import UID, check_against, read_labels
 from ich_pipeline.quality.checks import summary_table
 from ich_pipeline.quality.page import write_results
@@ -27,7 +28,7 @@ def body(stage: Stage) -> StageResult:
             f"{layout.LABELS} labels no slice, and training needs a label for every slice: bring a cohort with slice labels "
             "(`ich cohort --help` lists the forms)."
         )
-    known = known_slices(account[UID], account["frames"].astype(int))
+    known = known_slices(account[UID].map(plain), account["frames"].astype(int))
     coverage = check_against(table, slices, known, layout.LABELS)
     stage.log.info(coverage.sentence)
     suites = validate_suites(series, slices, table, coverage, stage.params)

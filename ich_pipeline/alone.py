@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import beside, real_place, tidied
+from ich_pipeline.files import beside, put_back, real_place, tidied
 
 LOCK = Path(".state/run.lock")
 INSIDE = ".lock"
@@ -34,7 +34,7 @@ def alone() -> Iterator[None]:
 def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[Path]:
     """Hold ``.NAME.lock`` beside what a command writes, or ``.lock`` inside it, and yield it; it is gone after the block.
 
-    It is made before any work, so a place that cannot be written is told at once. A run that was killed leaves the file,
+    What a run that was killed left between two names is put back. The lock is made before any work, so a place that cannot be written is told at once. A run that was killed leaves the file,
     which holds nobody up.
 
     Args:
@@ -55,6 +55,8 @@ def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[P
             raise InputError(
                 f"{option} {output} cannot be written ({error.strerror}): name another folder, or mend its permissions."
             ) from None
+        if not inside:
+            put_back(place)
         stack.callback(lock.unlink, missing_ok=True)  # while it is held: who waits for this name looks again
         yield lock
 

@@ -22,6 +22,7 @@ from ich_pipeline.cli_parts import AcceptMissing, Cache, Endpoint, Source, sente
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import keep_private
 from ich_pipeline.sources.remote import Remote
+from ich_pipeline.stopping import stop_on_signals
 
 WIDE = 120  # columns from which every score fits beside its case
 
@@ -288,6 +289,8 @@ def predict(
         typer.echo(f"ich: {case} could not be read: {reason}", err=True)
     if outcome.caution:
         typer.echo(f"Caution: of {outcome.model} its tests say: {outcome.caution}", err=True)
+    if outcome.code:
+        typer.echo(f"Caution: {outcome.code}", err=True)
     typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
     if outcome.failures:
         total = len(outcome.failures) + len(outcome.answers)
@@ -346,6 +349,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # signs and names that the terminal's encoding lacks end no command
+    stop_on_signals()
     app()
 
 

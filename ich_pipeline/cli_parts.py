@@ -33,6 +33,9 @@ def sentences(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(2) from None
         except (typer.Exit, typer.Abort):
             raise
+        except KeyboardInterrupt:
+            typer.echo("ich: stopped; nothing half written is left, and the same command begins again.", err=True)
+            raise typer.Exit(130) from None
         except Exception as error:  # the boundary
             sentence = refusal(error)
             if sentence:

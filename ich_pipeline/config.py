@@ -90,6 +90,9 @@ class PixelParams(Section):
 
     seconds_per_file: Annotated[float, Field(gt=0)]  # a header or a slice that takes longer is rejected
     inflated_mib: Annotated[int, Field(ge=1)]  # a deflated file that unpacks to more is rejected
+    volume_mib: Annotated[int, Field(ge=1)] = (
+        2048  # a series whose volume would take more is rejected: 4,096 slices of 512 x 512
+    )
     plausible: PlausibleParams
 
 

@@ -25,7 +25,7 @@ REMOVE_TRIES = 30
 def atomic_dir(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory that becomes ``target`` (replacing it) when the block ends without an error.
 
-    An error leaves ``target`` as it was; so does a kill, but for one between the two renames, which the next try mends.
+    An error leaves ``target`` as it was; so does a kill, but for one between the two renames, which :func:`put_back` mends.
     The leftover ``.partial`` directory is removed by the next try. A link stays one: what it leads to is replaced. What is
     made within the block, in child processes too, is its owner's alone, whatever the umask.
 
@@ -35,10 +35,7 @@ def atomic_dir(target: Path) -> Iterator[Path]:
     target = real_place(target)
     refuse_mount(target)
     old = beside(target, "old")
-    if old.is_symlink():  # nothing is lost: what it leads to stays
-        old.unlink()
-    if old.exists() and not target.exists():
-        old.rename(target)
+    put_back(target)
     partial = beside(target, "partial")
     remove_folder(partial)
     before = keep_private()
@@ -56,6 +53,31 @@ def atomic_dir(target: Path) -> Iterator[Path]:
         target.rename(old)
     partial.rename(target)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def put_back(target: Path) -> bool:
+    """Mend what a kill between the two renames of :func:`atomic_dir` leaves: the folder beside its name.
+
+    Whoever asks whether ``target`` is there and whose it is does this first, or takes a user's folder for none.
+
+    Args:
+        target: a folder that :func:`atomic_dir` writes; nobody else may be about to.
+
+    Returns:
+        whether it was put back.
+    """
+    target = real_place(Path(target))
+    old = beside(target, "old")
+    if old.is_symlink():  # nothing is lost: what it leads to stays
+        old.unlink()
+    if not old.exists():
+        return False
+    if target.is_dir() and not any(target.iterdir()):  # made since, by hand or by a tool that needs it there
+        target.rmdir()
+    if target.exists():
+        return False
+    old.rename(target)
+    return True
 
 
 def beside(target: Path, kind: str) -> Path:
@@ -170,8 +192,13 @@ def write_text(target: Path, text: str) -> None:
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write JSON atomically: sorted keys, no NaN, so that equal values give equal bytes."""
-    write_text(target, json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+    """Write JSON atomically, as :func:`json_text` has it."""
+    write_text(target, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """JSON with sorted keys and no NaN, so that equal values give equal text."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def read_json(source: Path) -> Any:

@@ -7,7 +7,6 @@ case (``data/case_labels.csv``). Tables that a user brings are read in :mod:`ich
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pandas as pd
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
+from ich_pipeline.formulas import plain, table_text
 from ich_pipeline.labels import Labels
 
 UID = "SOPInstanceUID"
@@ -100,9 +100,7 @@ def write_case_labels(path: Path, table: pd.DataFrame, labels: Labels) -> None:
 
 
 def _write(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
-    text = io.StringIO()
-    table.loc[:, columns].to_csv(text, index=False, lineterminator="\n")
-    write_text(path, text.getvalue())
+    write_text(path, table_text(table.loc[:, columns]))
 
 
 def check_against(
@@ -158,7 +156,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             try:
                 for row in reader:
                     if row:
-                        yield reader.line_num, row
+                        yield reader.line_num, [plain(cell) for cell in row]
             except csv.Error as error:
                 raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_file
+from ich_pipeline.formulas import harmless, plain
 
 COLUMNS = ("SOPInstanceUID", "label", "Rows", "Columns", "runs")
 Mask = NDArray[np.bool_]
@@ -49,7 +50,7 @@ def write_masks(path: Path, masks: Iterable[tuple[str, str, Mask]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for uid, label, mask in masks:
-            writer.writerow([uid, label, mask.shape[0], mask.shape[1], encode_runs(mask)])
+            writer.writerow([harmless(uid), label, mask.shape[0], mask.shape[1], encode_runs(mask)])
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def read_masks(path: Path) -> Masks:
                     raise InputError(
                         f"{path} line {line}: Rows and Columns must be numbers and runs one field; mend that row."
                     )
-                uid, label, rows, columns, runs = row
+                uid, label, rows, columns, runs = plain(row[0]), *row[1:]
                 if label in encoded.setdefault(uid, {}):
                     raise InputError(f"{path} line {line}: label {label!r} of this slice occurs twice; remove one row.")
                 encoded[uid][label] = _Encoded(int(rows), int(columns), runs, line)

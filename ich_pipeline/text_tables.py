@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
+from ich_pipeline.formulas import plain
 
 # The row numbers that pandas writes, or what is right of a last comma; pandas itself reads it as "Unnamed: 0".
 _NAMELESS = re.compile(r"|Unnamed: \d+")
@@ -115,7 +116,7 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise InputError(f"{path} is not UTF-8 text: save the table as CSV (UTF-8).") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        return [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+        return [(reader.line_num, [plain(cell).strip() for cell in row]) for row in reader if row]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
 

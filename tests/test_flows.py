@@ -148,7 +148,7 @@ def test_what_the_file_system_refuses_is_the_users_to_mend(here: Path, capsys: p
 
 def test_sigterm_stops_the_children_as_well(here: Path) -> None:
     script = (
-        "import sys; from flows.boundary import stop_on_signals; from flows.dvc_command import lines\n"
+        "import sys; from ich_pipeline.stopping import stop_on_signals; from flows.dvc_command import lines\n"
         "stop_on_signals()\n"
         "child = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']\n"
         "for line in lines(child): print(line, flush=True)"

@@ -7,7 +7,6 @@ archives there: they are opened to check the labels, and again by the ingest. Th
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -35,7 +34,8 @@ from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_headers
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, write_json, write_text
+from ich_pipeline.files import atomic_dir, write_json, write_text
+from ich_pipeline.formulas import csv_text, table_text
 from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import write_masks
@@ -180,15 +180,15 @@ def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: La
     if rows.aside is not None:
         aside = rows.aside.loc[keys].reset_index(drop=True)
         aside.insert(0, uid, table[uid])
-        write_text(folder / "labels_aside.csv", aside.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / "labels_aside.csv", table_text(aside))
     votes = {reader: found.loc[keys] for reader, found in (rows.votes or {}).items()}
-    with atomic_file(folder / "readers.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(READERS_COLUMNS if not votes else (*READERS_COLUMNS[:2], "label", READERS_COLUMNS[2]))
-        for reader, found in votes.items():
-            for label in labels.columns:
-                writer.writerows(
-                    [reader, case, label, vote] for case, vote in zip(table[uid], found[label], strict=True)
-                )
+    columns = READERS_COLUMNS if not votes else (*READERS_COLUMNS[:2], "label", READERS_COLUMNS[2])
+    read = (
+        (reader, case, label, vote)
+        for reader, found in votes.items()
+        for label in labels.columns
+        for case, vote in zip(table[uid], found[label], strict=True)
+    )
+    write_text(folder / "readers.csv", csv_text(columns, read))
     if votes:
         write_json(folder / "agreement.json", agreement(votes))

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from ich_pipeline.cohorts.mark import MARK, PHANTOM
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json
+from ich_pipeline.files import put_back, read_json
 from ich_pipeline.outputs import check_apart, check_output, lies_in
 from ich_pipeline.progress import Track
 from ich_pipeline.sources.cache import check_cache
@@ -46,7 +46,11 @@ def check_places(source: Path | str, target: Path, remote: Remote | None, *besid
 
 
 def check_replaceable(target: Path, replace: bool) -> None:
-    """Refuse to replace a cohort of the user's own, unless told so. A phantom is always replaced."""
+    """Refuse to replace a cohort of the user's own, unless told so. A phantom is always replaced.
+
+    One that a killed run left between two names is put back before.
+    """
+    put_back(target)
     if replace or not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     mark = target / MARK

@@ -6,7 +6,6 @@ source that contradicts nothing: counted, and nothing is left out for it.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,8 @@ from pathlib import Path
 
 from ich_pipeline.cohorts.sheets import visible
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_file
+from ich_pipeline.files import write_text
+from ich_pipeline.formulas import csv_text
 
 REPORT = "labels_report.csv"
 COLUMNS = ("code", "kind", "identifier", "line", "detail")
@@ -228,9 +228,5 @@ class LabelAccount:
 
     def write(self, path: Path) -> None:
         """Write the report, one row a finding; header-only when there is none."""
-        with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for one in self.ordered():
-                line = "" if one.line is None else one.line
-                writer.writerow([one.code.value, one.code.kind, one.identifier, line, one.detail])
+        rows = ((one.code.value, one.code.kind, one.identifier, one.line, one.detail) for one in self.ordered())
+        write_text(path, csv_text(COLUMNS, rows))

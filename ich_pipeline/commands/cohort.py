@@ -11,7 +11,7 @@ from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import remove_folder
+from ich_pipeline.files import put_back, remove_folder
 from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import terminal
 from ich_pipeline.sources.remote import Remote
@@ -25,14 +25,15 @@ NEXT = "Next: `make repro`."
 
 def make_phantom(params: Params, replace: bool) -> str:
     """Make the synthetic cohort in ``data/``; never over what a user brought, unless ``replace``."""
-    if cohort_kind(DATA) not in (None, PHANTOM) and not replace:
-        raise InputError(
-            f"{DATA}/ holds a cohort of your own: add --replace to delete it and make the phantom in its place."
-        )
-    from ich_pipeline.cohorts.phantom import create_phantom
-
-    check_output(DATA, "")
     with alone():
+        put_back(DATA)
+        if cohort_kind(DATA) not in (None, PHANTOM) and not replace:
+            raise InputError(
+                f"{DATA}/ holds a cohort of your own: add --replace to delete it and make the phantom in its place."
+            )
+        from ich_pipeline.cohorts.phantom import create_phantom
+
+        check_output(DATA, "")
         create_phantom(params, DATA, terminal)
     note_tracked_kind(POINTER, PHANTOM)
     return f"{DATA}/ holds {params.phantom.patients} synthetic patients. {NEXT}"

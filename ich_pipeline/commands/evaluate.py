@@ -15,6 +15,7 @@ from ich_pipeline.evaluation.study import Study, StudyOptions
 from ich_pipeline.external.match import match_tables
 from ich_pipeline.external.matched import Choices, Matched
 from ich_pipeline.files import atomic_dir, write_json, write_text
+from ich_pipeline.formulas import table_text
 from ich_pipeline.outputs import check_apart, check_output
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.text_tables import as_number
@@ -74,7 +75,7 @@ def _evaluate(request: Request, track: Track) -> tuple[Study, dict[str, Any]]:
         single = draw_study(study, results, folder, track)
         write_json(folder / "metrics.json", results)
         write_text(folder / "metrics.md", study_markdown(results, study))
-        write_text(folder / "failures.csv", failures.to_csv(index=False, lineterminator="\n"))
+        write_text(folder / "failures.csv", table_text(failures))
         write_text(folder / "index.html", study_page(results, study, failures, single))
         for picture in single.values():  # they are inside the page
             picture.unlink()

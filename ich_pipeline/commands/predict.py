@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ich_pipeline.alone import INSIDE, alone_with
-from ich_pipeline.config import Params
-from ich_pipeline.dicom.identity import case_id
-from ich_pipeline.dicom.reader import read_header
+from ich_pipeline.config import IngestParams, Params
+from ich_pipeline.dicom.identity import case_id, refuse_shared_names
+from ich_pipeline.dicom.scan import NO_MEMORY, read_headers
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import beside, remove_folder, write_json, write_text
+from ich_pipeline.formulas import csv_text
 from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.registry import versions
@@ -25,6 +23,10 @@ from ich_pipeline.sources.listing import Judged, Listing
 from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, named
+
+OTHER_CODE = "{} was registered with other code than runs here: its answers may differ from those that were tested."
+if TYPE_CHECKING:
+    from ich_pipeline.registry.system import System
 
 SCRATCH = ".members"  # in the folder for the results
 
@@ -44,6 +46,12 @@ class Outcome:
     studies: dict[str, str] = field(default_factory=dict)  # case_id → StudyInstanceUID
     not_read: tuple[Judged, ...] = ()  # damaged or locked archives and the like
     caution: str = ""  # what the tests of the model do not show
+    code: str = ""  # a caution where the model was registered with other code than this
+
+    @property
+    def cautions(self) -> str:
+        """Both, for tables and pages."""
+        return " ".join(filter(None, (self.caution, self.code)))
 
 
 def predict(
@@ -68,7 +76,8 @@ def predict(
         remote: how stores are reached.
 
     Raises:
-        InputError: a source is missing, another run writes ``out``, there is no study, no model, or no study could be read.
+        InputError: a source is missing, another run writes ``out``, there is no study, no model, or its files are not what was
+            registered; or no study could be read, and the tables that say why are in ``out``.
     """
     _check_places(sources, out, remote)
     name = params.registry.model_name
@@ -80,7 +89,8 @@ def predict(
         files = (one for one in given.files if one[0].name != lock.name or not one[0].samefile(lock))
         given = Listing(tuple(files), given.judged)
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
-            studies, skipped = find_studies(listing, ", ".join(str(source) for source in sources))
+            named = ", ".join(str(source) for source in sources)
+            studies, skipped = find_studies(listing, named, params.ingest, track)
             outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, track)
         if any(map(is_remote, sources)):
             remove_folder(fetched)
@@ -106,47 +116,84 @@ def _read(
     identifiers: bool,
     track: Track,
 ) -> Outcome:
-    from ich_pipeline.registry.answer import answer
-    from ich_pipeline.registry.register import BUNDLE
+    from ich_pipeline.registry.code import BUNDLE, runs_other_code
     from ich_pipeline.registry.system import System
-    from ich_pipeline.report.case_page import case_page
 
-    system = System.load(versions.model_folder(version) / BUNDLE)
-    answers, failures = [], {}
+    bundle = versions.verified_folder(version) / BUNDLE
+    system = System.load(bundle, version.content)
+    called = f"{version.name} version {version.number}"
+    read = _Studies(
+        system, out, identifiers, (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else "")
+    )
     for study, files in track(studies.items(), "reading", len(studies)):
-        try:
-            case = system.read_case(files)
-        except InputError as error:
-            failures[case_id(study)] = str(error)
-            continue
-        fraction = system.params.explain.region_fraction
-        write_text(out / f"{case.case_id}.html", case_page(case, region_fraction=fraction, caution=version.caution))
-        read = answer(case, uids=identifiers, thumbnails=False)
-        answers.append({**read, **({"StudyInstanceUID": study} if identifiers else {})})
+        read.study(study, files)
     outcome = Outcome(
-        f"{version.name} version {version.number}",
+        called,
         system.labels.columns,
-        sorted(answers, key=lambda a: a["case_id"]),
-        failures,
+        sorted(read.answers, key=lambda a: a["case_id"]),
+        read.failures,
         skipped,
         {case_id(study): study for study in studies},
         unread,
-        version.caution,
+        *read.cautions,
     )
-    if not answers:
-        reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(failures.items()))
-        raise InputError(f"None of {len(studies)} studies could be read ({reasons}).")
-    counts = Counter(one.reason.value for one in unread)
+    _write_tables(outcome, out, identifiers)
+    if read.fault is not None:
+        raise read.fault
+    if not read.answers:
+        reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(read.failures.items()))
+        tables = f"{out / 'predictions.csv'} says the same"
+        raise InputError(f"None of {len(studies)} studies could be read ({reasons}); {tables}.")
+    return outcome
+
+
+class _Studies:
+    """Reads studies one by one: a page each, and one answer or one failure in words."""
+
+    def __init__(self, system: System, out: Path, identifiers: bool, cautions: tuple[str, str]) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self.failures: dict[str, str] = {}  # case_id → reason
+        self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
+        self.cautions = cautions
+        self._system, self._out, self._identifiers = system, out, identifiers
+
+    def study(self, uid: str, files: Sequence[Path]) -> None:
+        """Read one. Only what hinders every other as well is raised: a disk that cannot be written, an interruption."""
+        try:
+            self._read(uid, files)
+        except InputError as error:
+            self.failures[case_id(uid)] = str(error)
+        except MemoryError:
+            self.failures[case_id(uid)] = f"{NO_MEMORY}: read it on a machine with more."
+        except OSError:
+            raise
+        except Exception as error:
+            self.failures[case_id(uid)] = f"a fault of the program ({type(error).__name__})"
+            self.fault = self.fault or error
+
+    def _read(self, uid: str, files: Sequence[Path]) -> None:
+        from ich_pipeline.registry.answer import answer
+        from ich_pipeline.report.case_page import case_page
+
+        case = self._system.read_case(files)
+        fraction = self._system.params.explain.region_fraction
+        said = " ".join(filter(None, self.cautions))
+        read = answer(case, uids=self._identifiers, thumbnails=False)
+        write_text(self._out / f"{case.case_id}.html", case_page(case, region_fraction=fraction, caution=said))
+        self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
+
+
+def _write_tables(outcome: Outcome, out: Path, identifiers: bool) -> None:
+    counts = Counter(one.reason.value for one in outcome.not_read)
     tables = {
         "model": outcome.model,
-        "caution": outcome.caution,
+        "caution": outcome.cautions,
         "cases": outcome.answers,
-        "failures": failures,
+        "failures": outcome.failures,
         "files_not_read": dict(counts),
     }
     write_json(out / "predictions.json", tables)
     write_text(out / "predictions.csv", _csv(outcome, identifiers))
-    return outcome
 
 
 def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
@@ -161,45 +208,50 @@ def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
     return rows
 
 
-def find_studies(listing: Listing, named: str) -> tuple[dict[str, list[Path]], int]:
+def find_studies(
+    listing: Listing, named: str, ingest: IngestParams, track: Track = quiet
+) -> tuple[dict[str, list[Path]], int]:
     """Files by StudyInstanceUID, in order of their names, and the number of files that are no DICOM image of a study.
 
     Args:
         listing: the files, archives opened.
         named: how a sentence calls the sources.
+        ingest: limits of reading a header; the series are judged when the case is loaded.
+        track: progress.
 
     Raises:
-        InputError: none of the files is DICOM.
+        InputError: none of the files is DICOM, or two studies would be called the same.
     """
-    studies: dict[str, list[Path]] = {}
-    skipped = 0
-    for path, name in listing.files:
-        study = read_header(path, name, (0.0, math.inf)).study_uid  # the series are judged when the case is loaded
-        if study:
-            studies.setdefault(study, []).append(path)
-        else:
-            skipped += 1
+    studies: dict[str, dict[Path, None]] = {}
+    known: set[Path] = set()
+    for header in read_headers(listing.files, ingest, track):  # of several frames each has one
+        if header.study_uid and isinstance(header.source, Path):
+            studies.setdefault(header.study_uid, {})[header.source] = None
+            known.add(header.source)
     if not studies:
         unread = in_words(not_read(listing))
         but = f"; not read: {unread}" if unread else ""
-        raise InputError(f"{named} holds no DICOM image (files looked at: {skipped}{but}): name another folder.")
-    return studies, skipped
+        raise InputError(
+            f"{named} holds no DICOM image (files looked at: {len(listing.files)}{but}): name another folder."
+        )
+    refuse_shared_names(studies)
+    return {study: list(files) for study, files in studies.items()}, len(listing.files) - len(known)
 
 
 def _csv(outcome: Outcome, identifiers: bool) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     extra = ["StudyInstanceUID"] if identifiers else []
-    said = outcome.caution  # in every row: tables are cut and joined, and a line above them is lost
-    writer.writerow(["case_id", *extra, "decision", *outcome.labels, "slices", "reread", "page", "reason", "caution"])
+    said = outcome.cautions  # in every row: tables are cut and joined, and a line above them is lost
+    rows: list[list[Any]] = []
     for one in outcome.answers:
         scores = ["" if (p := one["probabilities"][label]) is None else f"{p:.6f}" for label in outcome.labels]
         slices = one["slices"]
         reread = sum(s["reread"] for s in slices)
         study = [outcome.studies[one["case_id"]]] if identifiers else []
         page = f"{one['case_id']}.html"
-        writer.writerow([one["case_id"], *study, int(one["decision"]), *scores, len(slices), reread, page, "", said])
+        rows.append([one["case_id"], *study, int(one["decision"]), *scores, len(slices), reread, page, "", said])
     for case, reason in sorted(outcome.failures.items()):
         study = [outcome.studies[case]] if identifiers else []
-        writer.writerow([case, *study, "", *[""] * len(outcome.labels), "", "", "", reason, said])
-    return text.getvalue()
+        rows.append([case, *study, "", *[""] * len(outcome.labels), "", "", "", reason, said])
+    return csv_text(
+        ["case_id", *extra, "decision", *outcome.labels, "slices", "reread", "page", "reason", "caution"], rows
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -12,6 +10,7 @@ from ich_pipeline.deidentify import table
 from ich_pipeline.deidentify.folder import Result
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.files import atomic_file, write_json, write_text
+from ich_pipeline.formulas import csv_text
 
 ACCOUNT, REPORT, REMOVED = "account.csv", "report.json", "removed.csv"
 ACCOUNT_COLUMNS = ("source", "status", "reason", "detail", "flags", "path", "PatientID")
@@ -28,9 +27,9 @@ def write_report(folder: Path, result: Result) -> None:
             (row.source, done.outcome.status, done.outcome.value, done.detail, " ".join(done.flags), row.path)
             + (done.uids or ("",) * 4)
         )
-    write_text(folder / ACCOUNT, _csv(ACCOUNT_COLUMNS, sorted(rows)))
+    write_text(folder / ACCOUNT, csv_text(ACCOUNT_COLUMNS, sorted(rows)))
     removed = sorted((*what, count) for what, count in result.tally.items())
-    write_text(folder / REMOVED, _csv(("tag", "attribute", "what", "elements"), removed))
+    write_text(folder / REMOVED, csv_text(("tag", "attribute", "what", "elements"), removed))
     flags = Counter(flag for row in result.rows for flag in row.cleaned.flags)
     write_json(
         folder / REPORT,
@@ -61,12 +60,4 @@ def write_linkage(path: Path, result: Result) -> None:
     with atomic_file(path) as partial:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(_csv(columns, rows))
-
-
-def _csv(columns: tuple[str, ...], rows: list[tuple]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+            file.write(csv_text(columns, rows))

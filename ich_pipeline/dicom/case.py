@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.header import Source
+from ich_pipeline.dicom.child import watching
+from ich_pipeline.dicom.header import Header, Source
 from ich_pipeline.dicom.identity import case_id, patient_key
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.dicom.reader import read_slice_headers
+from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import ScanResult, limits_of, list_files, settle
 from ich_pipeline.dicom.study import StudyReading, read_study
 from ich_pipeline.dicom.tables import account_table, counted, reason_counts, series_row, volume_facts
@@ -53,32 +55,40 @@ class Case:
     account: pd.DataFrame
 
 
-def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
+def load_case(
+    sources: Sequence[bytes | Path], ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]] | None = None
+) -> Case:
     """Read the DICOM files of one study and choose its series by the same rules as the ingest.
 
-    Runs in this process. A missing PatientID is accepted here: cohorts are not at stake.
+    Runs in this process; :class:`ich_pipeline.dicom.case_process.CaseReader` runs it in one of its own. A missing PatientID is
+    accepted here: cohorts are not at stake.
 
     Args:
         sources: files, folders (all files below them), or the bytes of files, in any order and mix.
         ingest: all but workers count.
+        failed: verdicts of slices whose decoding is known to bring the process down, and of headers
+            (:func:`header_of`): rejected unread.
 
     Raises:
         InputError: no file, several studies, or no usable series (with the reasons).
     """
-    named = _named(sources)
+    named = names_of(sources)
     if not named:
         raise InputError("no DICOM file was given: name the files, or the folder, of one study.")
     limits = limits_of(ingest)
-    headers = [
-        header
-        for source, name in named
-        for header in read_slice_headers(source, name, ingest.slice_thickness_mm, limits)
-    ]
+    failed = failed or {}
+    headers: list[Header] = []
+    for source, name in named:
+        if (of_header := header_of(name)) in failed:
+            headers.append(Header(name, source).set(*failed[of_header]))
+            continue
+        with watching(of_header, 2 * ingest.pixels.seconds_per_file):  # as the ingest does
+            headers.extend(read_slice_headers(source, name, ingest.slice_thickness_mm, limits))
     found = settle(headers, ingest)
     studies = found.studies
     if len(studies) > 1:
         raise InputError(f"the {len(named)} files belong to {len(studies)} studies: give the files of one study.")
-    reading = read_study(studies[0], ingest) if studies else None
+    reading = read_study(studies[0], ingest, failed) if studies else None
     if reading is None or reading.volume is None:
         raise InputError(f"no usable CT series in {counted(len(named), 'file')}: {_reasons(found, reading)}.")
     volume = reading.volume
@@ -99,7 +109,12 @@ def load_case(sources: Sequence[bytes | Path], ingest: IngestParams) -> Case:
     )
 
 
-def _named(sources: Sequence[bytes | Path]) -> list[tuple[Source, str]]:
+def header_of(name: str) -> str:
+    """What the reading of a file's header is called, apart from that of its pixels."""
+    return f"header of {name}"
+
+
+def names_of(sources: Sequence[bytes | Path]) -> list[tuple[Source, str]]:
     """Every source with a name of its own for the account."""
     named: list[tuple[Source, str]] = []
     for number, source in enumerate(sources, start=1):

@@ -135,7 +135,8 @@ def serve(line: Connection) -> None:
     global _line
     _line = line
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted as well and stops its children
+    for received in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(received, signal.SIG_IGN)  # the parent is stopped as well and stops its children
     threading.Thread(target=_end_with_parent, args=(line.fileno(),), name="end with parent", daemon=True).start()
     while True:
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.identity import volume_name
+from ich_pipeline.dicom.identity import refuse_shared_names, volume_name
 from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
@@ -30,7 +30,8 @@ from ich_pipeline.dicom.tables import (
 )
 from ich_pipeline.dicom.volumes import SUFFIX, write_volume
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, atomic_file, real_place, remove_folder, write_table
+from ich_pipeline.files import atomic_dir, real_place, remove_folder, write_table, write_text
+from ich_pipeline.formulas import table_text
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
@@ -139,6 +140,10 @@ def _ingest(
             paths = [path for path, _ in listing.files]
             runner.prepare(staging, next((p for p in paths if not p.is_relative_to(partial_target)), paths[0]))
         found = scan_listing(listing, params, track, runner)
+        images = [header for header in found.headers if header.is_ct_image]
+        refuse_shared_names(
+            (h.study_uid for h in images), (h.patient_id for h in images), (h.series_uid for h in images)
+        )
         verdicts = dict(found.verdicts)
         rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
         per_slice: list[dict] = []
@@ -186,8 +191,7 @@ def _free(target: Path) -> Path:
 
 
 def _write_account(folder: Path, account: pd.DataFrame) -> None:
-    with atomic_file(folder / ACCOUNT) as path:
-        account.to_csv(path, index=False, lineterminator="\n")
+    write_text(folder / ACCOUNT, table_text(account))
 
 
 def _store(reading: StudyReading, staging: Path) -> _Outcome:

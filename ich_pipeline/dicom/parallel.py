@@ -7,11 +7,12 @@ A process that dies, or is stopped because it hangs, takes only its own task wit
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ich_pipeline.dicom.child import Child, Crash
 
@@ -62,6 +63,43 @@ class Processes:
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R | Crash]:
         return run_tasks(function, tasks, process_count(self.workers))
+
+
+class OneProcess:
+    """One process of this machine that stays for the next tasks, since it takes seconds to start; it ends with this object.
+
+    What libraries print in it goes nowhere.
+    """
+
+    parallel = False
+
+    def __init__(self) -> None:
+        self._child = Child(silent=True)
+        weakref.finalize(self, self._child.stop)
+
+    def prepare(self, folder: Path, sample: Path) -> None:
+        """Nothing: it sees what this process sees."""
+
+    def begin(self, function: Callable[[T], R], task: T) -> None:
+        """Start the process with a task whose result :meth:`finish` waits for."""
+        self._child.give(function, task)
+
+    def finish(self) -> Any:
+        """The result of the task that was begun, or a :class:`Crash`; exceptions are raised."""
+        try:
+            while (answer := self._child.answer()) is None:
+                pass
+        except Exception:
+            raise
+        except BaseException:  # interrupted: its answer would be taken for that of the next task
+            self._child.stop()
+            raise
+        return answer[0]
+
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R | Crash]:
+        for task in tasks:
+            self.begin(function, task)
+            yield self.finish()
 
 
 def process_count(workers: int) -> int:

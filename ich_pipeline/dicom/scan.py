@@ -29,9 +29,11 @@ from ich_pipeline.sources.folder import list_files as list_files
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
 
+NO_MEMORY = "the memory does not suffice for this study"
 R = TypeVar("R")
 T = TypeVar("T")
 CHUNK = 256  # headers a task
+CRASHES_A_STUDY = 8  # then the rest of its files is given up unread: each one costs a new process, or the time limit
 PARALLEL_FROM = 16 * CHUNK  # fewer files are read sooner than worker processes start
 
 # Work, and the verdicts of files in it that are known to end the process.
@@ -118,7 +120,7 @@ def read_headers(
     headers: list[Header] = []
     seen: dict[Hashable, object] = {}
     for chunk, result in zip(chunks, track(results, "reading headers", len(chunks)), strict=True):
-        headers.extend(header.sharing(seen) for header in _without_what_crashes(task, chunk, result, runner))
+        headers.extend(header.sharing(seen) for header in without_what_crashes(task, chunk, result, runner))
     return headers
 
 
@@ -146,7 +148,8 @@ def read_studies(
     tasks: list[_Study] = [(study, {}) for study in studies]
     results = runner.run(task, tasks)
     for study, result in zip(studies, track(results, "reading studies", len(studies)), strict=True):
-        yield _without_what_crashes(task, study, result, runner)
+        files = [header.name for group in study for header in group.headers]
+        yield without_what_crashes(task, study, result, runner, files)
 
 
 def limits_of(ingest: IngestParams) -> Limits:
@@ -154,14 +157,38 @@ def limits_of(ingest: IngestParams) -> Limits:
     return Limits(ingest.pixels.seconds_per_file, ingest.pixels.inflated_mib)
 
 
-def _without_what_crashes(task: Callable[[tuple[T, Verdicts]], R], work: T, result: R | Crash, runner: Runner) -> R:
-    """The result; where the task ended its process, that of the work without the files that did so, found one by one."""
+def without_what_crashes(
+    task: Callable[[tuple[T, Verdicts]], R], work: T, result: R | Crash, runner: Runner, together: Sequence[str] = ()
+) -> R:
+    """The result; where the task ended its process, that of the work without the files that did so, found one by one.
+
+    Args:
+        task: takes the work, and verdicts of files that it leaves unread.
+        work: what it was given.
+        result: what it gave.
+        runner: where it runs again.
+        together: files that are given up together after :data:`CRASHES_A_STUDY` crashes, or where the process ends at none
+            of them (the system may end it for its memory); none for files that have nothing to do with each other.
+
+    Raises:
+        RuntimeError: the process ends at no file, and there is nothing to give up.
+    """
     failed: Verdicts = {}
+    tried_again = False
     while isinstance(result, Crash):
-        if result.at is None or result.at in failed:
-            raise RuntimeError(f"a task of the ingest ends its process (exit code {result.exitcode}) at no file")
         crash = (Reason.DECODER_CRASHED, f"exit code {result.exitcode}")
-        failed[result.at] = (Reason.TIMED_OUT, "stopped while it was read") if result.timed_out else crash
+        why = (Reason.TIMED_OUT, "stopped while it was read") if result.timed_out else crash
+        alone = result.at is not None and result.at not in failed
+        if result.at is None and not tried_again:
+            tried_again = (
+                True  # a process that waited for work may have been ended for its memory, which is nobody's fault
+            )
+        elif alone and (len(failed) < CRASHES_A_STUDY or not together):
+            failed[str(result.at)] = why
+        elif set(together) <= failed.keys():
+            raise RuntimeError(f"a task of the ingest ends its process (exit code {result.exitcode}) at no file")
+        else:
+            failed = dict.fromkeys(together, (why[0], f"{why[1]}, with others of the study")) | failed
         [result] = runner.run(task, [(work, dict(failed))])
     return result
 
@@ -181,4 +208,8 @@ def _read_chunk(task: _Chunk, ingest: IngestParams) -> list[Header]:
 
 def _read_and_finish(task: _Study, ingest: IngestParams, finish: Callable[[StudyReading], R]) -> R:
     study, failed = task
-    return finish(read_study(study, ingest, failed))
+    try:
+        return finish(read_study(study, ingest, failed))
+    except MemoryError:
+        everything = {h.name: (Reason.TOO_LARGE, NO_MEMORY) for group in study for h in group.headers}
+        return finish(read_study(study, ingest, everything | failed))

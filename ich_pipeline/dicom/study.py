@@ -130,9 +130,12 @@ def _decode(
     """The volume, or None and why; and the verdict on every file."""
     first = group.first
     assert first.rows and first.columns and first.orientation and first.spacing_mm  # a candidate has them
+    if large := _too_large(group, ingest):
+        return None, {h.name: failed.get(h.name, large) for h in group.headers}, large
     verdicts: Verdicts = {}
     reader = SliceReader(ingest.pixels.inflated_mib)
-    hu = np.empty((len(group.slots), first.rows, first.columns), dtype=np.int16)
+    readable_slots = sum(any(header.name not in failed for header in slot) for slot in group.slots)
+    hu = np.empty((readable_slots, first.rows, first.columns), dtype=np.int16)
     used: list[Header] = []
     positions: list[float] = []
     duplicates: list[float] = []
@@ -199,3 +202,13 @@ def _decode(
         lost=lost,
     )
     return volume, verdicts, (Reason.USED, "")
+
+
+def _too_large(group: Group, ingest: IngestParams) -> tuple[Reason, str] | None:
+    """Would the volume take more memory than one may? A small file can declare thousands of large frames."""
+    slices, rows, columns = len(group.slots), group.first.rows or 0, group.first.columns or 0
+    mib = slices * rows * columns * np.dtype(np.int16).itemsize >> 20
+    if mib <= ingest.pixels.volume_mib:
+        return None
+    limit = f"more than ingest.pixels.volume_mib ({ingest.pixels.volume_mib:,})"
+    return Reason.TOO_LARGE, f"{slices:,} slices of {rows} x {columns} take {mib:,} MiB, {limit}"

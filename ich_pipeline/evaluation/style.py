@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ich_pipeline.files import atomic_file
 
@@ -85,10 +85,17 @@ def unit_square(ax: Axes) -> None:
 
 
 def save(figure: Figure, target: Path) -> None:
-    """Write a PNG, or an SVG by its suffix, atomically, without date, name and version of the software in it."""
+    """Write a PNG, or an SVG by its suffix, atomically, without date, name and version of the software in it.
+
+    Dollar signs in it are dollar signs: names of findings and readers come from tables, and are no formulas.
+    """
     import matplotlib as mpl
+    from matplotlib.text import Text
 
     metadata = {"Date": None, "Creator": None} if target.suffix == ".svg" else {"Software": None}
     # Without a salt the names inside an SVG are drawn at random.
-    with atomic_file(target) as partial, mpl.rc_context({"svg.hashsalt": "ich", "svg.fonttype": "none"}):
+    settings: dict[Any, Any] = {"svg.hashsalt": "ich", "svg.fonttype": "none", "text.parse_math": False}
+    with atomic_file(target) as partial, mpl.rc_context(settings):
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # type: ignore[attr-defined]  # of what was made before; ticks are made as it is drawn
         figure.savefig(partial, dpi=DPI, metadata=metadata)

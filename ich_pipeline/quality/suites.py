@@ -14,7 +14,7 @@ from ich_pipeline.quality.checks import Check, Suite
 
 NO_NEIGHBOUR = -1
 STEEPEST_TILT_DEG = 30.0  # the mechanical limit of common gantries; a warning only
-KEY = r"^[CP][0-9a-f]{10}$"
+KEY = r"^[CP][0-9a-f]{24}$"
 
 
 def validate_suites(

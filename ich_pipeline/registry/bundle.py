@@ -7,28 +7,29 @@
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
     system.json            the parameters that reading a case uses
+    code.json              sha256 of every file of the package that it was made with
+    content.json           sha256 of every other file, and one digest of them all
 
-Its digest is a function of the content alone, so equal content is the same version of the model.
+The digest is a function of the content alone, so equal content is the same version of the model; the code counts, since other
+code may read the same weights otherwise.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Section, WindowingParams
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, write_json
+from ich_pipeline.registry.code import write_code
+from ich_pipeline.registry.content import Content, seal
 
 SYSTEM = "system.json"
 SCHEMA = "system/1"
-BLOCK = 1 << 20
 NETWORK_FILES = ("network.json", "model.weights.h5")
 HEAD_FILES = ("head.json", "head.weights.h5")
 
@@ -54,30 +55,6 @@ class SystemParams(Section):
         )
 
 
-@dataclass(frozen=True)
-class Content:
-    """What a folder holds: sha256 and size in bytes of each file by relative path, and one digest of it all."""
-
-    digest: str
-    files: dict[str, dict[str, Any]]
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"digest": …, "files": {path: {"sha256": …, "bytes": …}}}``."""
-        return {"digest": self.digest, "files": self.files}
-
-
-def content_of(folder: Path) -> Content:
-    """Read every file below ``folder``; the digest is a sha256 over the sorted relative paths and each file's sha256."""
-    files: dict[str, dict[str, Any]] = {}
-    whole = hashlib.sha256()
-    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    for name in sorted(paths):
-        one = _sha256(paths[name])
-        files[name] = {"sha256": one, "bytes": paths[name].stat().st_size}
-        whole.update(f"{one}  {name}\n".encode())
-    return Content(whole.hexdigest(), files)
-
-
 def assemble(train: Path, sequence: Path, ensemble: Path, atlas: Path, params: Params, target: Path) -> Content:
     """Put the bundle together in ``target`` (replacing it) and say what it holds.
 
@@ -99,7 +76,8 @@ def assemble(train: Path, sequence: Path, ensemble: Path, atlas: Path, params: P
         _take(("atlas.npz", "atlas.json"), atlas, folder / "atlas")
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
         write_json(folder / SYSTEM, {"schema": SCHEMA, **settings})
-        content = content_of(folder)
+        write_code(folder)
+        content = seal(folder)
     return content
 
 
@@ -121,11 +99,3 @@ def _take(names: Iterable[str], source: Path, target: Path) -> None:
         if not (source / name).is_file():
             raise InputError(f"{source / name} is missing: run `dvc repro`, which makes it.")
         shutil.copyfile(source / name, target / name)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

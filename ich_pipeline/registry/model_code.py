@@ -16,6 +16,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.registry.answer import answer
+from ich_pipeline.registry.code import check_code, code_beside
 from ich_pipeline.registry.model_input import cases
 from ich_pipeline.registry.system import System
 
@@ -24,8 +25,14 @@ class HaemorrhageModel(PythonModel):
     """DICOM slices or HU arrays in; slice and case probabilities, decision, attention maps and prediction basis out."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load networks, ensemble and atlas once."""
-        self.system = System.load(Path(context.artifacts["bundle"]))
+        """Load networks, ensemble and atlas once.
+
+        Raises:
+            InputError: a file of the bundle, or of the code that lies beside it, is not what was registered.
+        """
+        bundle = Path(context.artifacts["bundle"])
+        self.system = System.load(bundle)
+        check_code(bundle, code_beside(bundle))
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame) -> list[dict[str, Any]]:
         """Answers in the order in which the cases first appear."""

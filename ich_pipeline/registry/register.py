@@ -11,16 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import ich_pipeline
 from ich_pipeline.config import Params
 from ich_pipeline.registry import store, versions
-from ich_pipeline.registry.bundle import Content
+from ich_pipeline.registry.code import PACKAGE
+from ich_pipeline.registry.content import Content, check_sealed
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
 
-BUNDLE = Path("artifacts/bundle")  # where MLflow puts it inside a model
-PACKAGE = Path(ich_pipeline.__file__).parent
 # What reading a case imports, the packages that decode compressed pixels among them.
 REQUIREMENTS = (
     "mlflow",
@@ -58,8 +56,12 @@ def register(
 
     Returns:
         the version's number, and whether it is new.
+
+    Raises:
+        InputError: the bundle holds something else than ``content`` says.
     """
     name = params.registry.model_name
+    check_sealed(folder, content.digest)
     with store.locked("register"):
         known = claim(name, content.digest)
         if known is not None:
@@ -146,7 +148,7 @@ def _create_version(
         client.create_registered_model(name)
     tags = {
         versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
-        versions.MODEL: model_digest({path: str(one["sha256"]) for path, one in content.files.items()}),
+        versions.MODEL: model_digest(content.sha256),
         versions.PROFILE: params.profile,
         **_said(metrics, caution),
         **git_tags(),
@@ -156,6 +158,7 @@ def _create_version(
     # What the model's page in the UI links to its version by.
     shown = json.dumps([{"name": name, "version": made.version}])
     client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})
+    versions.note_files(name, int(made.version))
     return int(made.version)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.dicom import geometry
-from ich_pipeline.dicom.case import load_case
+from ich_pipeline.dicom.case_process import CaseReader
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import read
@@ -23,6 +23,7 @@ from ich_pipeline.explain.case import explain_case
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.registry.bundle import SystemParams, read_system
+from ich_pipeline.registry.content import check_sealed
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
 from ich_pipeline.sequence.member import architecture_of
 from ich_pipeline.sequence.stored import readers
@@ -43,6 +44,7 @@ class System:
         sequences: by architecture: those that the ensemble uses with their sequence head.
         ensemble: degrees, combiner, calibration, thresholds.
         atlas: training examples for the prediction basis.
+        reader: reads the files of a case, in a process of its own.
     """
 
     params: SystemParams
@@ -50,23 +52,30 @@ class System:
     sequences: Mapping[str, SequenceReader]
     ensemble: Ensemble
     atlas: Atlas
+    reader: CaseReader
 
     @classmethod
-    def load(cls, folder: Path) -> System:
+    def load(cls, folder: Path, digest: str = "") -> System:
         """Read a bundle (:mod:`ich_pipeline.registry.bundle`); networks that no answer needs stay on disk.
 
+        Args:
+            folder: the bundle.
+            digest: what the registry knows its content by; empty where it is not at hand.
+
         Raises:
-            InputError: a file is missing or of another version.
+            InputError: a file is missing, is not what was registered, or is of another version.
         """
+        folder = Path(folder)
+        check_sealed(folder, digest)
+        params = read_system(folder)
+        reader = CaseReader(params.ingest)  # its process gets ready while TensorFlow is loaded, which takes seconds
         from ich_pipeline.training.network import Network
 
-        folder = Path(folder)
-        params = read_system(folder)
         ensemble = Ensemble.load(folder / "ensemble.json")
         used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
         networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
         sequences = readers(folder / "sequence", networks, ensemble.heads)
-        return cls(params, networks, sequences, ensemble, Atlas.load(folder / "atlas"))
+        return cls(params, networks, sequences, ensemble, Atlas.load(folder / "atlas"), reader)
 
     @property
     def labels(self) -> Labels:
@@ -82,7 +91,7 @@ class System:
         Raises:
             InputError: no series among them can be read.
         """
-        case = load_case(sources, self.params.ingest)
+        case = self.reader.read(sources)
         uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
         return self._read(case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +13,24 @@ from urllib.parse import unquote, urlparse
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir
 from ich_pipeline.registry import store
+from ich_pipeline.registry.code import BUNDLE, IN_MODEL, check_code
+from ich_pipeline.registry.content import MANIFEST, check_sealed, content_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 CONTENT = "ich.content"  # tag of a version: digest of its bundle
+FILES = "ich.files"  # tag of a version: digest of all its files, those of MLflow among them
 CAUTION = "ich.caution"  # tag of a version: what its tests do not show
 HEADLINE = "ich.metric."  # prefix of the tags that hold its headline metrics
 MODEL = "ich.model"  # tag of a version: digest of its networks and ensemble, as the test ledger names them
 PROFILE = "ich.profile"
 CHALLENGER = "challenger"
 CHAMPION = "champion"
+FETCHED = Path(".state/models")
+_PLAIN = re.compile(r"[\w .-]+")
+_ADDED = ("registered_model_meta",)  # by MLflow, to a copy that it fetches
 REMEDY = "`python -m flows.register` registers the content of work/ anew"
 
 
@@ -40,6 +48,7 @@ class Version:
     profile: str
     created_ms: int  # milliseconds since the epoch, UTC
     caution: str
+    files: str  # digest of all its files; empty for versions registered before there was one
 
 
 def versions(name: str) -> list[Version]:
@@ -49,8 +58,8 @@ def versions(name: str) -> list[Version]:
 
 
 def with_content(name: str, digest: str) -> Version | None:
-    """The version with this content whose files are still there, or None."""
-    return next((v for v in versions(name) if v.content == digest and _files_present(v)), None)
+    """The version with this content whose files are there and as they were registered, or None."""
+    return next((v for v in versions(name) if v.content == digest and _intact(v)), None)
 
 
 def numbers_by_model(name: str) -> dict[str, int]:
@@ -100,7 +109,7 @@ def promote(name: str, number: int | None = None) -> str:
     tests do not show.
 
     Raises:
-        InputError: there is no challenger, or no version ``number``.
+        InputError: there is no challenger, no version ``number``, or its files are not those that were registered.
     """
     found = versions(name)
     if number is None:
@@ -112,8 +121,7 @@ def promote(name: str, number: int | None = None) -> str:
         if target is None:
             known = ", ".join(str(v.number) for v in reversed(found)) or "none"
             raise InputError(f"--version {number} is no version of {name}; registered: {known}.")
-    if not _files_present(target):
-        raise InputError(f"{name} version {target.number} has lost its files: {REMEDY}.")
+    verified_folder(target)
     before = next((v for v in found if CHAMPION in v.aliases), None)
     caution = f" Caution: {target.caution}" if target.caution else ""
     if before is not None and before.number == target.number:
@@ -135,7 +143,7 @@ def model_folder(version: Version) -> Path:
     if local is None:
         import mlflow.artifacts
 
-        target = Path(".state/models") / version.content
+        target = FETCHED / version.content
         if not target.is_dir():
             with atomic_dir(target) as partial:
                 mlflow.artifacts.download_artifacts(uri, dst_path=str(partial), tracking_uri=store.tracking_uri())
@@ -146,10 +154,43 @@ def model_folder(version: Version) -> Path:
     return found.parent
 
 
-def _files_present(version: Version) -> bool:
+def verified_folder(version: Version) -> Path:
+    """:func:`model_folder`, once every file in it is found to be what was registered: weights, thresholds, atlas, settings,
+    code, and what MLflow adds.
+
+    Raises:
+        InputError: they are gone, one of them was changed, or the version is of a time when nobody wrote down what they were.
+    """
+    called = f"{version.name} version {version.number}"
+    if not (version.content and version.files):
+        raise InputError(
+            f"{called} was registered without a digest of all its files, so nobody can say whether they are as they were: {REMEDY}."
+        )
+    folder = model_folder(version)
     try:
-        model_folder(version)
-    except InputError:
+        found = content_of(folder, _ADDED)
+        check_sealed(folder / BUNDLE, version.content, found.below(BUNDLE, (MANIFEST,)))
+        check_code(folder / BUNDLE, folder / IN_MODEL, found.below(IN_MODEL))
+        if found.digest != version.files:
+            raise InputError(f"a file beside the bundle was changed since the model was registered: {REMEDY}.")
+    except InputError as error:
+        fetched = f"; {folder} is a copy: remove it, and it is fetched again" if FETCHED in folder.parents else ""
+        raise InputError(f"{called} is not what was registered: {str(error).removesuffix('.')}{fetched}.") from None
+    return folder
+
+
+def note_files(name: str, number: int) -> None:
+    """Write down beside a version that was made just now what its files are."""
+    client = store.client()
+    folder = model_folder(_version(client, client.get_model_version(name, str(number))))
+    client.set_model_version_tag(name, str(number), FILES, content_of(folder, _ADDED).digest)
+
+
+def _intact(version: Version) -> bool:
+    try:
+        verified_folder(version)
+    except InputError as error:
+        logging.getLogger(__name__).warning("%s", error)
         return False
     return True
 
@@ -166,9 +207,11 @@ def _search(client: MlflowClient, name: str) -> list[ModelVersion]:
 
     found: list[ModelVersion] = []
     token: str | None = None
+    # A filter has no way to write a quote within quotes.
+    only = f"name='{name}'" if _PLAIN.fullmatch(name) else None
     while True:
-        page: PagedList[ModelVersion] = client.search_model_versions(f"name='{name}'", page_token=token)
-        found += page
+        page: PagedList[ModelVersion] = client.search_model_versions(only, page_token=token)
+        found += [version for version in page if version.name == name]
         token = page.token
         if not token:
             return sorted(found, key=lambda v: int(v.version), reverse=True)
@@ -187,4 +230,5 @@ def _version(client: MlflowClient, found: ModelVersion) -> Version:
         profile=tags.get(PROFILE, ""),
         created_ms=int(whole.creation_timestamp or 0),
         caution=tags.get(CAUTION, ""),
+        files=tags.get(FILES, ""),
     )

@@ -27,8 +27,8 @@ def series() -> pd.DataFrame:
         [
             {
                 "PatientID": f"ID{i}",
-                "patient_key": f"P{i:010x}",
-                "case_id": f"C{i:010x}",
+                "patient_key": f"P{i:024x}",
+                "case_id": f"C{i:024x}",
                 "StudyInstanceUID": f"1.{i}",
                 "SeriesInstanceUID": f"1.{i}.1",
                 "StudyDate": f"202001{i % 28 + 1:02d}",
@@ -50,7 +50,7 @@ def series() -> pd.DataFrame:
                 "content": f"{i:032x}",
                 "chosen": True,
                 "reason": "",
-                "volume": f"V{i:016x}",
+                "volume": f"V{i:024x}",
             }
             for i in range(PATIENTS)
         ]

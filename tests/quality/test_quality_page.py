@@ -29,8 +29,8 @@ def check(severity: str) -> Check:
 
 HISTOGRAM = Histogram(0.4, 45.0, (39, 0, 1), (False, False, True))
 PASSED = Outcome(check("error"), "passed", "all 40 hold", 40, 0)
-WARNED = Outcome(check("warning"), "warning", "1 of 40 break it", 40, 1, ("C0000000003",), HISTOGRAM)
-FAILED = Outcome(check("error"), "failed", "1 of 40 break it", 40, 1, ("C0000000003",), HISTOGRAM)
+WARNED = Outcome(check("warning"), "warning", "1 of 40 break it", 40, 1, ("C000000000000000000000003",), HISTOGRAM)
+FAILED = Outcome(check("error"), "failed", "1 of 40 break it", 40, 1, ("C000000000000000000000003",), HISTOGRAM)
 
 
 def results(*outcomes: Outcome) -> tuple[SuiteResult, ...]:
@@ -82,7 +82,7 @@ def test_page_is_well_formed_and_loads_nothing(outcomes: tuple[Outcome, ...], ve
 def test_every_outcome_is_on_the_page_with_its_limit_and_example() -> None:
     page = quality_page("Data quality", results(PASSED, FAILED))
     assert len(re.findall(r'<td class="limit">0\.2 to 3 mm', page)) == 2
-    assert "<code>C0000000003</code>" in page
+    assert "<code>C000000000000000000000003</code>" in page
     assert "Look at these cases." in page
     assert "1 failed, 0 warnings" in page
 
@@ -103,7 +103,7 @@ def test_files_are_the_same_bytes_and_machine_readable(tmp_path: Path) -> None:
     content = read_json(tmp_path / "a" / "results.json")
     assert content["status"] == "failed"
     assert content["suites"][0]["failed"] == 1
-    assert content["suites"][0]["checks"][1]["examples"] == ["C0000000003"]
+    assert content["suites"][0]["checks"][1]["examples"] == ["C000000000000000000000003"]
     assert set(content) == {"schema", "status", "suites"}
 
 
@@ -122,4 +122,4 @@ def test_terminal_table_says_what_to_do_and_is_silent_when_all_passed(capsys: py
     text = capsys.readouterr().err
     assert text.count("look at these cases.") == 2
     assert text.index("failed") < text.index("warning")
-    assert "such as C0000000003" in text.replace("\n", " ")
+    assert "such as C000000000000000000000003" in text.replace("\n", " ")

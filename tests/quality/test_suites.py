@@ -152,7 +152,7 @@ def test_a_breach_names_cases_and_shows_what_was_found(tables: Tables, params: P
     outcome = next(o for o in result.outcomes if o.check.name == "row_spacing")
     assert outcome.observed == "0.45 to 45 mm; 1 of 40 break it"
     assert (outcome.examined, outcome.breaches) == (40, 1)
-    assert outcome.examples == ("C0000000003",)
+    assert outcome.examples == ("C000000000000000000000003",)
     assert outcome.histogram is not None
     assert sum(outcome.histogram.counts) == 40
     assert outcome.histogram.breach[-1]
@@ -167,7 +167,7 @@ def test_a_lower_coverage_is_a_warning_with_exact_counts(tables: Tables, params:
     found = {o.check.name: o for o in results[2].outcomes}
     assert found["coverage"].status == "passed"
     assert found["coverage"].observed.startswith("238 of 240 slices are labelled; 2 without a label (in 1 series)")
-    assert found["coverage_complete"].examples == ("C0000000001 1", "C0000000001 2")
+    assert found["coverage_complete"].examples == ("C000000000000000000000001 1", "C000000000000000000000001 2")
 
 
 def test_an_expectation_that_cannot_be_judged_is_a_fault(tables: Tables, params: Params) -> None:
@@ -208,7 +208,7 @@ def cohort_fault(name: str, cohorts: pd.DataFrame) -> pd.DataFrame:
     elif name == "series_once":
         broken.loc[train[0], "SeriesInstanceUID"] = broken.loc[train[1], "SeriesInstanceUID"]
     elif name == "has_labels":
-        broken.loc[train[0], "case_id"] = "C9999999999"
+        broken.loc[train[0], "case_id"] = "C999999999999999999999999"
     elif name == "all_cases":
         broken = broken.drop(index=train[0])
     elif name == "all_cohorts":

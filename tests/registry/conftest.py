@@ -209,7 +209,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params
 @pytest.fixture(scope="module")
 def registered(project: Path, bundle: Path, params: Params) -> int:
     """The small system as version 1."""
-    from ich_pipeline.registry.bundle import content_of
+    from ich_pipeline.registry.content import content_of
     from ich_pipeline.registry.register import register
 
     number, new = register(bundle, content_of(bundle), params, {"test auc": 0.9}, "# Card")

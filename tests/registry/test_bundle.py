@@ -11,7 +11,8 @@ import pytest
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
-from ich_pipeline.registry.bundle import SystemParams, assemble, content_of, read_system
+from ich_pipeline.registry.bundle import SystemParams, assemble, read_system
+from ich_pipeline.registry.content import content_of
 
 
 def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
@@ -23,6 +24,8 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "atlas/atlas.npz",
         "atlas/atlas.json",
         "system.json",
+        "code.json",
+        "content.json",
     }
 
 

@@ -19,7 +19,7 @@ from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.registry import store, versions
 from ich_pipeline.registry.answer import answer
-from ich_pipeline.registry.bundle import content_of
+from ich_pipeline.registry.content import content_of, seal
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.register import headline, register, requirements
 from ich_pipeline.registry.system import System
@@ -39,6 +39,7 @@ def other_content(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     settings = json.loads((folder / "system.json").read_text())
     settings["explain"]["basis_neighbours"] -= 1
     (folder / "system.json").write_text(json.dumps(settings))
+    seal(folder)
     return folder
 
 
@@ -98,6 +99,7 @@ def test_what_the_tests_do_not_show_stays_with_the_version(
     settings = json.loads((folder / "system.json").read_text())
     settings["explain"]["findings_shown"] = 1
     (folder / "system.json").write_text(json.dumps(settings))
+    seal(folder)
     name = params.registry.model_name
     number, _ = register(folder, content_of(folder), params, {}, "", "Test: better than chance is not shown.")
     assert versions.versions(name)[0].caution == "Test: better than chance is not shown."

@@ -13,6 +13,7 @@ from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.errors import InputError
 from ich_pipeline.registry.bundle import assemble
+from ich_pipeline.registry.content import seal
 from ich_pipeline.registry.system import System
 
 from .conftest import ARCHITECTURE, SIZE, SLICES, Studies
@@ -108,5 +109,6 @@ def test_a_head_of_another_network_is_one_sentence(with_head: Path, tmp_path: Pa
     shutil.copytree(with_head, copy)
     spec = copy / "sequence" / ARCHITECTURE / "head.json"
     spec.write_text(spec.read_text().replace('"architecture": "vgg16"', '"architecture": "vgg19"'))
+    seal(copy)
     with pytest.raises(InputError, match=r"sequence head of vgg19 .* does not fit the network vgg16"):
         System.load(copy)

@@ -1,0 +1,191 @@
+"""A registered version is what it was registered as, to the byte, or it is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ich_pipeline.config import Params
+from ich_pipeline.errors import InputError
+from ich_pipeline.registry import store, versions
+from ich_pipeline.registry.code import BUNDLE, CODE, runs_other_code, write_code
+from ich_pipeline.registry.content import MANIFEST, check_sealed, content_of, seal
+from ich_pipeline.registry.register import claim, register
+from ich_pipeline.registry.system import System
+
+PARTS = (
+    "networks/vgg16/network.json",
+    "networks/vgg16/model.weights.h5",
+    "ensemble.json",
+    "atlas/atlas.npz",
+    "system.json",
+)
+
+
+def small_bundle(folder: Path) -> Path:
+    """The files of a bundle with a few bytes each: what they say does not matter here."""
+    for number, name in enumerate(PARTS):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes(range(number, number + 9)))
+    write_code(folder)
+    seal(folder)
+    return folder
+
+
+def flip(path: Path, at: int = -1) -> bytes:
+    """Change one bit; returns what was there."""
+    before = path.read_bytes()
+    changed = bytearray(before) or bytearray(b"\0")
+    changed[at] ^= 1
+    path.write_bytes(changed)
+    return before
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The current directory: an empty project with a store of its own."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "ICH_RUN_ID", "ICH_EVENTS", "PREFECT_API_URL"):
+            patch.delenv(name, raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def version(empty: Path, params: Params) -> versions.Version:
+    """A version whose bundle is small; loading it is refused before it is looked into."""
+    bundle = small_bundle(empty / "bundle")
+    register(bundle, content_of(bundle), params, {}, "")
+    return versions.live(params.registry.model_name)
+
+
+@pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.long)])
+def test_a_byte_flipped_in_any_file_is_refused(version: versions.Version, step: int) -> None:
+    """Of the code every tenth file here: the other files are all there."""
+    folder = versions.verified_folder(version)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert {"MLmodel", MANIFEST, CODE, "model_code.py", "case.html.j2", "model.weights.h5"} <= {
+        path.name for path in files
+    }
+    code = [path for path in files if path.is_relative_to(folder / "code")]
+    for path in [*(path for path in files if path not in code), *code[::step]]:
+        before = flip(path)
+        with pytest.raises(InputError, match=r"version 1 is not what was registered: .*: .*flows\.register"):
+            versions.verified_folder(version)
+        path.write_bytes(before)
+        if path.is_relative_to(folder / BUNDLE):
+            path.write_bytes(before[:-1])
+            with pytest.raises(InputError, match="since the model was registered"):
+                System.load(folder / BUNDLE)
+            path.write_bytes(before)
+    assert versions.verified_folder(version) == folder
+
+
+def test_a_file_that_is_gone_or_added_is_named(version: versions.Version, tmp_path: Path) -> None:
+    folder = versions.verified_folder(version)
+    for name in (BUNDLE / "networks/vgg16/model.weights.h5", Path("code/ich_pipeline/windowing.py")):
+        shutil.move(folder / name, tmp_path / "away")
+        with pytest.raises(InputError, match=f"{name} is missing"):
+            versions.verified_folder(version)
+        with pytest.raises(InputError, match=f"{name} is missing"):
+            versions.promote(version.name)
+        shutil.move(tmp_path / "away", folder / name)
+        added = folder / name.parent / "more"
+        added.write_bytes(b"")
+        with pytest.raises(InputError, match="more was added"):
+            versions.verified_folder(version)
+        added.unlink()
+    assert "now version 1" in versions.promote(version.name)
+
+
+def test_who_seals_a_changed_bundle_anew_is_found_out(version: versions.Version) -> None:
+    bundle = versions.verified_folder(version) / BUNDLE
+    before = {path: path.read_bytes() for path in (bundle / "ensemble.json", bundle / MANIFEST)}
+    flip(bundle / "ensemble.json")
+    seal(bundle)
+    check_sealed(bundle)
+    with pytest.raises(InputError, match="holds other files"):
+        System.load(bundle, version.content)
+    with pytest.raises(InputError, match="holds other files"):
+        versions.verified_folder(version)
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def test_a_changed_version_is_not_found_again(
+    version: versions.Version, empty: Path, params: Params, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = versions.verified_folder(version) / BUNDLE / "networks/vgg16/model.weights.h5"
+    before = flip(weights)
+    with caplog.at_level(logging.WARNING):
+        assert claim(version.name, version.content) is None
+    assert "model.weights.h5 was changed" in caplog.text
+    number, new = register(empty / "bundle", content_of(empty / "bundle"), params, {}, "")
+    assert new and number > version.number
+    weights.write_bytes(before)
+
+
+def test_versions_of_before_say_so(version: versions.Version, tmp_path: Path) -> None:
+    client = store.client()
+    client.delete_model_version_tag(version.name, str(version.number), versions.FILES)
+    try:
+        old = versions.resolve(str(version.number), version.name)
+        with pytest.raises(InputError, match=r"version 1 was registered without a digest .*flows\.register"):
+            versions.verified_folder(old)
+        with pytest.raises(InputError, match="registered without a digest"):
+            versions.promote(version.name, version.number)
+    finally:
+        client.set_model_version_tag(version.name, str(version.number), versions.FILES, version.files)
+    bundle = small_bundle(tmp_path / "old")
+    (bundle / MANIFEST).unlink()
+    with pytest.raises(InputError, match=r"has no content\.json, .*register the model again"):
+        System.load(bundle)
+
+
+def test_a_bundle_that_is_not_what_it_says_is_not_registered(empty: Path, params: Params, tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "bundle")
+    content = content_of(bundle)
+    flip(bundle / "ensemble.json")
+    with pytest.raises(InputError, match=r"ensemble\.json was changed"):
+        register(bundle, content, params, {}, "")
+
+
+def test_other_code_is_noticed(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "bundle")
+    assert not runs_other_code(bundle)
+    code = json.loads((bundle / CODE).read_text())
+    code["files"]["windowing.py"] = "0" * 64
+    (bundle / CODE).write_text(json.dumps(code))
+    assert runs_other_code(bundle)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_no_byte_of_a_sealed_folder_can_change(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("sealed")
+    for name in ("a", "b/c"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"0123456789" * 3)
+    seal(folder)
+    check_sealed(folder)
+    path = data.draw(st.sampled_from(sorted(p for p in folder.rglob("*") if p.is_file())))
+    flip(path, data.draw(st.integers(0, path.stat().st_size - 1)))
+    with pytest.raises(InputError):
+        check_sealed(folder)
+
+
+@pytest.mark.parametrize("name", ["a'b/1", 'a"b/1', "a'\"b/1", "a' OR name='x/1", "\\/1", "/1", "//", "'", ""])
+def test_names_of_models_that_no_filter_can_hold(version: versions.Version, name: str) -> None:
+    if name == "/1":  # without a name the default's
+        assert versions.resolve(name, version.name).number == 1
+        return
+    with pytest.raises(InputError, match="no registered version"):
+        versions.resolve(name, version.name)
