@@ -72,7 +72,7 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
         network = Network.build(spec)
         network.set_head(fitted.mean.kernel, fitted.mean.bias)
         network.spec = dataclasses.replace(spec, weights=started_from(name, settings, layout.PRETRAIN / name))
-        look = _look(validation, probabilities[0], fitted, params.training.class_weight_cap)
+        look = _look(validation, probabilities[0], params.training.class_weight_cap)
         with atomic_dir(target / name) as partial:
             network.save(partial)
             write_text(partial / "history.csv", look.to_csv(index=False, lineterminator="\n"))
@@ -85,7 +85,7 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
         summary=f"{name}, a head on {fitted.mean.kernel.shape[0]:,} frozen features ({count} folds): "
         + _words(look, "out of fold" if len(dealt) else "validation"),
         tables={
-            "penalties": pd.DataFrame([{"L2 penalty": p, "loss out of fold": v} for p, v in fitted.figures.items()])
+            "penalties": pd.DataFrame([{"L2 penalty": p, "mean AUC out of fold": v} for p, v in fitted.figures.items()])
         },
     )
 
@@ -116,12 +116,12 @@ def _out_of_fold(
     return every[fold, :, np.arange(len(fold))].swapaxes(0, 1)
 
 
-def _look(cohort: CohortSlices, probabilities: NDArray[np.float32], fitted: CrossFitted, cap: float) -> pd.DataFrame:
+def _look(cohort: CohortSlices, probabilities: NDArray[np.float32], cap: float) -> pd.DataFrame:
     from ich_pipeline.training.looks import take_look
-    from ich_pipeline.training.loss import class_weights
+    from ich_pipeline.training.loss import class_weights, mean_loss
 
     weights = class_weights(cohort.truth, cap)
-    loss = fitted.figures[fitted.penalty]
+    loss = mean_loss(cohort.truth, probabilities, weights)
     look = take_look(1, 1, 1.0, loss, 0.0, cohort, probabilities, weights)
     return pd.DataFrame([dataclasses.asdict(look)])
 
@@ -130,7 +130,7 @@ def _told(fitted: CrossFitted, dealt: int, features: Features) -> dict[str, obje
     return {
         "schema": SCHEMA,
         "penalty": fitted.penalty,
-        "loss_out_of_fold": {f"{penalty:g}": loss for penalty, loss in fitted.figures.items()},
+        "auc_out_of_fold": {f"{penalty:g}": auc for penalty, auc in fitted.figures.items()},
         "folds": len(fitted.folds),
         "patients_out_of_fold": dealt,  # 0: validation was left out instead
         "features": fitted.mean.kernel.shape[0],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from ich_pipeline.features.head import Head, cross_fit, fit_heads, mean_head, to_one_scale
 from ich_pipeline.training.loss import class_weights
@@ -71,11 +72,16 @@ def test_a_fold_s_head_never_saw_the_fold() -> None:
 
 def test_the_penalty_is_chosen_by_what_was_not_seen() -> None:
     rng = np.random.default_rng(4)
-    noise = rng.normal(size=(120, 200)).astype(np.float32)  # nothing to learn: the strongest penalty loses least
-    truth = (rng.random((120, 2)) < 0.3).astype(np.int8)
-    found = cross_fit([noise], truth, np.arange(120) % 5, [10.0, 0.1, 0.001], CAP)
-    assert found.penalty == 10.0
-    assert found.figures[10.0] < found.figures[0.001]
+    few = rng.normal(size=(160, 150)).astype(np.float32)  # one feature speaks, the others are noise to overfit on
+    truth = (few[:, :1] * 0.8 + rng.logistic(size=(160, 2)) > 0).astype(np.int8)
+    fold = np.arange(160) % 5
+    found = cross_fit([few], truth, fold, [1.0, 0.001], CAP)
+    for position, penalty in enumerate([1.0, 0.001]):
+        heads = [fit_heads([few[fold != k]], truth[fold != k], [1.0, 0.001], CAP)[position] for k in range(5)]
+        logits = np.stack([head.logits(few) for head in heads])[fold, np.arange(160)]
+        areas = [roc_auc_score(truth[:, k], logits[:, k]) for k in range(2)]
+        assert np.isclose(found.figures[penalty], np.mean(areas))
+    assert found.penalty == max(found.figures, key=lambda penalty: found.figures[penalty])
 
 
 @settings(max_examples=10, deadline=None)
