@@ -66,16 +66,14 @@ def test_cross_fitted_scores_of_a_patient_do_not_depend_on_its_labels(cohort, en
 def test_a_finding_of_no_patient_is_not_available(cohort_without_epidural, ensemble_params) -> None:
     cohort = cohort_without_epidural
     predictions = cohort.predictions
-    reading = cross_read(
-        predictions, cohort.case_index, cohort.neighbours, leave_out(predictions, 5), ensemble_params
-    )
+    reading = cross_read(predictions, cohort.case_index, cohort.neighbours, leave_out(predictions, 5), ensemble_params)
     found = fit_uncertainty(
         cohort.labels, predictions, cohort.case_index, cohort.neighbours, names(cohort), reading, CaseScore("max"),
         ensemble_params,
     )  # fmt: skip
     for level in (found.cases, found.slices):
         assert (
-            level["epidural"].reason == "validation has 0 patients with the finding, and 90% coverage needs at least 9"
+            level["epidural"].reason == "calibration has 0 patients with the finding, and 90% coverage needs at least 9"
         )
         assert level["any"].reason is None
 
