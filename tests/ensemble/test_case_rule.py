@@ -36,9 +36,7 @@ def drawn(patients: int, lengths: tuple[int, int], artefacts: float, seed: int =
     return expit(x).reshape(-1, 1), truth.reshape(-1, 1), places
 
 
-@pytest.mark.parametrize(
-    ("lengths", "artefacts", "rule"), [((2, 2), 0.03, "neighbours"), ((1, 1), 0.0, "max")]
-)
+@pytest.mark.parametrize(("lengths", "artefacts", "rule"), [((2, 2), 0.03, "neighbours"), ((1, 1), 0.0, "max")])
 def test_the_rule_fits_what_blood_and_errors_look_like(lengths: tuple[int, int], artefacts: float, rule: str) -> None:
     final, truth, places = drawn(120, lengths, artefacts)
     found = choose_case_score(RULES, final, final[:, 0] > 0.05, truth, places)
@@ -117,9 +115,7 @@ def test_no_label_of_a_fold_has_a_say_in_its_rule_or_its_case_scores(cohort, ens
     own = left_out[0].rows
     turned = predictions.truth.copy()
     turned[own] = 1 - turned[own]
-    after = cross_read(
-        replace(predictions, truth=turned), cohort.case_index, cohort.neighbours, left_out, params
-    )
+    after = cross_read(replace(predictions, truth=turned), cohort.case_index, cohort.neighbours, left_out, params)
     assert isinstance(before, CrossReading) and isinstance(after, CrossReading)
     assert len(before.rules) == 3 and before.rules[0] == after.rules[0]
     mine = np.unique(cohort.case_index[own])
@@ -136,13 +132,9 @@ def test_scores_of_folds_that_took_different_rules_are_on_one_scale(
     import ich_pipeline.ensemble.cross_reading as module
 
     rules = iter([CaseScore("noisy_or"), CaseScore("max"), CaseScore("max")])
-    monkeypatch.setattr(
-        module, "choose_case_score", lambda tried, *_: case_rule.CaseChoice(next(rules), ())
-    )
+    monkeypatch.setattr(module, "choose_case_score", lambda tried, *_: case_rule.CaseChoice(next(rules), ()))
     params = ensemble_params.model_copy(update={"folds": 3})
-    predictions = replace(
-        cohort.predictions, probabilities={"resnet50": cohort.predictions.probabilities["resnet50"]}
-    )
+    predictions = replace(cohort.predictions, probabilities={"resnet50": cohort.predictions.probabilities["resnet50"]})
     left_out = leave_out(predictions, 3)
     mixed = cross_read(predictions, cohort.case_index, cohort.neighbours, left_out, params)
     rules = iter([CaseScore("noisy_or")] * 3)
@@ -152,6 +144,8 @@ def test_scores_of_folds_that_took_different_rules_are_on_one_scale(
     passed = first & (alike.case_ranking >= 0)
     scaled, raw = mixed.case_ranking[passed], alike.case_ranking[passed]
     order = np.argsort(raw)
-    assert (np.diff(scaled[order]) >= 0).all() and scaled.std() > 0 and (mixed.case_ranking[first & ~passed] == -1).all()
+    assert (
+        (np.diff(scaled[order]) >= 0).all() and scaled.std() > 0 and (mixed.case_ranking[first & ~passed] == -1).all()
+    )
     bleeding = np.array([predictions.truth[cohort.case_index == case, 0].any() for case in range(60)])
     assert abs(scaled.mean() - bleeding[passed].mean()) < 0.1 and not np.allclose(scaled, raw)

@@ -52,7 +52,9 @@ def test_a_score_is_a_probability_that_knows_no_order_of_rows_and_falls_with_no_
     gaps = data.draw(arrays(bool, n))
     rows = np.arange(n)
     joined = np.append(case_index[1:] == case_index[:-1], False) & ~gaps  # with the next row
-    neighbours = np.stack([np.where(np.append(False, joined[:-1]), rows - 1, -1), np.where(joined, rows + 1, -1)], axis=1)
+    neighbours = np.stack(
+        [np.where(np.append(False, joined[:-1]), rows - 1, -1), np.where(joined, rows + 1, -1)], axis=1
+    )
     order = np.array(data.draw(st.permutations(range(n))))
     place = np.argsort(order)
     moved = np.where(neighbours[order] >= 0, place[neighbours[order]], -1)
