@@ -1,4 +1,8 @@
-"""Stage calibrate: SI degree a network, combiner, calibration and operating points, from validation predictions alone."""
+"""Stage calibrate: SI degree a network, combiner, calibration, case score and operating points, from scores out of sample.
+
+They are those of the validation cohort. Where the split stage drew folds, the networks' tables hold the out-of-fold scores
+of all patients of train and validation, and everything is chosen on these.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import pandas as pd
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.cohort_names import TRAIN, VALIDATION
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.case_rule import CaseChoice, RuleFigure
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
@@ -22,6 +27,7 @@ from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Level, label_metrics
 from ich_pipeline.evaluation.tables import as_text
 from ich_pipeline.files import atomic_dir, write_json, write_table
+from ich_pipeline.folds import read_folds
 
 SCHEMA = "validation_scores/1"
 
@@ -33,9 +39,10 @@ def body(stage: Stage) -> StageResult:
 
     params = stage.params
     labels = params.label_set
+    cohorts = (TRAIN, VALIDATION) if len(read_folds(layout.SPLIT / "folds.parquet")) else (VALIDATION,)
     slices = load_validation(
         train=layout.TRAIN,
-        labels_csv=layout.SPLIT / "labels" / "validation.csv",
+        labels_csvs=[layout.SPLIT / "labels" / f"{cohort}.csv" for cohort in cohorts],
         index=layout.WINDOW / "index.parquet",
         architectures=params.architectures,
         degrees=params.interpolation.candidates,
@@ -61,6 +68,7 @@ def body(stage: Stage) -> StageResult:
         ensemble = replace(ensemble, uncertainty=uncertainty)
         calibrated = cross_calibrated(validation.combined_second, predictions, params.ensemble.folds)
         metrics = _metrics(ensemble, choice, validation, predictions)
+        metrics["chosen_on"] = _source(cohorts)
         metrics["calibration"] = _calibration(
             {"before": validation.combined_second, "after": calibrated}, predictions, params
         )
@@ -74,6 +82,7 @@ def body(stage: Stage) -> StageResult:
                 calibrated,
                 predictions.truth,
                 params.ensemble.folds,
+                f"{metrics['chosen_on']}, {metrics['patients']} patients",
                 folder / "reliability.png",
             )
         run.params({"combiner": choice.kind, "members": ",".join(ensemble.members), "degrees": choice.degrees})
@@ -81,7 +90,7 @@ def body(stage: Stage) -> StageResult:
         run.figure(layout.CALIBRATE / "reliability.png")
         run.artifact(layout.CALIBRATE / "ensemble.json")
     summary = (
-        f"{_combination(ensemble, choice)}; mean average precision "
+        f"{metrics['chosen_on']}, {metrics['patients']} patients: {_combination(ensemble, choice)}; mean average precision "
         f"{_text(metrics['cross_fitted']['mean_ap'])} (cross-fitted), prevalence {_text(metrics['prevalence'])}; "
         f"case score: {ensemble.case_score}, case AUC {_text(metrics['cross_fitted']['auc_any_case'])} (cross-fitted)"
     )
@@ -96,8 +105,13 @@ def body(stage: Stage) -> StageResult:
     return StageResult(summary, tables=tables, pictures={"reliability": layout.CALIBRATE / "reliability.png"})
 
 
+def _source(cohorts: tuple[str, ...]) -> str:
+    """Whose scores everything is chosen on, for people, as in "chosen on validation"."""
+    return "on validation" if cohorts == (VALIDATION,) else "out of fold on train and validation patients"
+
+
 def _combination(ensemble: Ensemble, choice: Choice) -> str:
-    """What validation chose, and who of it has no say."""
+    """What was chosen, and who of it has no say."""
     idle = [name for name in choice.members if name not in ensemble.members]
     words = f"{choice.kind.replace('_', ' ')} of {', '.join(ensemble.members)}"
     if len(ensemble.members) == 1:

@@ -216,7 +216,7 @@ def fit_calibration(
         found = len(np.unique(patients[truth == value]))
         if found < MINIMUM_POSITIVE_PATIENTS:
             return fit_shift(
-                scores, truth, f"{name} in {found} validation patients, {MINIMUM_POSITIVE_PATIENTS} needed"
+                scores, truth, f"{name} in {found} calibration patients, {MINIMUM_POSITIVE_PATIENTS} needed"
             )
     # From simple to complex: of equal ones the first is taken.
     fits: dict[Literal["temperature", "platt", "isotonic"], Callable[[ArrayLike, ArrayLike], Calibration]] = {

@@ -136,7 +136,7 @@ def fit_combiner(
     weights, thresholds, reasons = [], [], []
     for label in range(truth.shape[1]):
         y, scores = truth[:, label], stacked[:, label, :]
-        one_class = None if 0 < y.sum() < len(y) else "one class only on validation"
+        one_class = None if 0 < y.sum() < len(y) else "one class only in calibration"
         weights.append(equal if one_class or kind in ("plain_mean", "majority_vote") else _WEIGHTS[kind](scores, y))
         if kind == "majority_vote":
             thresholds.append([0.5 if one_class else balanced_threshold(s, y) for s in scores.T])

@@ -1,6 +1,6 @@
 """Split-conformal sets of one finding, class by class: "absent", "present", both, or neither.
 
-A set holds "present" unless the score is lower than all but a few of those of validation patients who have the finding,
+A set holds "present" unless the score is lower than all but a few of those of calibration patients who have the finding,
 and "absent" unless it is higher than all but a few of those who do not (label-conditional or Mondrian conformal
 prediction: Vovk, Gammerman and Shafer 2005, ch. 4.5; Vovk 2013, doi 10.1007/s10994-013-5355-6). With ``n`` exchangeable
 patients of a class ``k = floor((1 - coverage)(n + 1))`` may be "a few": then a new patient of that class has a set that
@@ -104,7 +104,7 @@ def fit_conformal(negative: ArrayLike, positive: ArrayLike, coverage: float) -> 
     for kind, found in (("with", len(low)), ("without", len(high))):
         if excluded(found, coverage) == 0:
             reason = (
-                f"validation has {found} patients {kind} the finding, and {coverage:.0%} coverage needs at least "
+                f"calibration has {found} patients {kind} the finding, and {coverage:.0%} coverage needs at least "
                 f"{minimum_patients(coverage)}"
             )
             return ConformalLabel(None, None, len(high), len(low), reason)

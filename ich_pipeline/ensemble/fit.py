@@ -117,7 +117,7 @@ def fit_ensemble(
     )
     if ensemble.case_points[labels.any][params.decision].threshold is None:
         raise InputError(
-            f"The validation cohort has no case to fit the case decision on ({params.decision}): "
+            f"The cohort to calibrate on has no case to fit the case decision on ({params.decision}): "
             f"{ensemble.case_points[labels.any][params.decision].reason}; raise split.validation in params.yaml."
         )
     left_out = leave_out(predictions, params.folds)
@@ -168,13 +168,13 @@ def _check(predictions: Predictions, case_index: NDArray[np.integer]) -> None:
     patients = len(np.unique(predictions.patients))
     if patients < MINIMUM_PATIENTS:
         raise InputError(
-            f"The validation cohort has {patients} patients and calibration needs {MINIMUM_PATIENTS}: "
+            f"The cohort to calibrate on has {patients} patients and calibration needs {MINIMUM_PATIENTS}: "
             "raise split.validation in params.yaml."
         )
     for level, truth in (("slices", predictions.truth), ("cases", cases_positive(predictions.truth, case_index))):
         positive = int(truth[:, 0].sum())
         if not 0 < positive < len(truth):
             raise InputError(
-                f"The validation cohort has {positive} positive among {len(truth)} {level}, and thresholds need both "
+                f"The cohort to calibrate on has {positive} positive among {len(truth)} {level}, and thresholds need both "
                 "kinds: raise split.validation in params.yaml."
             )

@@ -1,4 +1,4 @@
-"""Operating points: thresholds chosen on validation; a score that reaches the threshold is called positive."""
+"""Operating points: thresholds chosen by scores out of sample (see :mod:`ich_pipeline.ensemble.fit`); a score that reaches the threshold is called positive."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ NAMES = ("high_sensitivity", "balanced", "high_specificity")
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold and what it reached on validation.
+    """A threshold and what it reached where it was chosen.
 
     Attributes:
         threshold: scores at or above it are called positive; None where it cannot be chosen.
-        sensitivity, specificity: on the validation scores that it was chosen on; None with the threshold.
+        sensitivity, specificity: on the scores that it was chosen on; None with the threshold.
         reason: why there is no threshold, or why it misses its target; None otherwise.
     """
 
@@ -113,12 +113,12 @@ def fit_operating_points(
     """
     truth = np.asarray(truth)
     if not 0 < truth.sum() < len(truth):
-        reason = f"no {'positive' if truth.sum() == 0 else 'negative'} on validation"
+        reason = f"no {'positive' if truth.sum() == 0 else 'negative'} in calibration"
         return {name: OperatingPoint(None, None, None, reason) for name in NAMES}
     allowed = np.ones(len(truth), dtype=bool) if eligible is None else eligible
     reachable = np.where(allowed, np.asarray(scores, dtype=np.float64), -np.inf)
     if not (allowed & (truth == 1)).any():
-        reason = "the first reading lets no positive case through on validation"
+        reason = "the first reading lets no positive case through in calibration"
         return {name: OperatingPoint(None, None, None, reason) for name in NAMES}
     thresholds = {
         "high_sensitivity": sensitive_threshold(reachable, truth, sensitivity_target),

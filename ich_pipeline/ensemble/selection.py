@@ -1,4 +1,7 @@
-"""Choice of the SI degrees and of the combiner, by mean average precision over the subtypes on validation."""
+"""Choice of the SI degrees and of the combiner, by mean average precision over the subtypes on validation.
+
+"Validation" is as in :mod:`ich_pipeline.ensemble.fit`: with folds, all patients of train and validation, out of fold.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The validation predictions of all networks, joined with truth and neighbours."""
+"""The out-of-sample predictions of all networks, joined with truth and neighbours.
+
+They are of the validation cohort; or, where the split stage drew folds, of train and validation, each patient's from the
+heads that learned without them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ INDEX_SCHEMA = "window/1"
 
 @dataclass(frozen=True)
 class ValidationSlices:
-    """All labelled validation slices, in the order of the window index.
+    """All labelled slices to choose and calibrate on, in the order of the window index.
 
     Attributes:
         table: SOPInstanceUID, case_id, patient_key.
@@ -41,7 +45,7 @@ class ValidationSlices:
 
 def load_validation(
     train: Path,
-    labels_csv: Path,
+    labels_csvs: Sequence[Path],
     index: Path,
     architectures: Sequence[str],
     degrees: Sequence[float],
@@ -52,7 +56,7 @@ def load_validation(
 
     Args:
         train: folder with one folder an architecture, each with ``validation.parquet``.
-        labels_csv: labels of the validation cohort.
+        labels_csvs: labels of the cohorts that the predictions are of; no slice is in two of them.
         index: the window stage's ``index.parquet``.
         architectures: which networks.
         degrees: candidate SI degrees; every network must have all of them.
@@ -64,14 +68,12 @@ def load_validation(
         InputError: a table is missing, or two of them do not belong together.
     """
     known = read_table(index, INDEX_SCHEMA).sort_values("row").set_index("SOPInstanceUID")
-    truth = read_labels(labels_csv, labels).set_index("SOPInstanceUID")
-    strangers = truth.index.difference(known.index)
-    if len(strangers):
-        raise InputError(f"{labels_csv} names SOPInstanceUID {strangers[0]}, which is not in {index}: run `dvc repro`.")
+    truth = _truth(labels_csvs, known.index, index, labels)
     kept = known.loc[known.index.isin(truth.index)]
     uids = kept.index
     if kept.empty:
-        raise InputError(f"{labels_csv} labels no slice: raise split.validation in params.yaml.")
+        named = " and ".join(map(str, labels_csvs))
+        raise InputError(f"{named} labels no slice: raise split.validation in params.yaml.")
     probabilities = {
         name: _probabilities(train / name / "validation.parquet", uids, degrees, labels) for name in architectures
     }
@@ -96,6 +98,23 @@ def load_validation(
     )
 
 
+def _truth(paths: Sequence[Path], known: pd.Index, index: Path, labels: Labels) -> pd.DataFrame:
+    """The label tables one after another, by SOPInstanceUID; every slice is in the window index, and in one table."""
+    tables = []
+    for path in paths:
+        table = read_labels(path, labels).set_index("SOPInstanceUID")
+        strangers = table.index.difference(known)
+        if len(strangers):
+            raise InputError(f"{path} names SOPInstanceUID {strangers[0]}, which is not in {index}: run `dvc repro`.")
+        tables.append(table)
+    truth = pd.concat(tables)
+    twice = truth.index[truth.index.duplicated()]
+    if len(twice):
+        named = " and ".join(map(str, paths))
+        raise InputError(f"{named} both label SOPInstanceUID {twice[0]}: run `dvc repro -f split`.")
+    return truth
+
+
 def _probabilities(path: Path, uids: pd.Index, degrees: Sequence[float], labels: Labels) -> NDArray[np.float64]:
     table = read_table(path, SCHEMA)
     missing = [name for name in labels.columns if name not in table.columns]
@@ -107,6 +126,6 @@ def _probabilities(path: Path, uids: pd.Index, degrees: Sequence[float], labels:
         if at.empty:
             raise InputError(f"{path} has no predictions at interpolation degree {degree:g}: run its stage again.")
         if len(at) != len(uids) or not at.index.isin(uids).all():
-            raise InputError(f"{path} has other slices than the validation labels: run its stage again.")
+            raise InputError(f"{path} has other slices than the labels to calibrate on: run its stage again.")
         parts.append(at.loc[uids, list(labels.columns)].to_numpy(np.float64))
     return np.stack(parts)

@@ -136,15 +136,16 @@ def draw_reliability(
     after: NDArray[np.float64],
     truth: NDArray[np.integer],
     folds: int,
+    of: str,
     target: Path,
 ) -> None:
-    """Observed against predicted share on validation, before and after calibration, one panel a label.
+    """Observed against predicted share out of sample, before and after calibration, one panel a label.
 
     Args:
         before: combined scores, shape (slices, labels).
         after: the same, calibrated without each slice's fold.
         truth: 0 and 1.
-        folds: named in the picture.
+        folds, of: named in the picture: of the calibration, and whose scores they are ("validation, 98 patients").
     """
     columns = 3
     rows = -(-len(labels) // columns)
@@ -162,7 +163,7 @@ def draw_reliability(
     for ax in axes[len(labels) :]:
         ax.set_visible(False)
     figure.suptitle(
-        f"Calibration of the second reading on validation, cross-fitted in {folds} folds of patients",
+        f"Calibration of the second reading ({of}), cross-fitted in {folds} folds of patients",
         x=0.01, ha="left", fontsize=13, fontweight="bold", color=style.INK,
     )  # fmt: skip
     style.save(figure, target)

@@ -272,7 +272,7 @@ def _at(
         "npv": (tn, tn + fn, "nothing is called negative"),
         "f1": (2 * tp, 2 * tp + fp + fn, "no positives"),
     }
-    found = {"threshold": Estimate(point.threshold, reason="chosen on validation")}
+    found = {"threshold": Estimate(point.threshold, reason="chosen before the test")}
     for key, (top, bottom, empty) in ratios.items():
         reason = reasons[key]
         # F1 counts a true positive twice: no share of anything.

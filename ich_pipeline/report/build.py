@@ -156,6 +156,7 @@ def _model_card(
         tests=[_spoken(inputs, test) for test in inputs.tests],
         tolerance=params.explain.hit_tolerance_mm,
         one_map=params.explain.maps == "any",
+        chosen_on=inputs.calibrated["chosen_on"],
         rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
         uncalibrated=uncalibrated_labels(inputs.ensemble),
         sequence=bool(params.sequence.architectures),

@@ -22,7 +22,7 @@ def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
     again = (
         f"with interpolated neighbours,\ndegree α:\n{degrees}"
         if interpolating
-        else "without interpolation\n(degree 0 on validation)"
+        else "without interpolation\n(degree 0 was the best)"
     )
     first = "every slice alone;\na sequence head: all of a case" if ensemble.heads else "every slice alone"
     return [
@@ -75,6 +75,7 @@ def settings(
     augment = params.training.augmentation
     negatives = params.training.negatives_per_positive
     combiner = ensemble.second_reading.combiner
+    on = calibrated["chosen_on"]
     rows += [
         ("Negatives drawn a pass", "all: a pass is an epoch" if negatives is None else f"{negatives:g} for each positive slice, drawn anew each pass: a pass is a balanced sample, less than an epoch"),
         ("Optimiser", f"{params.training.optimizer}, {params.training.schedule} schedule, gradients clipped at {params.training.gradient_clip_norm:g}"),
@@ -86,11 +87,11 @@ def settings(
         ),
         ("Slice interpolation candidates", ", ".join(f"{d:g}" for d in params.interpolation.candidates)),
         ("Sequence head", _sequence(params)),
-        ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen on validation with cross-fitting"),
-        ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, validation sensitivity ≥ {params.ensemble.sensitivity_target:g}"),
+        ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen {on}, with cross-fitting"),
+        ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, sensitivity ≥ {params.ensemble.sensitivity_target:g} {on}"),
         ("Case score", f"{ensemble.case_score} of the slices' calibrated probabilities; not calibrated itself{_rule_choice(calibrated['case_score'])}"),
         ("Decision", f"{ensemble.decision.replace('_', ' ')}: case score of “{params.labels.any}” ≥ {ensemble.decision_threshold:.4f}"),
-        ("Conformal sets", f"{params.ensemble.coverage:g} coverage of the patients with, and of those without, each finding; from validation, one case a patient"),
+        ("Conformal sets", f"{params.ensemble.coverage:g} coverage of the patients with, and of those without, each finding; {on}, one case a patient"),
         ("Attention", attention_method),
         (
             "Prediction basis",

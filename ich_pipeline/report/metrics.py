@@ -82,7 +82,7 @@ def markdown(
         "",
         f"Value ({confidence:.0%} interval by patient: bootstrap, or Clopper-Pearson for a share on which all patients "
         f"agree). Sensitivity, specificity, PPV, NPV and F1 at the operating point "
-        f"“{point.replace('_', ' ')}”, chosen on validation.",
+        f"“{point.replace('_', ' ')}”, chosen before the test.",
         "AUC: area under the ROC curve. AP: average precision; a score without knowledge reaches the prevalence.",
     ]
     for caution in cautions:

@@ -101,6 +101,7 @@ def index_page(
         phantom=inputs.folders.synthetic,
         readers_are_reference=inputs.folders.readers_are_reference,
         point=point,
+        chosen_on=inputs.calibrated["chosen_on"],
         cautions=cautions,
         confidence=params.evaluation.confidence,
         tests=[

@@ -1,4 +1,4 @@
-"""Operating points side by side: what was asked for, what validation gave, what the test gave."""
+"""Operating points side by side: what was asked for, what calibration gave, what the test gave."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def point_rows(
                     "operating point": display_name(name) + (" (decides)" if _decides(ensemble, level, name) else ""),
                     "target": _target(name, params),
                     "threshold": _threshold(point),
-                    "validation": _pair(score(point.sensitivity, 3), score(point.specificity, 3)),
+                    "calibration": _pair(score(point.sensitivity, 3), score(point.specificity, 3)),
                     "test": _pair(as_text(found.get(f"sensitivity@{name}")), as_text(found.get(f"specificity@{name}"))),
                 }
             )

@@ -185,7 +185,7 @@ def test_too_few_positive_patients_give_a_shift_with_a_reason() -> None:
     scores = np.linspace(0.1, 0.9, 50)
     found = fit_calibration(scores, truth, patients % 5, patients)
     assert (found.kind, found.scale) == ("shift", 1.0)
-    assert found.reason == "positives in 2 validation patients, 3 needed"
+    assert found.reason == "positives in 2 calibration patients, 3 needed"
     np.testing.assert_allclose(logit(found(scores)) - logit(scores), found.shift, atol=1e-9)
 
 

@@ -96,7 +96,7 @@ def test_a_label_of_one_class_gets_equal_weights_with_a_reason(cohort_without_ep
     members = {name: p[0] for name, p in predictions.probabilities.items()}
     combiner = fit_combiner("super_learner", tuple(members), members, predictions.truth)
     assert combiner.weights[1] == (0.25, 0.25, 0.25, 0.25)
-    assert combiner.reasons == (None, "one class only on validation", None)
+    assert combiner.reasons == (None, "one class only in calibration", None)
 
 
 @pytest.mark.parametrize("kind", KINDS)

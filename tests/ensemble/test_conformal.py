@@ -107,7 +107,7 @@ def test_coverage_on_exchangeable_patients_is_beta_binomial(n, coverage, seed) -
 
 def test_too_few_patients_say_how_many_are_needed() -> None:
     found = fit_conformal(np.linspace(0, 1, 30), [0.5] * 8, 0.9)
-    assert found.reason == "validation has 8 patients with the finding, and 90% coverage needs at least 9"
+    assert found.reason == "calibration has 8 patients with the finding, and 90% coverage needs at least 9"
     assert (found.words([0.1, 0.9]) == NOT_AVAILABLE).all()
     assert (found.negatives, found.positives) == (30, 8)
     with pytest.raises(ValueError, match="needs at least 9"):

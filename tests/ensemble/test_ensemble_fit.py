@@ -108,11 +108,11 @@ def test_a_label_absent_from_validation_is_null_with_a_reason(cohort_without_epi
     ensemble, _, _ = fit(cohort_without_epidural, ensemble_params)
     k = ensemble.labels.index("epidural")
     assert ensemble.second_reading.calibrations[k].kind == "shift"
-    assert "0 validation patients" in (ensemble.second_reading.calibrations[k].reason or "")
+    assert "0 calibration patients" in (ensemble.second_reading.calibrations[k].reason or "")
     for points in (ensemble.slice_points, ensemble.case_points):
         for point in points["epidural"].values():
             assert point.threshold is None
-            assert point.reason == "no positive on validation"
+            assert point.reason == "no positive in calibration"
     assert ensemble.slice_points["subdural"]["balanced"].threshold is not None
 
 

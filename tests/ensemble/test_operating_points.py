@@ -87,7 +87,7 @@ def test_an_absent_class_gives_a_reason_not_a_number(truth, word) -> None:
     assert set(points) == set(NAMES)
     for point in points.values():
         assert point.threshold is None
-        assert point.reason == f"no {word} on validation"
+        assert point.reason == f"no {word} in calibration"
 
 
 def test_a_positive_that_cannot_be_called_counts_as_missed() -> None:

@@ -73,7 +73,7 @@ def test_a_finding_of_no_patient_is_not_available(cohort_without_epidural, ensem
     )  # fmt: skip
     for level in (found.cases, found.slices):
         assert (
-            level["epidural"].reason == "validation has 0 patients with the finding, and 90% coverage needs at least 9"
+            level["epidural"].reason == "calibration has 0 patients with the finding, and 90% coverage needs at least 9"
         )
         assert level["any"].reason is None
 

@@ -56,8 +56,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-def load(folder, degrees=DEGREES):
-    return load_validation(folder, folder / "validation.csv", folder / "index.parquet", ("x", "y"), degrees, LABELS)
+def load(folder, degrees=DEGREES, labels=None):
+    return load_validation(
+        folder, labels or [folder / "validation.csv"], folder / "index.parquet", ("x", "y"), degrees, LABELS
+    )
 
 
 def test_everything_is_in_the_order_of_the_index(folder) -> None:
@@ -79,3 +81,19 @@ def test_missing_degree_foreign_slices_and_unknown_labels_are_named(folder) -> N
     (folder / "validation.csv").write_text("SOPInstanceUID,any,epidural\ns99,0,0\n")
     with pytest.raises(InputError, match="s99"):
         load(folder)
+
+
+def test_with_folds_the_labels_of_train_and_validation_are_one_table(folder) -> None:
+    (folder / "train.csv").write_text("SOPInstanceUID,any,epidural\ns0,1,1\n")
+    for name in ("x", "y"):
+        everyone = predictions(["s0", "s1", "s2", "s4", "s5", "s6"])
+        write_table(folder / name / "validation.parquet", everyone, "validation/1")
+    found = load(folder, labels=[folder / "train.csv", folder / "validation.csv"])
+    assert list(found.table["SOPInstanceUID"]) == ["s0", "s1", "s2", "s4", "s5", "s6"]
+    np.testing.assert_array_equal(found.predictions.truth[:, 0], [1, 0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(found.case_index, [0, 1, 1, 2, 2, 2])
+    with pytest.raises(InputError, match="has other slices than the labels"):
+        load(folder)
+    (folder / "train.csv").write_text("SOPInstanceUID,any,epidural\ns0,1,1\ns4,0,0\n")
+    with pytest.raises(InputError, match=r"train\.csv and .*validation\.csv both label SOPInstanceUID s4"):
+        load(folder, labels=[folder / "train.csv", folder / "validation.csv"])

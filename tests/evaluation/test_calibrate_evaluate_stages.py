@@ -15,6 +15,7 @@ from ich_pipeline.config import Params, load_params
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table, write_table
+from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
 from ich_pipeline.label_tables import write_labels
 from ich_pipeline.masks import write_masks
 from tests.stages import content, run_stage, working_in
@@ -72,6 +73,7 @@ def _window_and_split(folder: Path, params: Params) -> tuple[pd.DataFrame, pd.Da
     for cohort in PATIENTS:
         name = f"sealed/{cohort}.csv" if cohort.startswith("test") else f"labels/{cohort}.csv"
         write_labels(split / name, table.loc[index["cohort"] == cohort], labels)
+    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": 0}), FOLDS_SCHEMA)
     write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
     return index, table, hu
 
@@ -178,7 +180,7 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
     present = [name for name in params.label_set.subtypes if table[name].any()]
     assert calibrated["labels_in_mean"] == present
     ensemble = json.loads((folder / "work/calibrate/ensemble.json").read_text())
-    assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive on validation"
+    assert ensemble["slice_points"]["subdural"]["balanced"]["reason"] == "no positive in calibration"
 
 
 def test_coverage_and_calibration_are_measured(project) -> None:
@@ -193,7 +195,7 @@ def test_coverage_and_calibration_are_measured(project) -> None:
     known = json.loads((folder / "work/calibrate/ensemble.json").read_text())["uncertainty"]
     assert known["coverage"] == params.ensemble.coverage
     assert (known["cases"]["any"]["positives"], known["cases"]["any"]["negatives"]) == (6, 6)
-    assert known["cases"]["subdural"]["reason"].startswith("validation has 0 patients with the finding")
+    assert known["cases"]["subdural"]["reason"].startswith("calibration has 0 patients with the finding")
     metrics = json.loads((folder / "work/evaluate/test_retrospective/metrics.json").read_text())
     found = json.loads((folder / "work/evaluate/test_retrospective/uncertainty.json").read_text())
     entry = metrics["case"]["any"]["conformal_coverage_present"]
@@ -299,6 +301,48 @@ def test_poisoned_test_labels_change_neither_calibrate_nor_the_other_test(projec
         run_stage(evaluate.body, "evaluate", "test_retrospective", params)
     assert content(folder / "work/evaluate/test_retrospective") == before[1]
     own.write_text(kept)
+
+
+def test_with_folds_everyone_who_learned_is_calibrated_on_and_the_metrics_say_so(project) -> None:
+    """The same tables, but half of their patients are called training ones: the same ensemble, in other words."""
+    folder, params, table, _ = project
+    before = {
+        name: json.loads((folder / "work/calibrate" / name).read_text()) for name in ("ensemble.json", "metrics.json")
+    }
+    split = folder / "work/split"
+    kept = {path: path.read_bytes() for path in (split / "labels/validation.csv", split / "folds.parquet")}
+    index = read_table(folder / "work/window/index.parquet", "window/1")
+    patients = index.loc[index["cohort"] == "validation", "patient_key"].drop_duplicates().tolist()
+    own = table.loc[index["cohort"] == "validation"]
+    learned = index.loc[own.index, "patient_key"].isin(patients[::2])
+    write_labels(split / "labels/train.csv", own.loc[learned], params.label_set)
+    write_labels(split / "labels/validation.csv", own.loc[~learned], params.label_set)
+    folds = pd.DataFrame({"patient_key": patients, "fold": [i % 3 for i in range(len(patients))]})
+    write_table(split / "folds.parquet", folds, FOLDS_SCHEMA)
+    try:
+        result = run_stage(calibrate.body, "calibrate", None, params)
+        after = {name: json.loads((folder / "work/calibrate" / name).read_text()) for name in before}
+    finally:
+        for path, content_before in kept.items():
+            path.write_bytes(content_before)
+        (split / "labels/train.csv").unlink()
+        run_stage(calibrate.body, "calibrate", None, params)
+    assert before["metrics.json"].pop("chosen_on") == "on validation"
+    assert after["metrics.json"].pop("chosen_on") == "out of fold on train and validation patients"
+    assert after == before and after["metrics.json"]["patients"] == 12
+    assert result.summary.startswith("out of fold on train and validation patients, 12 patients: ")
+
+
+def test_the_case_rule_stands_with_its_figures(project) -> None:
+    folder, params, _, results = project
+    found = json.loads((folder / "work/calibrate/metrics.json").read_text())
+    rules = found["case_score"]["candidates"]
+    assert set(rules) == {"max", "top 3 mean", "top 5 mean", "agreement of neighbours", "noisy or"}
+    assert found["final"]["auc_any_case"] == rules[found["case_score"]["chosen"]]["auc_any"]
+    assert len(found["case_score"]["without_each_fold"]) == params.ensemble.folds
+    assert 0 <= found["cross_fitted"]["auc_any_case"] <= 1
+    shown = results["calibrate"].tables["case scores"]
+    assert shown.loc[shown["chosen"] == "yes", "rule"].tolist() == [found["case_score"]["chosen"]]
 
 
 def test_an_unknown_test_is_named(project) -> None:

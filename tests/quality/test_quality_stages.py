@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import ich_pipeline
 from flows._stage import run
@@ -16,6 +17,7 @@ from flows.split import body as split_body
 from flows.validate import body as validate_body
 from ich_pipeline.config import Params
 from ich_pipeline.files import write_table
+from ich_pipeline.folds import read_folds
 from ich_pipeline.label_tables import UID, read_labels, write_labels
 from ich_pipeline.splits import SCHEMA
 
@@ -145,6 +147,24 @@ def test_split_writes_cohorts_and_label_files(project: Path, params: Params, tab
     together = pd.concat(files).set_index(UID).sort_index()
     pd.testing.assert_frame_equal(together, table.set_index(UID).sort_index(), check_index_type=False)
     assert SCHEMA == "cohorts/1"
+
+
+@pytest.mark.parametrize("frozen", [1.0, 0.5])
+def test_folds_hold_who_trains_and_validates_and_no_test_patient(project: Path, frozen: float) -> None:
+    settings = yaml.safe_load((project / "params.yaml").read_text())
+    for network in settings["networks"].values():
+        network.update(weights="imagenet", frozen_layers=frozen)
+    (project / "params.yaml").write_text(yaml.safe_dump(settings))
+    assert run("split", split_body) == 0
+    folds = read_folds(project / "work/split/folds.parquet")
+    cohorts = pd.read_parquet(project / "work/split/cohorts.parquet")
+    learning = cohorts.loc[cohorts["cohort"].isin(["train", "validation"]), "patient_key"]
+    assert sorted(folds["patient_key"]) == (sorted(learning) if frozen == 1 else [])
+    tested = cohorts.loc[~cohorts["cohort"].isin(["train", "validation"]), "patient_key"]
+    assert len(tested) == 8 and not tested.isin(folds["patient_key"]).any()
+    page = (project / "work/split/validate/index.html").read_text()
+    assert ("predicted out of fold, in 5 folds" in page) == (frozen == 1)
+    assert ("no folds are drawn" in page) == (frozen != 1)
 
 
 def test_what_split_shows_tells_nothing_of_test_labels(project: Path) -> None:

@@ -52,6 +52,7 @@ def _head(random: np.random.Generator) -> np.ndarray:
 
 
 CALIBRATED = {
+    "chosen_on": "out of fold on train and validation patients",
     "case_score": {"candidates": {"max": {"auc_any": 0.8}, "agreement of neighbours": {"auc_any": None}}},
 }
 

@@ -315,7 +315,7 @@ def test_operating_points_stand_side_by_side(inputs, params):
         ("Case", "High sensitivity"), ("Case", "Balanced (decides)"), ("Case", "High specificity")
     ]  # fmt: skip
     assert rows[0]["target"] == "sensitivity ≥ 0.95"
-    assert rows[0]["validation"] == "0.900 / 0.900"
+    assert rows[0]["calibration"] == "0.900 / 0.900"
     assert " / " in rows[0]["test"]
 
 

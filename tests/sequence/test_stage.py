@@ -80,6 +80,7 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
         # A training slice without a label is context, and nothing else.
         skipped = 1 if cohort == "train" else 0
         write_labels(split / place / f"{cohort}.csv", of_cohort.iloc[skipped:], labels)
+    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": 0}), "folds/1")
     write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
     cases = index.drop_duplicates("case_id").reset_index(drop=True)
     facts = {"chosen": True, "Manufacturer": "ACME", "PatientSex": "F", "PatientAge": "050Y", "SliceThickness": 5.0}
