@@ -29,7 +29,7 @@ def project(project_root: Path, tmp_path: Path):
     with working_in(tmp_path):
         raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
         raw["windowing"]["sizes"] += [SIZE]  # the largest one is read
-        raw["baselines"] = {"maximum_slices": 40, "trees": 20}
+        raw["baselines"] = {"maximum_slices": 40, "trees": 10}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
         params = load_params(tmp_path / "params.yaml")
         yield tmp_path, params, _work(tmp_path, params)
@@ -82,10 +82,7 @@ def test_every_slice_is_scored_from_the_training_patients_alone(project) -> None
     )
     np.testing.assert_array_equal(found["epidural"], 0)  # nobody has it: its prevalence
 
-    run_stage(baselines.body, "baselines", None, params)
-    assert content(folder / "work/baselines") == before, "the same bytes again"
-
-    # What validation says, and what the other cohorts look like, changes nothing that is learnt.
+    # The same bytes again, whatever validation says; and what the other cohorts look like changes nothing that is learnt.
     labels = folder / "work/split/labels/validation.csv"
     lines = labels.read_text().splitlines()
     swapped = [f"{line.split(',')[0]},0,0,0,0,0,0" for line in lines[1:]]

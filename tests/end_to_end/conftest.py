@@ -67,6 +67,7 @@ def tiny(values: dict) -> None:
     values["split"]["retrospective"]["patients"] = 0.15
     values["split"]["prospective"]["patients"] = 0.15
     values["evaluation"]["bootstrap"] = 100
+    values["baselines"]["trees"] = 20
     values["training"]["validations"] = 1
     values["report"].update(case_pages=2, attention_examples=1)
 

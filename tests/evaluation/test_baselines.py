@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ich_pipeline.baselines.stored import Baseline
+from ich_pipeline.baselines.stored import Baseline, write_baseline
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import STEP, baselines_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.crossvalidation import FoldReading, pooled_metrics
 from ich_pipeline.evaluation.delong import paired_test
-from ich_pipeline.evaluation.tables import case_table, slice_table
+from ich_pipeline.evaluation.tables import SLICES_SCHEMA, case_table, slice_table
+from ich_pipeline.external.match import match_tables
+from ich_pipeline.external.matched import Choices
+from ich_pipeline.files import write_table
 from ich_pipeline.report.baselines import baselines_markdown
 from ich_pipeline.report.cautions import cautions
 from tests.evaluation.conftest import make_cohort
@@ -132,3 +135,25 @@ def test_folds_pool_to_the_tests_own_comparison(judged) -> None:
         ):
             for part in ("value", "low", "high"):
                 assert mine[part] == pytest.approx(other[part], abs=1e-12), (key, part)
+
+
+def test_a_baselines_own_table_is_another_system_for_ich_evaluate(judged, tmp_path) -> None:
+    cohort, _ = judged
+    slices = pd.DataFrame(
+        {
+            "SOPInstanceUID": [f"1.{i}" for i in range(len(cohort.labelled))],
+            "case_id": [f"C{c:03d}" for c in cohort.case_index],
+            "patient_key": [f"P{p:03d}" for p in cohort.patients],
+        }
+    )
+    ours = tmp_path / "slices.parquet"
+    write_table(ours, slice_table(cohort, slices), SLICES_SCHEMA)
+    drawn = cohort.baselines[0]
+    more = pd.concat([slices["SOPInstanceUID"], pd.Series(["9.1", "9.2"])], ignore_index=True)  # of other cohorts
+    scores = np.concatenate([drawn.scores, np.full((2, drawn.scores.shape[1]), 0.5)])
+    write_baseline(tmp_path, replace(drawn, scores=scores), more, cohort.labels)
+    table = tmp_path / "drawn" / "predictions.parquet"
+    found = match_tables(ours, ours, None, Choices(allow_missing=True), table)
+    assert found.other is not None
+    assert [name for name in found.other.columns if name] == list(cohort.labels.columns)
+    np.testing.assert_allclose(found.other.scores, drawn.scores)
