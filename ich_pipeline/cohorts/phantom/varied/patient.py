@@ -66,8 +66,8 @@ class _Extras(Additions):
         self._person = person
 
     def around(self, hu: FloatArray, whole: Section) -> None:
-        if isinstance(whole, VariedSection):
-            self._person.outside.paint(hu, whole)
+        assert isinstance(whole, VariedSection)
+        self._person.outside.paint(hu, whole)
 
     def within(self, hu: FloatArray, brain: Anatomy) -> None:
         self._person.inside.under_blood(hu, brain)

@@ -40,7 +40,8 @@ class Scan:
     def drawn(cls, draw: Draw, variation: float, deviation: float) -> Scan:
         """Draw a scan whose plain noise would be ``deviation`` HU."""
         v = variation
-        dose = 1.6 + 6.4 * draw.unit() * draw.unit()
+        quiet = draw.unit()
+        dose = 1.5 + 6.5 * quiet * math.sqrt(quiet)
         sharp, edgy = draw.chance(0.3), draw.chance(0.25 * v)
         return cls(
             offset=v * draw.uniform(-4, 12),
