@@ -55,8 +55,8 @@ schedule: $(VENV)/ready ## serve the scheduled retraining (needs `make ui` runni
 doctor: $(VENV)/ready ## what works here, and what to do about what does not
 	@$(VENV)/bin/ich doctor
 
-picture: $(VENV)/ready ## draw docs/phantom.png anew
-	@$(RUN) -c "from pathlib import Path; from ich_pipeline.cohorts.montage import montage; from ich_pipeline.config import load_params; montage(load_params(), Path('docs/phantom.png'))"
+picture: $(VENV)/ready ## draw docs/phantom.png and docs/varied-phantom.png anew
+	@$(RUN) -c "from pathlib import Path; from ich_pipeline.cohorts.montage import montage, varied_montage; from ich_pipeline.config import load_params; params = load_params(); montage(params, Path('docs/phantom.png')); varied_montage(params, Path('docs/varied-phantom.png'))"
 
 lock: ## solve the dependencies of pyproject.toml anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock

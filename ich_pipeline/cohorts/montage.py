@@ -1,4 +1,4 @@
-"""A picture of the phantom: one patient a row, from the skull base to the vertex, in the brain window."""
+"""Pictures in the brain window: the phantom, one patient a row from the skull base to the vertex, and the varied heads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ich_pipeline.cohorts.phantom.draw import Draw
 from ich_pipeline.cohorts.phantom.grain import noise
 from ich_pipeline.cohorts.phantom.render import FIELD_OF_VIEW_MM
 from ich_pipeline.cohorts.phantom.study import Patient, PatientPlan, drawn_patient
+from ich_pipeline.cohorts.phantom.varied import varied_slices
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_file
@@ -23,6 +24,11 @@ GAP = 5  # black border that keeps the headrests apart, pixels
 LEVELS = 64  # grey levels kept, so that the noise does not bloat the file
 CANDIDATES = 5  # patients of a kind, of which the one with the most blood is shown
 NOISE_HU = 3.8
+VARIED_SIZE, VARIED_SLICES, VARIED_LEVELS = (
+    176,
+    7,
+    32,
+)  # of the picture of varied heads: pixels, slices a patient, grey levels
 ROW_NAMES = {
     "epidural": "epidural",
     "intraparenchymal": "intra-\nparenchymal",
@@ -58,6 +64,44 @@ def montage(params: Params, target: Path, columns: int = 8, window: tuple[float,
             canvas.paste(Image.fromarray(grey), (MARGIN + column * TILE[1], row * TILE[0]))
     with atomic_file(target) as partial:
         canvas.save(partial, optimize=True)
+
+
+def varied_montage(params: Params, target: Path, columns: int = 8, workers: int | None = None) -> None:
+    """Draw slices of varied heads to a PNG: two rows without haemorrhage, two with, every slice of another patient.
+
+    Args:
+        params: their labels, seed and share of faint bleeds are taken.
+        target: the PNG, written atomically.
+        columns: slices a row.
+        workers: processes; None for one a core.
+    """
+    from PIL import Image
+
+    phantom, shown = params.phantom, []
+    for bleeding in (0, 1):
+        drawn = varied_slices(
+            params.label_set,
+            patients=2 * columns,
+            slices=VARIED_SLICES,
+            size=VARIED_SIZE,
+            positive_fraction=float(bleeding),
+            faint_fraction=phantom.faint_fraction,
+            seed=phantom.seed + bleeding,
+            variation=1.0,
+            workers=workers,
+        )
+        for patient in range(2 * columns):
+            suitable = np.flatnonzero((drawn.patients == patient) & (drawn.truth[:, 0] == bleeding))
+            shown.append(_grey(drawn.hu[suitable[patient % len(suitable)]].astype(np.float32), (40.0, 80.0)))
+    canvas = np.vstack([np.hstack(shown[row * columns : (row + 1) * columns]) for row in range(4)])
+    with atomic_file(target) as partial:
+        Image.fromarray(canvas).save(partial, optimize=True)
+
+
+def _grey(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    center, width = window
+    level = np.clip((hu - (center - width / 2)) / width, 0, 1)
+    return (np.rint(level * (VARIED_LEVELS - 1)) * (255 / (VARIED_LEVELS - 1))).astype(np.uint8)
 
 
 def _shown(plans: list[PatientPlan], kinds: tuple[str, ...]) -> Patient:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ich_pipeline.cohorts.montage import montage
+from ich_pipeline.cohorts.montage import montage, varied_montage
 from ich_pipeline.errors import InputError
 
 
@@ -26,3 +26,11 @@ def test_montage_needs_every_kind(tiny_params, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="patients"):
         montage(tiny_params(patients=4), tmp_path / "phantom.png", columns=4)
     assert not (tmp_path / "phantom.png").exists()
+
+
+def test_picture_of_the_varied_heads(tiny_params, tmp_path: Path) -> None:
+    varied_montage(tiny_params(), tmp_path / "varied.png", columns=2, workers=1)
+    picture = np.asarray(Image.open(tmp_path / "varied.png"))
+    tiles = [tile for row in np.split(picture, 4) for tile in np.split(row, 2, axis=1)]
+    assert len(tiles) == 8 and all((tile > 250).any() and (tile < 5).mean() > 0.2 for tile in tiles)
+    assert len({tile.tobytes() for tile in tiles}) == 8

@@ -17,7 +17,7 @@ from ich_pipeline.cohorts.phantom.render import Additions, Slice, render_section
 from ich_pipeline.cohorts.phantom.scanners import scanner_of
 from ich_pipeline.cohorts.phantom.study import ATTEMPTS, PatientPlan, drawn_patient
 from ich_pipeline.cohorts.phantom.varied.person import Person, varied_lesion
-from ich_pipeline.cohorts.phantom.varied.scan import scanned, wobble
+from ich_pipeline.cohorts.phantom.varied.scan import harden, scanned, wobble
 from ich_pipeline.cohorts.phantom.varied.section import VariedSection
 
 LOWEST_HU, HIGHEST_HU = -1024, 3071  # of a CT with 12 bits
@@ -33,7 +33,7 @@ class PatientSlices:
 
 def patient_slices(plan: PatientPlan, subtypes: tuple[str, ...], variation: float) -> PatientSlices:
     """Draw the patient of a plan; the truth's columns follow ``subtypes``."""
-    slices, hu = _plain(plan) if variation == 0 else _varied(plan, variation)
+    slices, hu = _plain(plan) if variation == 0 else varied_patient(plan, variation)
     truth = np.array([[kind in s.masks for kind in subtypes] for s in slices], np.int8).reshape(len(slices), -1)
     stored = [np.clip(np.rint(layer), LOWEST_HU, HIGHEST_HU).astype(np.int16) for layer in hu]
     return PatientSlices(np.stack(stored), truth)
@@ -45,7 +45,8 @@ def _plain(plan: PatientPlan) -> tuple[list[Slice], list[FloatArray]]:
     return slices, [s.hu + noise(draw.child(i), plan.size, deviation, False) for i, s in enumerate(slices)]
 
 
-def _varied(plan: PatientPlan, variation: float) -> tuple[list[Slice], list[FloatArray]]:
+def varied_patient(plan: PatientPlan, variation: float) -> tuple[list[Slice], list[FloatArray]]:
+    """The slices with their masks, free of noise, and the HU of each as the scanner shows it."""
     person = Person.drawn(plan, variation)
     slices = _seen(plan, person, variation)
     draw = person.draw.child("slices")
@@ -65,15 +66,17 @@ class _Extras(Additions):
         self._person = person
 
     def around(self, hu: FloatArray, whole: Section) -> None:
-        if isinstance(whole, VariedSection):
-            self._person.outside.paint(hu, whole)
+        assert isinstance(whole, VariedSection)
+        self._person.outside.paint(hu, whole)
 
     def within(self, hu: FloatArray, brain: Anatomy) -> None:
         self._person.inside.under_blood(hu, brain)
 
     def upon(self, hu: FloatArray, brain: Anatomy) -> None:
         self._person.inside.over_blood(hu, brain)
-        self._person.outside.trim(hu, brain.section)
+        section, draw = brain.section, self._person.draw.child("bands", brain.section.height)
+        self._person.outside.trim(hu, section)
+        harden(hu, section, self._person.scan, draw)
 
 
 def mixed(drawn_slice: Slice, draw: Draw, strength: float) -> FloatArray:

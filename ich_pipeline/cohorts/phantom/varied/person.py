@@ -45,7 +45,7 @@ class Person:
         outline = Outline(draw.child("outline"), variation, swellings, infant=head.age == 0)
         deviation = scanner_of(plan.seed, plan.number).noise_hu
         spacing = slice_spacing(plan.slices)
-        start = LOWEST_MM * head.height / 76 + draw.uniform(-3, 3) * (1 + variation)
+        start = LOWEST_MM * head.height / 76 + draw.uniform(-3, 3) - variation * draw.uniform(-3, 13)
         heights = tuple(min(start + spacing * i, HIGHEST_MM + 6) for i in range(plan.slices))
         return cls(
             head,

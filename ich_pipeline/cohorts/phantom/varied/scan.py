@@ -9,7 +9,9 @@ import numpy as np
 from scipy import ndimage
 
 from ich_pipeline.cohorts.phantom.draw import Draw, FloatArray
+from ich_pipeline.cohorts.phantom.fields import bump, diamond_turn
 from ich_pipeline.cohorts.phantom.grain import noise
+from ich_pipeline.cohorts.phantom.head import Section
 
 MIDDLE_HU = 30.0  # soft tissue is stretched about this
 SOFT = (-30.0, 110.0)  # HU range that is stretched
@@ -32,27 +34,42 @@ class Scan:
     cupping: float  # HU by which the middle is off the rim
     motion: float  # pixels and degrees by which the head moved; 0 for none
     streaks: float  # HU of dark and bright bands through the skull base
+    metal: float  # HU of the streaks from metal; 0 for none
 
     @classmethod
     def drawn(cls, draw: Draw, variation: float, deviation: float) -> Scan:
         """Draw a scan whose plain noise would be ``deviation`` HU."""
         v = variation
-        dose = 1.6 + 6.4 * draw.unit() * draw.unit()
-        sharp = draw.chance(0.3)
+        quiet = draw.unit()
+        dose = 1.5 + 6.5 * quiet * math.sqrt(quiet)
+        sharp, edgy = draw.chance(0.3), draw.chance(0.25 * v)
         return cls(
             offset=v * draw.uniform(-4, 12),
             gain=1 + v * draw.uniform(-0.2, 0.2),
             bone=1 + v * draw.uniform(-0.35, 0.2),
             blur=v * draw.uniform(0, 0.8),
             sharpen=v * draw.uniform(0.2, 0.9) if sharp else 0.0,
-            deviation=(1 - v) * deviation + v * dose,
-            edgy=draw.chance(0.25 * v),
+            deviation=(1 - v) * deviation + v * dose * (0.75 if edgy else 1),
+            edgy=edgy,
             grain=v * draw.uniform(0, 0.7),
             cloud=v * draw.uniform(0.2, 1.6),
             cupping=v * draw.uniform(-3, 3),
             motion=v * draw.uniform(0.6, 2.5) if draw.chance(0.06 * v) else 0.0,
             streaks=v * draw.uniform(2, 14),
+            metal=v * draw.uniform(6, 35) if draw.chance(0.03 * v) else 0.0,
         )
+
+
+def harden(hu: FloatArray, section: Section, scan: Scan, draw: Draw) -> None:
+    """Bands through the skull base, where beams pass much bone. In place, over a section's pixels."""
+    if section.height > -10 or not scan.streaks:
+        return
+    depth = np.clip((-10 - section.z) * np.float32(1 / 16), 0, 1) * bump(section.x * np.float32(1 / 56))
+    depth = depth * (hu > -200)
+    for _ in range(draw.integer(2, 5)):
+        slope, offset, width = draw.uniform(-0.25, 0.25), draw.uniform(-32, 26), draw.uniform(1.5, 6)
+        band = bump((section.y - offset - slope * section.x) * np.float32(1 / width))
+        hu += np.float32(scan.streaks * draw.uniform(-1, 0.8)) * band * depth
 
 
 def scanned(hu: FloatArray, scan: Scan, draw: Draw) -> FloatArray:
@@ -61,6 +78,8 @@ def scanned(hu: FloatArray, scan: Scan, draw: Draw) -> FloatArray:
     hu = hu + (scan.gain - 1) * (soft - np.float32(MIDDLE_HU)) * (hu > -200)
     hu = np.where(hu > BONE_HU, BONE_HU + (hu - BONE_HU) * np.float32(scan.bone), hu)
     hu = hu + np.float32(scan.offset) + _cloud(draw.child("cloud"), hu.shape[0], scan)
+    if scan.metal:
+        hu = hu + _metal(draw.child("metal"), hu.shape[0], scan.metal) * (hu > -300)
     if scan.motion:
         hu = _moved(hu, draw.child("motion"), scan.motion)
     if scan.blur > 0.15:
@@ -90,6 +109,15 @@ def _stretched(nodes: FloatArray, size: int) -> FloatArray:
     share = place - low.astype(np.float32)
     rows = nodes[low] * (1 - share)[:, None] + nodes[low + 1] * share[:, None]
     return rows[:, low] * (1 - share) + rows[:, low + 1] * share
+
+
+def _metal(draw: Draw, size: int, strength: float) -> FloatArray:
+    """Rays from a point: bright and dark by direction, fading with the distance."""
+    steps = np.arange(size, dtype=np.float32)
+    x, y = steps[None, :] - np.float32(size * draw.unit()), steps[:, None] - np.float32(size * draw.unit())
+    rays = draw.lattice(128)
+    fade = 1 / (1 + (np.abs(x) + np.abs(y)) * np.float32(8 / size))
+    return np.float32(strength) * fade * rays[(diamond_turn(x, y) * 32).astype(np.int64) % 128]
 
 
 def _moved(hu: FloatArray, draw: Draw, strength: float) -> FloatArray:
