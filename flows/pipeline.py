@@ -15,13 +15,12 @@ from dataclasses import dataclass, replace
 
 from flows import beforehand, data, layout, ledger, reproduction, side_by_side, stale
 from flows.boundary import exit_status
-from flows.dvc_command import DvcError, dvc, is_up_to_date, lines, stage_names
+from flows.dvc_command import dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, become_client, running_ui
 from flows.stage_task import run_stage
 from flows.timetable import Timetable
 from ich_pipeline.alone import alone
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
 from ich_pipeline.stopping import stop_on_signals
 
 
@@ -57,9 +56,8 @@ def run_as_flow(params: Params, url: str) -> Outcome:
     become_client(url)
     from prefect import flow
     from prefect.client.schemas.objects import State
-    from prefect.states import Failed
 
-    from flows.prefect_show import redacted
+    from flows.prefect_show import failed
 
     outcomes: list[Outcome] = []
     errors: list[Exception] = []
@@ -68,9 +66,9 @@ def run_as_flow(params: Params, url: str) -> Outcome:
     def pipeline() -> State | None:
         try:
             outcomes.append(run_inside_flow(params))
-        except (InputError, DvcError) as error:  # has its sentence; the flow's state shows that, not a traceback
+        except Exception as error:  # its words stay here: the state shows no more than its type
             errors.append(error)
-            return Failed(message=redacted(str(error)))
+            return failed(error)
         return None
 
     state = pipeline(return_state=True)
@@ -85,18 +83,18 @@ def run_inside_flow(params: Params) -> Outcome:
     """The body of the flow; also the scheduled retraining's.
 
     Raises:
-        InputError, DvcError: what went wrong, in one sentence; the stage's task is marked as failed with it.
+        InputError, DvcError: what went wrong, in one sentence; or any other exception. The stage's task is marked as failed
+            with its type.
     """
     from prefect import task
     from prefect.client.schemas.objects import State
     from prefect.futures import wait
     from prefect.logging import get_run_logger
-    from prefect.states import Failed
 
-    from flows.prefect_show import progress_artifact, redacted
+    from flows.prefect_show import failed, progress_artifact
 
     logger = get_run_logger()
-    failures: list[InputError | DvcError] = []
+    failures: list[Exception] = []
     stopping = threading.Event()
     gpus = side_by_side.devices(params)
     slots = side_by_side.Slots(gpus) if len(gpus) > 1 else None
@@ -106,9 +104,9 @@ def run_inside_flow(params: Params) -> Outcome:
         stale.remove(params)
         try:
             logger.info(data.ensure(params))
-        except (InputError, DvcError) as error:
+        except Exception as error:
             failures.append(error)
-            return Failed(message=redacted(str(error)))
+            return failed(error)
         return None
 
     @task(persist_result=False)
@@ -120,9 +118,9 @@ def run_inside_flow(params: Params) -> Outcome:
                     logger.info("%s runs on GPU %s", stage, gpu)
                     environment["CUDA_VISIBLE_DEVICES"] = gpu
                 run_stage(stage, environment, stopping)
-        except DvcError as error:
+        except Exception as error:
             failures.append(error)
-            return Failed(message=redacted(str(error)))
+            return failed(error)
         return None
 
     def run_together(stages: list[str], run_id: str) -> None:

@@ -17,6 +17,8 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
 # What of a sentence may tell whose a file is, and what stands for it. Rather a word too many than one too few.
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -45,6 +47,16 @@ def redacted(text: str) -> str:
     for pattern, word in _SECRETS:
         text = pattern.sub(word, text)
     return text
+
+
+def failed(error: BaseException) -> State:
+    """The state for what went wrong: the server learns its type alone, since any sentence may name a patient."""
+    return Failed(message=f"{type(error).__name__}: the terminal where it runs, and .state/faults there, say more")
+
+
+def says_what_went_wrong(line: str, stage: str) -> bool:
+    """Is a line of a stage's output DVC's or the stage's own last sentence (which a good stage's result repeats)?"""
+    return line.lstrip().startswith(("ERROR", *(f"{stage}{word}:" for word in ("", " failed", " stopped"))))
 
 
 def publish(title: str, result: dict[str, Any]) -> None:

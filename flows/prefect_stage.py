@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from flows.prefect_api import api_url, become_client
-from ich_pipeline.errors import InputError
 
 if TYPE_CHECKING:
     from flows._stage import Body, StageResult
@@ -21,10 +20,9 @@ def run_as_flow(name: str, item: str | None, params: Params, body: Body) -> Stag
     from prefect import flow, task
     from prefect.client.schemas.objects import State
     from prefect.logging import get_run_logger
-    from prefect.states import Failed
 
     from flows._stage import Stage
-    from flows.prefect_show import progress_artifact, publish, redacted
+    from flows.prefect_show import failed, progress_artifact, publish, redacted
 
     title = f"{name}@{item}" if item else name
 
@@ -39,19 +37,14 @@ def run_as_flow(name: str, item: str | None, params: Params, body: Body) -> Stag
         log.addHandler(handler)
         try:
             result = body(Stage(name, item, params, log, progress_artifact(title, "starting")))
-        except InputError as error:
+            publish(title, result.to_json())
+            logger.info(redacted(result.summary))
+            results.append(result)
+        except Exception as error:
             errors.append(error)
-            return Failed(message=redacted(str(error)))
-        except (
-            Exception
-        ) as error:  # what a library says may cite a file: a server is told the kind alone, and no traceback
-            errors.append(error)
-            return Failed(message=f"{type(error).__name__}: the terminal and .state/faults where it ran say more")
+            return failed(error)
         finally:
             log.removeHandler(handler)
-        publish(title, result.to_json())
-        logger.info(redacted(result.summary))
-        results.append(result)
         return None
 
     @flow(name=name, flow_run_name=title, persist_result=False)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
-from flows.dvc_command import DvcError
+from flows.boundary import exit_status
 from flows.pipeline import closing, run_inside_flow
-from flows.prefect_show import redacted
+from flows.prefect_show import failed
 from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
-from ich_pipeline.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _again(error: Exception) -> None:
+    raise error
 
 
 @flow(name="retrain", persist_result=False)
@@ -28,8 +32,9 @@ def retrain() -> State:
         params = load_params()
         with alone():
             outcome = run_inside_flow(params)
-    except (InputError, DvcError) as error:
-        return Failed(message=redacted(str(error)))
+    except Exception as error:  # told where `make schedule` runs, which shows what its runs print
+        exit_status("retrain", partial(_again, error), stopped="")
+        return failed(error)
     text = (
         f"New version {outcome.version} of {params.registry.model_name}, alias challenger."
         if outcome.new_version

@@ -26,7 +26,7 @@ def run_stage(stage: str, environment: Mapping[str, str], stopping: threading.Ev
     """
     from prefect.logging import get_run_logger
 
-    from flows.prefect_show import progress_artifact, publish, redacted
+    from flows.prefect_show import progress_artifact, publish, redacted, says_what_went_wrong
 
     logger = get_run_logger()
     report: Callable[[float, str], None] | None = None
@@ -43,6 +43,7 @@ def run_stage(stage: str, environment: Mapping[str, str], stopping: threading.Ev
                         report(event["progress"], event["text"])
                     else:
                         publish(stage, event["result"])
+                        logger.info(redacted(event["result"]["summary"]))
 
             # Another stage may be ending at this moment, and DVC by itself waits three seconds for it.
             command = dvc("--wait-for-lock", "repro", "-s", stage)
@@ -50,7 +51,7 @@ def run_stage(stage: str, environment: Mapping[str, str], stopping: threading.Ev
             for line in arrived:
                 if stopping.is_set():
                     arrived.throw(KeyboardInterrupt())
-                if line.strip():
+                if line.strip() and not says_what_went_wrong(line, stage):
                     logger.info(redacted(line))
                 show()
             show()

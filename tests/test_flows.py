@@ -68,6 +68,17 @@ def test_of_a_sentence_prefect_is_not_told_whose_it_is(sentence: str, told: str)
     assert redacted(sentence) == told
 
 
+def test_sentences_about_what_went_wrong_stay_here() -> None:
+    from flows.prefect_show import failed, says_what_went_wrong
+
+    state = failed(ValueError("Doe^Jane"))
+    assert state.is_failed() and "Doe" not in state.model_dump_json() and str(state.message).startswith("ValueError:")
+    for line in ("train@x: data/Doe is", "train@x failed: E: Doe", "train@x stopped: Doe", "ERROR: 'data/Doe' is gone"):
+        assert says_what_went_wrong(line, "train@x"), line
+    for line in ("Running stage 'train@x':", "> python -m flows.train x", "epoch 1: loss 0.3"):
+        assert not says_what_went_wrong(line, "train@x"), line
+
+
 def test_half_written_events_wait(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     path.write_text('{"progress": 0.5, "text": "a"}\n{"prog')

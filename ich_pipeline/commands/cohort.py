@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+from configparser import ConfigParser
+from configparser import Error as ConfigError
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
 from ich_pipeline.alone import alone
-from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind
+from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind, tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
@@ -19,7 +23,8 @@ from ich_pipeline.sources.source import fetched_beside, named
 
 DATA = Path("data")
 POINTER = Path("data.dvc")
-DEIDENTIFIED = Path(".state/deidentified")
+STATE, WORK = Path(".state"), Path("work")
+DEIDENTIFIED = STATE / "deidentified"
 NEXT = "Next: `make repro`."
 
 
@@ -65,6 +70,7 @@ def bring_deidentified(
             if isinstance(path, Path):
                 refuse_within(DEIDENTIFIED.resolve(), str(path), path, f"{DATA}/")
         check_replaceable(DATA, replace)
+        left = left_of_an_identified_cohort()
         secret = load_key(key)
         read_plain(labels, params.label_set, LabelAccount())  # what is no such table is said before hours of reading
         remove_folder(DEIDENTIFIED)
@@ -103,7 +109,38 @@ def bring_deidentified(
             )
         finally:
             remove_folder(DEIDENTIFIED)
-    return f"{result.summary} ({DATA}/deidentification_{ACCOUNT} accounts for each). {said}"
+    return " ".join([f"{result.summary} ({DATA}/deidentification_{ACCOUNT} accounts for each). {said}", *left])
+
+
+def left_of_an_identified_cohort() -> list[str]:
+    """What still tells whose the cohort was that ``data/`` holds, or DVC tracks, and how it goes; empty for none."""
+    kinds = {cohort_kind(DATA), tracked_kind(POINTER)} - {None, PHANTOM}
+    if not kinds or (DATA / f"deidentification_{REPORT}").is_file():
+        return []
+    cache = dvc_cache()
+    kept = [place for place in STATE.glob("*") if place.is_dir() and place.name not in ("prefect", DEIDENTIFIED.name)]
+    places = [place for place in (WORK, *sorted(kept), cache) if place.is_dir() and any(place.iterdir())]
+    if not places:
+        return []
+    own = [place for place in places if place.resolve().is_relative_to(Path.cwd())]
+    how = [f"`rm -rf {' '.join(shlex.quote(str(place)) for place in own)}` removes it"] if own else []
+    if cache in places and cache not in own:
+        how.append(
+            f"after `make repro`, `.venv/bin/dvc gc --workspace --force` takes it out of {cache}, and with it what other "
+            "projects or versions keep there"
+        )
+    return [
+        f"The cohort that was here before still lies in {', '.join(map(str, places))}, with what tells whose it is: "
+        f"{'; '.join(how)}. A DVC remote to which it was pushed keeps it too."
+    ]
+
+
+def dvc_cache() -> Path:
+    """Where DVC keeps every version of the data: ``cache.dir`` of its settings, else ``.dvc/cache``."""
+    found = ConfigParser(strict=False)
+    with contextlib.suppress(ConfigError):
+        found.read([".dvc/config", ".dvc/config.local"], encoding="utf-8")
+    return Path(".dvc") / found.get("cache", "dir", fallback="cache")
 
 
 def bring(

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian
 
-from ich_pipeline.deidentify import pixels, scan, table, words
+from ich_pipeline.deidentify import pixels, scan, streams, table, words
 from ich_pipeline.deidentify.header import HeaderCleaner, Person, Tally
 from ich_pipeline.deidentify.judge import judge
 from ich_pipeline.deidentify.key import Key
@@ -146,8 +146,9 @@ def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tupl
     if pixels.overlay_in_pixels(ds):
         raise _Aside(Outcome.OVERLAY_IN_PIXELS)
     if syntax.is_encapsulated:
-        if pixels.stream_comments(ds, syntax):
-            raise _Aside(Outcome.STREAM_COMMENT)
+        more = streams.says_more(ds, syntax)
+        if more:
+            raise _Aside(Outcome.STREAM_COMMENT, more)
     else:
         try:
             excess = pixels.cut_excess(ds)

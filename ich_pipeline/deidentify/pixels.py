@@ -1,23 +1,11 @@
-"""What may hide in the pixel data, which stays as it is: bytes after the last pixel, overlay bits, comments in streams."""
+"""What may hide in native pixel data, which stays as it is: bytes after the last pixel, overlay bits, unused bits."""
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.uid import UID
 
-from ich_pipeline.deidentify import words
 from ich_pipeline.dicom import fields
-
-_CODECS = (
-    "KAKADU OPENJPEG OPENJPH CREATED BY VERSION DICOM JPEG JPEG2000 LOSSLESS LOSSY LEAD TECHNOLOGIES INC JFIF EXIF IJG CODEC "
-    "ENCODER LIBJPEG GDCM DCMTK AWARE LURATECH JASPER PEGASUS ACCUSOFT MATLAB FFMPEG LAVC KDU IMAGEMAGICK CREATOR CORP LAYER INFO LOG DELTA MSE BYTES"
-)
-_CODEC_WORDS = frozenset(_CODECS.split())
-_PLAIN_WORD = re.compile(rb"[0-9A-Za-z\xc0-\xff][0-9A-Za-z\xc0-\xff']{2,}")
 
 
 def cut_excess(ds: Dataset) -> int:
@@ -62,50 +50,3 @@ def unused_bits(ds: Dataset) -> bool:
     below = raw & ((1 << max(high + 1 - stored, 0)) - 1)
     expected = sign * ones if int(ds.PixelRepresentation) == 1 else np.zeros_like(above)
     return bool(np.any(above != expected) or np.any(below))
-
-
-def stream_comments(ds: Dataset, syntax: UID) -> bool:
-    """Do the frames of a compressed image carry comments or application data of words that no codec writes?"""
-    if not syntax.is_encapsulated:
-        return False
-    frames = fields.integer(ds, "NumberOfFrames") or 1
-    return any(
-        _says_more(note) for frame in generate_frames(ds.PixelData, number_of_frames=frames) for note in notes(frame)
-    )
-
-
-def notes(frame: bytes) -> list[bytes]:
-    """COM and APPn segments before the first scan of a JPEG or JPEG-LS frame; COM segments of a JPEG 2000 main header."""
-    if frame[:2] == b"\xff\xd8":
-        ends, wanted = {0xDA}, {0xFE, *range(0xE0, 0xF0)}
-    elif frame[:4] == b"\xff\x4f\xff\x51":
-        ends, wanted = {0x90, 0xD9}, {0x64}
-    elif frame[4:8] == b"jP  ":  # a JP2 file: its boxes may hold XML, names and links
-        start = frame.find(b"\xff\x4f\xff\x51")
-        return [frame[:start], *notes(frame[start:])] if start > 0 else [frame]
-    else:
-        return []
-    found, at = [], 2
-    while at + 4 <= len(frame) and frame[at] == 0xFF and frame[at + 1] not in ends:
-        if frame[at + 1] == 0xFF:  # a fill byte
-            at += 1
-            continue
-        length = int.from_bytes(frame[at + 2 : at + 4], "big")
-        if frame[at + 1] in wanted:
-            found.append(frame[at + 4 : at + 2 + length])
-        at += 2 + max(length, 2)
-    tail = frame.rstrip(b"\0\xff")
-    end = tail.rfind(b"\xff\xd9")
-    if 0 <= end < len(tail) - 2:  # bytes after the end of the image
-        found.append(tail[end + 2 :])
-    return found
-
-
-def _says_more(note: bytes) -> bool:
-    found = [w.decode("latin-1") for w in _PLAIN_WORD.findall(note)]
-    return any(words.fold(w) not in _CODEC_WORDS and not words.is_known(w) and not _technical(w) for w in found)
-
-
-def _technical(word: str) -> bool:
-    """``v7``, ``2.5.0``, ``jp2h``, ``ftyp``: version numbers and box names."""
-    return bool(re.fullmatch(r"v?\d{1,2}[a-z]?|jp[2xch ]\w?|ftyp\w*|ihdr|colr|res[cd]?|ICC\w*|prof\w*", word, re.I))

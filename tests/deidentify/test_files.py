@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import data_store  # the package pydicom-data
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
@@ -25,7 +29,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from ich_pipeline.deidentify import pixels
+from ich_pipeline.deidentify import streams
 from ich_pipeline.deidentify.file import deidentify_bytes
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
@@ -205,8 +209,68 @@ def test_comments_in_compressed_streams(make_ct, to_bytes, from_bytes, key, synt
     segment = marker + (len(text) + 2).to_bytes(2, "big") + text
     at = 2 if syntax == JPEGLSLossless else 4 + int.from_bytes(frame[4:6], "big")
     ds.PixelData = encapsulate([frame[:at] + segment + frame[at:]])
-    assert text in pixels.notes(frame[:at] + segment + frame[at:])
+    assert text in streams.notes(frame[:at] + segment + frame[at:])[0]
     assert deidentify_bytes(to_bytes(ds), key, Options()).outcome is outcome
+
+
+def compressed(ds, syntax) -> bytes:
+    """The one frame, with as many tile-parts as there are in JPEG 2000."""
+    ds.compress(syntax, generate_instance_uid=False)
+    return next(generate_frames(ds.PixelData, number_of_frames=1)).rstrip(b"\0")
+
+
+def comment(frame: bytes, text: bytes) -> bytes:
+    marker, text = (b"\xff\x64", b"\0\1" + text) if frame[1] == 0x4F else (b"\xff\xfe", text)
+    return marker + (len(text) + 2).to_bytes(2, "big") + text
+
+
+@pytest.mark.parametrize("known_length", [True, False], ids=["length", "no length"])
+def test_comments_in_tile_parts(make_ct, to_bytes, key, known_length):
+    ds = make_ct()
+    frame = compressed(ds, JPEG2000Lossless)
+    start = frame.index(b"\xff\x90\0\x0a")
+    new = comment(frame, "Jane Doe".encode("utf-16-le"))
+    length = int.from_bytes(frame[start + 6 : start + 10], "big") + len(new) if known_length else 0
+    header = frame[start : start + 6] + length.to_bytes(4, "big") + frame[start + 10 : start + 12]
+    changed = frame[:start] + header + new + frame[start + 12 :]
+    assert streams.notes(changed) == ([*streams.notes(frame)[0], new[4:]], b"")
+    ds.PixelData = encapsulate([changed])
+    assert read_hu(to_bytes(ds)).shape == (64, 64), "a decoder takes it"
+    done = deidentify_bytes(to_bytes(ds), key, Options())
+    assert (done.outcome, done.detail) == (Outcome.STREAM_COMMENT, "a comment")
+
+
+@pytest.mark.parametrize("behind", [b"Jane", b"J\0a\0n\0e\0", b"\0\0Jane\xff\xd9", b"\xff\xd9", b"\x07"])
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless], ids=lambda s: s.name)
+def test_bytes_behind_the_end(make_ct, to_bytes, key, syntax, behind):
+    ds = make_ct()
+    frame = compressed(ds, syntax)
+    assert streams.notes(frame)[1] == streams.notes(frame + bytes(3))[1] == b""
+    ds.PixelData = encapsulate([frame + bytes(2) + behind])
+    done = deidentify_bytes(to_bytes(ds), key, Options())
+    assert (done.outcome, done.detail) == (Outcome.STREAM_COMMENT, "bytes behind the end of the image")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}], ids=str)
+def test_comments_between_the_scans_of_a_jpeg(options):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8))
+    file = io.BytesIO()
+    picture.save(file, "jpeg", quality=95, **options)
+    frame = file.getvalue()
+    assert streams.notes(frame)[1] == b"" and frame.endswith(b"\xff\xd9")
+    new = comment(frame, b"Jane Doe")
+    places = [m.start() for m in re.finditer(rb"\xff[\xc4\xda\xd9]", frame)]  # before tables, scans and the end
+    assert len(places) > 4 if options == {"progressive": True} else places
+    for at in places:
+        changed = frame[:at] + new + frame[at:]
+        assert b"Jane Doe" in streams.notes(changed)[0], at
+        assert streams.notes(changed + b"Jane")[1] == b"Jane"
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ", b""]))
+def test_any_bytes_are_walked_to_an_end(data, head):
+    found, behind = streams.notes(head + data)
+    assert all(note in head + data for note in (*found, behind))
 
 
 def burn(hu: np.ndarray, text: str, size: int, at: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import data_store  # the package pydicom-data
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 
 from ich_pipeline import cli
 from ich_pipeline.commands import deidentify_labels
+from ich_pipeline.commands.cohort import left_of_an_identified_cohort
 from ich_pipeline.deidentify import scan
 from ich_pipeline.deidentify.key import Key, load_key, new_key
 from ich_pipeline.deidentify.labels import new_name
@@ -206,3 +209,28 @@ def test_labels_of_cases(export):
     status, out, err = cohort(export, table)
     assert status == 0 and "1 case labelled (1 with any). Noted: 1 case with haemorrhage but no subtype." in out, err
     assert len(Path("data/labels_report.csv").read_text().splitlines()) == 2
+
+
+def test_what_an_identified_cohort_left_is_said_with_the_command_that_removes_it(export):
+    path = export.parent / "l.csv"
+    path.write_text("\n".join([HEADER, *rows(1, 2, 3, 4, 5)]), encoding="utf-8")
+    assert ich("cohort", "folder", export, "--labels", path)[0] == 0
+    left = [Path(".dvc/cache/files/md5/ab/cd"), Path("work/ingest/slices.parquet"), Path(".state/faults/ingest.txt")]
+    for file in left:
+        file.parent.mkdir(parents=True)
+        file.write_bytes((export / "IM1").read_bytes())
+    kept = Path(".state/prefect/prefect.db")
+    kept.parent.mkdir()
+    kept.touch()
+    status, out, err = cohort(export, path.read_text(), "--replace")
+    assert status == 0, err
+    command = re.search(
+        r"The cohort that was here before still lies in work, .state/faults, .dvc/cache, .*: `(rm [^`]+)` removes", out
+    )
+    assert command, out
+    subprocess.run(command[1], shell=True, check=True)
+    assert not any(file.exists() for file in left) and kept.is_file() and Path("data/labels.csv").is_file()
+    for file in left:  # what is there now is of the de-identified one
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert left_of_an_identified_cohort() == []

@@ -139,7 +139,12 @@ def test_no_mark_leaves_data_and_work(fresh: Callable[[str], Project], server: S
 
     assert plants.found_in((project.root / "work" / "ingest" / "account.csv").read_bytes()), "the ingest knows them"
     told = dump(server)
-    for word in (b"Running stage 'evaluate@test_retrospective'", b"[UID]", b"set_aside", b"expectations hold"):
+    for word in (
+        b"Running stage 'evaluate@test_retrospective'",
+        b"InputError: the terminal",
+        b"set_aside",
+        b"expectations hold",
+    ):
         assert word in told, "the server has not been told what it should be"
     assert plants.found_in(told) == []
     said = "".join(one.stdout + one.stderr for one in (done, *alone)).encode()
