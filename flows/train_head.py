@@ -79,7 +79,9 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
             write_json(partial / "head_fit.json", _told(fitted, len(dealt), features))
             table = validation_table(validation, degrees, probabilities, labels)
             write_table(partial / "validation.parquet", table, VALIDATION_SCHEMA)
-        recorder.metrics({key: value for key, value in look.iloc[0].items() if key not in ("look", "step")}, step=1)
+        recorder.metrics(
+            {str(key): value for key, value in look.iloc[0].items() if key not in ("look", "step")}, step=1
+        )
         recorder.artifact(target / name / "head_fit.json")
     return StageResult(
         summary=f"{name}, a head on {fitted.mean.kernel.shape[0]:,} frozen features ({count} folds): "

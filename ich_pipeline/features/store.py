@@ -73,7 +73,8 @@ def compute(
         track: shows progress over the chunks.
     """
     model = network.pooled_features()
-    shape = (len(names), len(hu), int(model.output.shape[-1]))
+    output: Any = model.output
+    shape = (len(names), len(hu), int(output.shape[-1]))
     path, done_path = folder / ARRAY, folder / DONE
     folder.mkdir(parents=True, exist_ok=True)
     done = int(done_path.read_text(encoding="ascii")) if done_path.is_file() and path.is_file() else 0
