@@ -24,6 +24,7 @@ from flows.boundary import exit_status, stop_on_signals
 from flows.dvc_command import dvc, lines
 from ich_pipeline.alone import alone
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
+from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
 from ich_pipeline.progress import terminal
@@ -58,7 +59,7 @@ def crossvalidate(params: Params, folds: int) -> dict[str, Any]:
         blocks.append(block)
     metrics = pooled_metrics(readings, params.evaluation, params.seed)
     with atomic_dir(TARGET) as folder:
-        write_json(folder / "metrics.json", {"cross-validation": metrics})
+        write_json(folder / "metrics.json", {"data": data_words(layout.DATA), "cross-validation": metrics})
         table = fold_table(blocks, params.label_set)
         write_text(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "ablation.csv", _ablation(state, folds).to_csv(index=False, lineterminator="\n"))
@@ -176,13 +177,23 @@ def _ablation(state: Path, folds: int) -> pd.DataFrame:
 
 
 def _markdown(params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any]) -> str:
+    from ich_pipeline.quality.people import doubted_patients, person_cautions
+    from ich_pipeline.quality.twins import twin_cautions
     from ich_pipeline.report.cautions import cautions
     from ich_pipeline.report.metrics import markdown
 
     name = "cross-validation"
     blocks = {name: metrics}
-    said = cautions(blocks, [name], params.labels.any)
-    text = markdown(blocks, [name], params.ensemble.decision, params.evaluation.confidence, said)
+    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    chosen = series.loc[series["chosen"]]
+    said = [
+        *twin_cautions(chosen),
+        *person_cautions(doubted_patients(chosen)),
+        *cautions(blocks, [name], params.labels.any),
+    ]
+    text = markdown(
+        blocks, [name], params.ensemble.decision, params.evaluation.confidence, said, data_words(layout.DATA)
+    )
     of_any = table.loc[table["label"] == params.labels.any]
     lines = [
         "",

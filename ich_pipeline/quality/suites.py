@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,8 @@ from ich_pipeline.config import Params
 from ich_pipeline.label_tables import UID, Coverage
 from ich_pipeline.labels import Labels
 from ich_pipeline.quality.checks import Check, Suite
+from ich_pipeline.quality.people import BIRTHS_APART_YEARS, Doubted, doubted_patients
+from ich_pipeline.quality.twins import twin_pairs, twins_in_words
 
 NO_NEIGHBOUR = -1
 STEEPEST_TILT_DEG = 30.0  # the mechanical limit of common gantries; a warning only
@@ -58,12 +60,17 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
     """One row a chosen series; ``lowest_hu`` and ``rows_in_slice_table`` come from the slice table.
 
     ``patients_of_content`` counts the patients under whose name the very same voxels are: an archive that was pseudonymised
-    twice would put one head into two cohorts, and no table of identifiers could tell.
+    twice would put one head into two cohorts, and no table of identifiers could tell. ``has_twin`` tells that of a head
+    whose fingerprint is that of another patient's, ``doubted`` that one PatientID stands for several people.
     """
     by_volume = slices.groupby("volume", sort=False)
-    chosen = series.loc[series["chosen"]].drop(columns="hu_histogram").copy()
+    chosen = series.loc[series["chosen"]].drop(columns=["hu_histogram", "fingerprint"]).copy()
     chosen["lowest_hu"] = chosen["volume"].map(by_volume["hu_min"].min()).astype(float)
     chosen["patients_of_content"] = chosen.groupby("content")["patient_key"].transform("nunique").astype(int)
+    pairs, doubted = twin_pairs(series.loc[series["chosen"]]), doubted_patients(chosen)
+    alike = {chosen["patient_key"].iloc[row] for pair in pairs for row in pair}
+    chosen["has_twin"] = chosen["patient_key"].isin(alike)
+    chosen["doubted"] = chosen["patient_key"].isin({one.patient_key for one in doubted})
     chosen["rows_in_slice_table"] = chosen["volume"].map(by_volume.size()).fillna(0).astype(int)
     limits = params.validate_
     spacing_low, spacing_high = limits.pixel_spacing_mm
@@ -131,6 +138,18 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
             "remove one of each two, or give both one PatientID: else a head that was trained on would be tested on.",
         ),
         Check(
+            "no_twin", "No head is there under the names of two patients, though its bytes differ",
+            "ExpectColumnValuesToBeInSet", {"column": "has_twin", "value_set": [False]}, "unlike skulls and brains",
+            "look at these cases: the split keeps each two in one cohort, but figures count two patients; remove one, or give "
+            "both one PatientID.", severity="warning", observed=twins_in_words(pairs, chosen["case_id"]),
+        ),
+        Check(
+            "one_person_a_patient", "A PatientID is one person's: one sex, one birth", "ExpectColumnValuesToBeInSet",
+            {"column": "doubted", "value_set": [False]}, f"one sex, births at most {BIRTHS_APART_YEARS:g} years apart",
+            "it is a placeholder, or was given twice: give each person a PatientID, else figures by patient count several people "
+            "as one.", severity="warning", observed=_doubted_in_words(doubted),
+        ),
+        Check(
             "slice_step", "Slices lie as far apart as ingest lets them be thick", "ExpectColumnValuesToBeBetween",
             {"column": "spacing_mm", "min_value": thin / 2, "max_value": 2 * thick}, f"{thin / 2:g} to {2 * thick:g} mm",
             look, severity="warning", unit="mm",
@@ -191,6 +210,11 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
         ),
     )  # fmt: skip
     return Suite("series", "Series", "chosen series", chosen, ("case_id",), checks)
+
+
+def _doubted_in_words(doubted: Sequence[Doubted]) -> str:
+    each = "; ".join(f"{one.patient_key} has {one.studies} studies of {one.words}" for one in doubted[:3])
+    return each + (f"; and {len(doubted) - 3} more" if len(doubted) > 3 else "") or "none contradicts itself"
 
 
 def slices_suite(slices: pd.DataFrame, params: Params) -> Suite:
