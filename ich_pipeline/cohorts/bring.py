@@ -18,12 +18,12 @@ from pathlib import Path
 import pandas as pd
 
 from ich_pipeline.cohorts.agreement import agreement
-from ich_pipeline.cohorts.copies import check_places, check_replaceable, copy_files
+from ich_pipeline.cohorts.copies import check_names, check_places, check_replaceable, copy_files
 from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.cq500 import read_cq500
 from ich_pipeline.cohorts.faults import REPORT, LabelAccount, LabelFault
 from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN
-from ich_pipeline.cohorts.matching import match
+from ich_pipeline.cohorts.matching import match, refuse_broken_key
 from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
 from ich_pipeline.cohorts.physionet_ctich import read_physionet_ctich
 from ich_pipeline.cohorts.plain import read_plain
@@ -107,8 +107,10 @@ def bring(
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
     fetched = fetched_beside(target)
     given = listed.collect(fetched, track)
+    check_names(given)
     with atomic_dir(target) as partial:
         headers, members = _headers(source, given, partial / ".members", account, params, track)
+        refuse_broken_key(rows, headers, labels_named, export)
         table = match(rows, headers, account)
         if not lenient:
             account.refuse_faults(labels_named, export)
