@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich_pipeline.quality.people import doubted_patients, person_cautions
@@ -32,6 +32,7 @@ def test_what_contradicts_is_said(of_one: list[Study], words: str) -> None:
     assert (found.patient_key, found.studies, found.words) == ("P1", 2, words)
 
 
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(1930, 2000),
     st.lists(
