@@ -36,6 +36,7 @@ from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_headers
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, atomic_file, write_json, write_text
+from ich_pipeline.identifiers import spoilt
 from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import write_masks
@@ -116,7 +117,8 @@ def bring(
             account.refuse_faults(labels_named, export)
         if table.empty:
             raise InputError(
-                f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together."
+                f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together"
+                f"{f'; the table {found}' if (found := spoilt(rows.table[KEY])) else ''}."
             )
         settings = {
             "labels": params.labels.model_dump(mode="json"),

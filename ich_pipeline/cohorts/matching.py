@@ -34,7 +34,7 @@ def refuse_broken_key(rows: LabelRows, headers: Sequence[Header], table: Path, s
     images = {key for one in slices if one.is_ct_image and (key := rows.key_of(one)) is not None}
     labels = set(rows.table[KEY])
     few, both = min(len(labels), len(images)), len(labels & images)
-    if not few or both >= few * LEAST_SHARE:
+    if not both or both >= few * LEAST_SHARE:  # without any the account says it all
         return
     found = spoilt(labels)
     raise InputError(
