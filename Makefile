@@ -6,7 +6,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
 .PHONY: help setup demo repro test test-long check crossvalidate ui schedule doctor picture lock clean
-.DEFAULT_GOAL := setup
+.DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -52,8 +52,9 @@ ui: $(VENV)/ready ## Prefect and MLflow pages on 127.0.0.1, until Ctrl-C
 schedule: $(VENV)/ready ## serve the scheduled retraining (needs `make ui` running), until Ctrl-C
 	@$(RUN) -m flows.retrain
 
-doctor: $(VENV)/ready ## what works here, and what to do about what does not
-	@$(VENV)/bin/ich doctor
+doctor: ## what works here, and what to do about what does not
+	@if [ -e $(VENV)/ready ]; then $(VENV)/bin/ich doctor; else \
+	echo "The environment is missing (no $(VENV)/ready): \`make setup\` makes it, or \`make repro\` does on its way."; exit 1; fi
 
 picture: $(VENV)/ready ## draw docs/phantom.png and docs/varied-phantom.png anew
 	@$(RUN) -c "from pathlib import Path; from ich_pipeline.cohorts.montage import montage, varied_montage; from ich_pipeline.config import load_params; params = load_params(); montage(params, Path('docs/phantom.png')); varied_montage(params, Path('docs/varied-phantom.png'))"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.errors import InputError
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.atlas_build import build_atlas, map_labels
@@ -19,6 +20,7 @@ THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, eno
 
 def body(stage: Stage) -> StageResult:
     """Read training images and labels, write work/atlas."""
+    from ich_pipeline.evaluation.style import marked
     from ich_pipeline.explain.attention import Explainer
     from ich_pipeline.report.figures import draw_atlas
     from ich_pipeline.training.network import Network
@@ -51,7 +53,8 @@ def body(stage: Stage) -> StageResult:
     )
     with atomic_dir(layout.ATLAS) as folder:
         atlas.save(folder)
-        draw_atlas(atlas, network.spec.windows, params.explain.region_fraction, folder / "atlas.png")
+        with marked(data_words(layout.DATA)):
+            draw_atlas(atlas, network.spec.windows, params.explain.region_fraction, folder / "atlas.png")
     table = _table(atlas)
     shown = int(table["examples"].sum())
     summary = (

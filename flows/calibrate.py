@@ -15,6 +15,7 @@ import pandas as pd
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.cohort_names import TRAIN, VALIDATION
+from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.case_rule import CaseChoice, RuleFigure
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
@@ -35,6 +36,7 @@ SCHEMA = "validation_scores/1"
 def body(stage: Stage) -> StageResult:
     """Fit, write work/calibrate, record."""
     from ich_pipeline.evaluation.figures import draw_reliability
+    from ich_pipeline.evaluation.style import marked
     from ich_pipeline.registry.tracking import open_run
 
     params = stage.params
@@ -76,15 +78,16 @@ def body(stage: Stage) -> StageResult:
             ensemble.save(folder / "ensemble.json")
             write_table(folder / "validation.parquet", _table(slices, validation, ensemble), SCHEMA)
             write_json(folder / "metrics.json", metrics)
-            draw_reliability(
-                labels,
-                validation.combined_second,
-                calibrated,
-                predictions.truth,
-                params.ensemble.folds,
-                f"{metrics['chosen_on']}, {metrics['patients']} patients",
-                folder / "reliability.png",
-            )
+            with marked(data_words(layout.DATA)):
+                draw_reliability(
+                    labels,
+                    validation.combined_second,
+                    calibrated,
+                    predictions.truth,
+                    params.ensemble.folds,
+                    f"{metrics['chosen_on']}, {metrics['patients']} patients",
+                    folder / "reliability.png",
+                )
         run.params({"combiner": choice.kind, "members": ",".join(ensemble.members), "degrees": choice.degrees})
         run.metrics(metrics)
         run.figure(layout.CALIBRATE / "reliability.png")

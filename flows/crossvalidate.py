@@ -25,6 +25,7 @@ from flows.boundary import exit_status
 from flows.dvc_command import dvc, lines
 from ich_pipeline.alone import alone
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
+from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
@@ -69,7 +70,7 @@ def crossvalidate(params: Params, folds: int, seeds: int) -> dict[str, Any]:
     with atomic_dir(KEY) as folder:
         write_table(folder / "cases.parquet", numbers, "case_numbers/1")
     with atomic_dir(TARGET) as folder:
-        write_json(folder / "metrics.json", {LOOK: metrics})
+        write_json(folder / "metrics.json", {"data": data_words(layout.DATA), LOOK: metrics})
         write_text(folder / "seeds.csv", spread.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "folds.csv", table.to_csv(index=False, lineterminator="\n"))
         write_text(folder / "ablation.csv", _ablation(folders[0]).to_csv(index=False, lineterminator="\n"))
@@ -233,14 +234,24 @@ def _ablation(folders: list[Path]) -> pd.DataFrame:
 def _markdown(
     params: Params, metrics: dict[str, Any], table: pd.DataFrame, splits: list[Any], spread: pd.DataFrame
 ) -> str:
+    from ich_pipeline.quality.people import doubted_patients, person_cautions
+    from ich_pipeline.quality.twins import twin_cautions
     from ich_pipeline.report.baselines import baselines_markdown
     from ich_pipeline.report.cautions import cautions
     from ich_pipeline.report.metrics import markdown
 
     name = LOOK
     blocks = {name: metrics}
-    said = cautions(blocks, [name], params.labels.any)
-    text = markdown(blocks, [name], params.ensemble.decision, params.evaluation.confidence, said)
+    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    chosen = series.loc[series["chosen"]]
+    said = [
+        *twin_cautions(chosen),
+        *person_cautions(doubted_patients(chosen)),
+        *cautions(blocks, [name], params.labels.any),
+    ]
+    text = markdown(
+        blocks, [name], params.ensemble.decision, params.evaluation.confidence, said, data_words(layout.DATA)
+    )
     text += baselines_markdown(blocks, [name], params.labels.any)
     of_any = table.loc[table["label"] == params.labels.any]
     lines = [

@@ -18,6 +18,7 @@ from flows import layout
 from flows._stage import Stage, StageResult, main
 from flows.features import MULTI, SINGLE
 from ich_pipeline.baselines.stored import read_baselines
+from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
@@ -55,6 +56,7 @@ class Slices:
 def body(stage: Stage) -> StageResult:
     """Read, measure, write work/evaluate/<test>, record."""
     from ich_pipeline.evaluation.figures import curves_of, draw_pr, draw_roc
+    from ich_pipeline.evaluation.style import marked
     from ich_pipeline.registry.ledger import digest_of_files, record_look, sha256
     from ich_pipeline.registry.tracking import open_run
 
@@ -93,8 +95,11 @@ def body(stage: Stage) -> StageResult:
                 # DVC draws one line a file: the slice-level curve of "any".
                 of_any = (points["level"] == "slice") & (points["label"] == cohort.labels.any)
                 _write_csv(folder / f"{name}_any.csv", points.loc[of_any, ["x", "y"]])
-            draw_roc(cohort, roc, test, folder / "figures" / "roc.png", readers["labels"].get(cohort.labels.any, ()))
-            draw_pr(cohort, pr, test, folder / "figures" / "pr.png")
+            with marked(data_words(layout.DATA)):
+                draw_roc(
+                    cohort, roc, test, folder / "figures" / "roc.png", readers["labels"].get(cohort.labels.any, ())
+                )
+                draw_pr(cohort, pr, test, folder / "figures" / "pr.png")
             # Before the results are in place: none may be read unrecorded. And into the record alone: a date or a commit in the
             # outs would make them differ from run to run.
             record_look(

@@ -228,11 +228,14 @@ def closing(outcome: Outcome, params: Params) -> str:
 
 def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
     """Run the pipeline by ``run``; turn what goes wrong into a sentence; returns the exit status."""
+    from ich_pipeline.registry.store import tracking_uri
+
     started = time.monotonic()
     stop_on_signals()
 
     def work() -> None:
         params = load_params()
+        tracking_uri()  # a folder in which the record cannot lie is told before any work
         with alone():
             outcome = run(params)
             print(closing(outcome, params))

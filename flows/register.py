@@ -47,7 +47,6 @@ def ensure_registered() -> tuple[str, bool]:
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     from ich_pipeline.registry.bundle import assemble
     from ich_pipeline.registry.register import headline, register
-    from ich_pipeline.report.cautions import cautions
 
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
@@ -55,9 +54,10 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
         content = assemble(
             layout.TRAIN, layout.SEQUENCE, layout.CALIBRATE / "ensemble.json", layout.ATLAS, params, bundle
         )
-        results = read_json(layout.REPORTS / "metrics.json")
+        recorded = read_json(layout.REPORTS / "metrics.json")
+        results = {test: recorded[test] for test in params.tests}
         metrics = headline(results, params.labels.any)
-        caution = " ".join(cautions(results, params.tests, params.labels.any))
+        caution = " ".join(read_json(layout.REPORTS / "headline.json")["cautions"])
         card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
         registered = register(bundle, content, params, metrics, card, caution)
     if write:

@@ -10,19 +10,21 @@ import pandas as pd
 from flows import layout
 from flows._quality import judge
 from flows._stage import Stage, StageResult, main
-from ich_pipeline.cohort_names import COHORTS, TESTS
-from ich_pipeline.files import atomic_dir, read_table, write_table, write_text
+from ich_pipeline.cohort_names import CAUTIONS, COHORTS, TESTS
+from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
 from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
 from ich_pipeline.folds import deal_learners
 from ich_pipeline.label_tables import read_labels, write_labels
 from ich_pipeline.quality.checks import summary_table as quality_table
 from ich_pipeline.quality.cohort_suites import cohort_suites, folds_suite
 from ich_pipeline.quality.page import write_results
+from ich_pipeline.quality.people import doubted_patients, person_cautions
+from ich_pipeline.quality.twins import twin_cautions
 from ich_pipeline.splits import SCHEMA, case_table, label_file, split_cases, summary_table
 
 
 def body(stage: Stage) -> StageResult:
-    """Read work/ingest and data/labels.csv; write work/split.
+    """Read work/ingest and data/labels.csv; write work/split, with ``cautions.json``: what the report must say of the cohorts.
 
     After this stage nothing but evaluate and report reads a test cohort's labels, and those only from
     ``work/split/sealed/<test>.csv``.
@@ -34,7 +36,9 @@ def body(stage: Stage) -> StageResult:
     cases = case_table(series, slices, table, labels)
     split = split_cases(cases, labels, stage.params.split, stage.params.seed)
     folds = deal_learners(split.cohorts, cases, labels, stage.params)
-    notes = [*split.notes, *folds.notes]
+    chosen = series.loc[series["chosen"]]
+    aside = [*twin_cautions(chosen), *person_cautions(doubted_patients(chosen))]
+    notes = [*split.notes, *folds.notes, *aside]
     without = int(series["chosen"].sum()) - len(cases)
     if without:
         notes.append(f"{without:,} cases without any labelled slice are in no cohort.")
@@ -54,6 +58,7 @@ def body(stage: Stage) -> StageResult:
             place = folder / ("sealed" if cohort in TESTS else "labels") / f"{cohort}.csv"
             write_labels(place, file, labels)
         write_text(folder / "summary.csv", summary.to_csv(index=False, lineterminator="\n"))
+        write_json(folder / CAUTIONS, [*split.cautions, *aside])
         (folder / "validate").mkdir()
         write_results(folder / "validate", title, results, notes)
     return StageResult(

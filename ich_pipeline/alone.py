@@ -47,6 +47,7 @@ def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[P
     """
     place = real_place(output)
     lock = place / INSIDE if inside else beside(place, "lock")
+    was_empty = lock.is_file() and lock.stat().st_size == 0
     with tidied(lock.parent), contextlib.ExitStack() as stack:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,8 @@ def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[P
             ) from None
         if not inside:
             put_back(place)
-        stack.callback(lock.unlink, missing_ok=True)  # while it is held: who waits for this name looks again
+        # While it is held: who waits for this name looks again. An empty file that was there may be the user's own.
+        stack.callback(os.truncate, lock, 0) if was_empty else stack.callback(lock.unlink, missing_ok=True)
         yield lock
 
 

@@ -6,6 +6,7 @@ program (its traceback is in ``.state/faults/ich.txt``) and for studies that cou
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import sys
 from pathlib import Path
@@ -37,6 +38,21 @@ app = typer.Typer(
 app.add_typer(cohort_app, name="cohort")
 weights_app = typer.Typer(help="Pretrained weights as files, for hospitals without internet.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ich {importlib.metadata.version('ich-pipeline')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Small-data head-CT haemorrhage detection. Research software, not a medical device."""
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The names of the four cohorts, below everything that uses them."""
+"""The names of the four cohorts and of a file beside them, below everything that uses them."""
 
 from __future__ import annotations
 
@@ -6,3 +6,4 @@ TRAIN, VALIDATION = "train", "validation"
 RETROSPECTIVE, PROSPECTIVE = "test_retrospective", "test_prospective"
 COHORTS = (TRAIN, VALIDATION, RETROSPECTIVE, PROSPECTIVE)
 TESTS = (RETROSPECTIVE, PROSPECTIVE)
+CAUTIONS = "cautions.json"  # of work/split: a list of sentences without which the figures of a test mislead

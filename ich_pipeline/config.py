@@ -100,7 +100,7 @@ class ArchiveParams(Section):
     """How far archives in a source may expand; what goes beyond is rejected as ``archive_bomb``."""
 
     expanded_gib: Annotated[float, Field(gt=0)]  # of all members together
-    ratio: Annotated[float, Field(ge=10)]  # expanded bytes to bytes of one archive, from 256 MiB on
+    ratio: Annotated[float, Field(ge=10)]  # expanded bytes to bytes of one archive; a run may go 256 MiB beyond
     members: Annotated[int, Field(ge=1)]  # of all archives together
     depth: Annotated[int, Field(ge=1, le=16)]  # archives within archives; 1 = none within another
 

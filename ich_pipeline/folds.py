@@ -23,7 +23,7 @@ from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table
 from ich_pipeline.labels import Labels
-from ich_pipeline.splits import COLUMNS, Split, patients_of, share, shuffled, without
+from ich_pipeline.splits import COLUMNS, PERSON, Split, patients_of, share, shuffled, without
 from ich_pipeline.stratify import Patient, draw_validation
 
 SCHEMA = "folds/1"
@@ -161,7 +161,7 @@ def _fold(
     validating = draw_validation(order, left, labels, share(validation, len(patients)), notes)
     cohort_of = {p.key: TRAIN for p in left} | {p.key: VALIDATION for p in validating}
     cohort_of |= {p.key: RETROSPECTIVE for p in held_out}
-    table = cases.assign(cohort=cases["patient_key"].map(cohort_of)).sort_values("case_id", ignore_index=True)
+    table = cases.assign(cohort=cases[PERSON].map(cohort_of)).sort_values("case_id", ignore_index=True)
     return Split(table[COLUMNS], tuple(notes))
 
 

@@ -1,6 +1,6 @@
 """Patient-level cohorts: train, validation, test_retrospective, test_prospective.
 
-All studies of a patient go to one cohort. The prospective test is the latest patients by date, at their natural
+All studies of a patient go to one cohort, and so do patients whose scans show one head (:mod:`ich_pipeline.quality.twins`). The prospective test is the latest patients by date, at their natural
 prevalence; the retrospective test is drawn at random, balanced; validation is stratified by finding; the rest trains.
 
 The random order of the patients is that of a SHA-256 of seed, purpose and patient key: it depends on neither the row order,
@@ -21,23 +21,30 @@ from ich_pipeline.config import SplitParams, TestCohortParams
 from ich_pipeline.errors import InputError
 from ich_pipeline.label_tables import UID
 from ich_pipeline.labels import Labels
+from ich_pipeline.quality.twins import persons
 from ich_pipeline.stratify import Patient, draw_validation, having
 
 SCHEMA = "cohorts/1"
+PERSON = "person"  # column of the cases: the patient_key that stands for all patients of one head
 COLUMNS = ["case_id", "patient_key", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "cohort"]
 KEPT_FOR_TRAINING = 0.5  # of the positive, and of the negative, patients: no test may take more than the other half
 
 
 @dataclass(frozen=True)
 class Split:
-    """The cohorts (:data:`COLUMNS`, one row a case, ordered by case_id) and what a person should know about the draw."""
+    """The cohorts (:data:`COLUMNS`, one row a case, ordered by case_id) and what a person should know about the draw.
+
+    ``cautions`` are those of the notes without which the figures of a test mislead: the report repeats them.
+    """
 
     cohorts: pd.DataFrame
     notes: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
 
 def case_table(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame, labels: Labels) -> pd.DataFrame:
-    """One row a case with at least one labelled slice: identifiers, StudyDate, and each label (1 where any slice shows it).
+    """One row a case with at least one labelled slice: identifiers, StudyDate, :data:`PERSON`, and each label (1 where any
+    slice shows it).
 
     Args:
         series: series table of ingest; its chosen rows count.
@@ -48,7 +55,8 @@ def case_table(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame, 
     columns = list(labels.columns)
     labelled = slices.loc[:, ["case_id", UID]].merge(table, on=UID, how="inner", sort=False)
     shown = labelled.groupby("case_id")[columns].max().reset_index()
-    chosen = series.loc[series["chosen"], [name for name in COLUMNS if name != "cohort"]]
+    rows = series.loc[series["chosen"]]
+    chosen = rows[[name for name in COLUMNS if name != "cohort"]].assign(person=rows["patient_key"].map(persons(rows)))
     return chosen.merge(shown, on="case_id", how="inner").sort_values("case_id", ignore_index=True)
 
 
@@ -83,6 +91,8 @@ def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: 
         params,
         notes,
     )
+    cautions = _date_cautions(prospective, pool, patients)
+    notes += cautions
     pool = without(pool, prospective)
     retrospective = _draw_test(
         shuffled(pool, seed, RETROSPECTIVE), patients, params.retrospective, RETROSPECTIVE, prospective, params, notes
@@ -100,8 +110,8 @@ def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: 
                 f"params.yaml: with {count} patients, split leaves the cohort {name} empty: add patients or change the shares under split."
             )
     cohort_of = {patient.key: name for name, drawn in members.items() for patient in drawn}
-    table = cases.assign(cohort=cases["patient_key"].map(cohort_of)).sort_values("case_id", ignore_index=True)
-    return Split(table[COLUMNS], tuple(notes))
+    table = cases.assign(cohort=cases[PERSON].map(cohort_of)).sort_values("case_id", ignore_index=True)
+    return Split(table[COLUMNS], tuple(notes), tuple(cautions))
 
 
 def label_file(cohort: str, split: Split, slices: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -137,9 +147,9 @@ def summary_table(split: Split, slices: pd.DataFrame, table: pd.DataFrame, label
 
 
 def patients_of(cases: pd.DataFrame, labels: Labels) -> list[Patient]:
-    """All patients of :func:`case_table`, ordered by key."""
+    """All patients of :func:`case_table`, ordered by key; those of one head count as one."""
     patients = []
-    for key, own in cases.groupby("patient_key", sort=True):
+    for key, own in cases.groupby(PERSON, sort=True):
         positive = int((own[labels.any] > 0).sum())
         findings = frozenset(name for name in labels.subtypes if (own[name] > 0).any())
         patients.append(Patient(str(key), max(own["StudyDate"].astype(str)), findings, positive, len(own) - positive))
@@ -160,6 +170,25 @@ def without(patients: Iterable[Patient], others: Iterable[Patient]) -> list[Pati
     """The patients, in their order, that are none of ``others``."""
     gone = {patient.key for patient in others}
     return [patient for patient in patients if patient.key not in gone]
+
+
+def _date_cautions(prospective: Sequence[Patient], pool: Sequence[Patient], everyone: Sequence[Patient]) -> list[str]:
+    """Where dates do not tell who is latest, the prospective test is an arbitrary draw, and its name says too much."""
+    first = min(patient.date for patient in prospective)
+    first = min(patient.date for patient in prospective)
+    if len({patient.date for patient in everyone}) == 1:
+        return [
+            f"{PROSPECTIVE}: every StudyDate is the same ({first}), so it is not prospective: its patients are an arbitrary draw and "
+            "not the latest ones. Give the studies their dates (shifted ones do, if shifted alike)."
+        ]
+    left_out = sum(patient.date == first for patient in without(pool, prospective))
+    if not left_out:
+        return []
+    drawn = sum(patient.date == first for patient in prospective)
+    return [
+        f"{PROSPECTIVE}: the cut by date falls inside one day: {drawn} of its {len(prospective)} patients have one StudyDate, "
+        f"as {left_out} patients outside it, so which of them it holds is an arbitrary draw."
+    ]
 
 
 def _single_patient_findings(patients: Sequence[Patient], labels: Labels, notes: list[str]) -> set[str]:

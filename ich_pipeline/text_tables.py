@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.errors import InputError
 from ich_pipeline.formulas import plain
+from ich_pipeline.sheets import trimmed
 
 # The row numbers that pandas writes, or what is right of a last comma; pandas itself reads it as "Unnamed: 0".
 _NAMELESS = re.compile(r"|Unnamed: \d+")
@@ -22,7 +23,7 @@ _NAMELESS = re.compile(r"|Unnamed: \d+")
 
 @dataclass(frozen=True)
 class TextTable:
-    """Cells without blanks around them.
+    """Cells without blanks and characters of no width around them; rows of nothing are left out.
 
     Attributes:
         path: where it was read from, for sentences.
@@ -116,9 +117,10 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
         raise InputError(f"{path} is not UTF-8 text: save the table as CSV (UTF-8).") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        return [(reader.line_num, [plain(cell).strip() for cell in row]) for row in reader if row]
+        rows = [(reader.line_num, [trimmed(plain(cell)) for cell in row]) for row in reader]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
+    return [(line, cells) for line, cells in rows if any(cells)]  # spreadsheets leave rows of nothing
 
 
 def _parquet_rows(path: Path) -> list[tuple[int, list[str]]]:

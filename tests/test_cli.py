@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -183,3 +184,34 @@ def test_doctor_names_a_dvc_remote_and_wrong_settings() -> None:
     found = {check.name: check for check in doctor.examine()}
     assert found["DVC remote"].works and found["DVC remote"].detail == "store"
     assert found["parameters"].works is False and "seed" in found["parameters"].advice
+
+
+def test_the_version_is_told() -> None:
+    status, out, _ = ich("--version")
+    assert status == 0 and out.startswith("ich ") and out.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [("models",), ("promote",)])
+def test_a_folder_in_which_the_record_cannot_lie_is_one_sentence(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "why? not"
+    shutil.copytree(Path.cwd(), odd)
+    monkeypatch.chdir(odd)
+    status, out, err = ich(*command)
+    assert (status, out) == (2, "") and "question mark" in err and err.count("\n") == 1
+    assert not (tmp_path / "why").exists()
+    [check] = doctor._mlflow(None)
+    assert (check.works, check.essential) == (False, True) and "rename that folder" in check.advice
+
+
+def test_make_without_an_environment_says_what_to_do(project_root: Path, tmp_path: Path) -> None:
+    shutil.copy(project_root / "Makefile", tmp_path)
+
+    def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["make", "-C", str(tmp_path), *arguments], capture_output=True, text=True)
+
+    missing = make("doctor")
+    assert missing.returncode == 2 and "`make setup` makes it" in missing.stdout
+    assert "this list" in make().stdout
+    assert not (tmp_path / ".venv").exists()

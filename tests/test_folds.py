@@ -30,6 +30,7 @@ def cohort(findings: list[set[str]]) -> pd.DataFrame:
         row: dict[str, object] = {
             "case_id": f"C{i:04d}",
             "patient_key": f"P{i:04d}",
+            "person": f"P{i:04d}",
             "StudyInstanceUID": f"1.{i}",
             "SeriesInstanceUID": f"1.{i}.1",
             "StudyDate": "20200101",

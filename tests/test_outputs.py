@@ -353,3 +353,10 @@ def test_an_encoding_without_our_signs_ends_no_command(here: Path) -> None:
 def test_a_place_that_is_busy_is_a_sentence() -> None:
     said = refusal(OSError(errno.EBUSY, "Device or resource busy", "m/o"))
     assert said and said.startswith("m/o is in use (Device or resource busy): it is a mount point")
+
+
+def test_an_empty_file_of_the_users_own_is_held_as_a_lock_and_stays(tmp_path: Path) -> None:
+    (tmp_path / ".o.lock").touch()
+    with alone_with(tmp_path / "o", "--out"), pytest.raises(InputError, match="another run"):
+        alone_with(tmp_path / "o", "--out").__enter__()
+    assert (tmp_path / ".o.lock").read_text() == ""

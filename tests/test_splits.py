@@ -35,6 +35,7 @@ def cohort_of(findings: list[set[str]], studies: list[int] | None = None) -> pd.
             row = {
                 "case_id": f"C{i:05d}{study}",
                 "patient_key": f"P{i:05d}",
+                "person": f"P{i:05d}",
                 "StudyInstanceUID": f"1.{i}.{study}",
                 "SeriesInstanceUID": f"1.{i}.{study}.1",
                 "StudyDate": (pd.Timestamp(2020, 1, 1) + pd.Timedelta(days=i)).strftime("%Y%m%d"),
@@ -235,7 +236,7 @@ def test_a_case_without_labels_is_in_no_cohort() -> None:
     slices = slices_of(cases, 2)
     table = slices[[UID]].assign(**dict.fromkeys(LABELS.columns, 0))
     table.loc[1, ["any", "epidural"]] = 1
-    series = cases.drop(columns=list(LABELS.columns)).assign(chosen=True)
+    series = cases.drop(columns=[*LABELS.columns, "person"]).assign(chosen=True, fingerprint=[[]] * len(cases))
     series.loc[5, "chosen"] = False
     table = table.iloc[:-2]  # the last case
     result = case_table(series, slices, table, LABELS)
@@ -249,3 +250,44 @@ def test_a_prospective_test_of_one_kind_is_said_when_it_is_drawn() -> None:
     split = split_cases(cohort_of(findings), LABELS, shares(), seed=1)
     [note] = [note for note in split.notes if note.startswith(PROSPECTIVE)]
     assert "the 3 latest patients hold no positive one" in note
+
+
+def test_one_date_for_all_is_no_prospective_test_and_says_so() -> None:
+    cases = cohort_of([{"epidural"} if i % 4 == 0 else set() for i in range(40)]).assign(StudyDate="19000101")
+    split = split_cases(cases, LABELS, shares(), 1)
+    [said] = split.cautions
+    assert said.startswith("test_prospective: every StudyDate is the same (19000101), so it is not prospective")
+    assert said in split.notes
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 28), min_size=40, max_size=40))
+def test_a_cut_inside_a_day_is_said_and_no_other(days: list[int]) -> None:
+    cases = cohort_of([{"epidural"} if i % 4 == 0 else set() for i in range(40)])
+    cases["StudyDate"] = [f"202001{day:02d}" for day in days]
+    split = split_cases(cases, LABELS, shares(), 1)
+    drawn = split.cohorts["cohort"] == PROSPECTIVE
+    first = split.cohorts.loc[drawn, "StudyDate"].min()
+    tied = (split.cohorts.loc[~drawn, "StudyDate"] == first).sum()
+    if len(set(days)) == 1:
+        assert "every StudyDate is the same" in split.cautions[0]
+    elif tied:
+        here = (split.cohorts.loc[drawn, "StudyDate"] == first).sum()
+        assert f"{here} of its 4 patients" in split.cautions[0]
+        assert f"as {tied} patients outside it" in split.cautions[0]
+        assert first not in split.cautions[0]  # a single day is not for a report
+    else:
+        assert split.cautions == ()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=6), st.integers(0, 99))
+def test_patients_of_one_head_stay_together(twins: list[tuple[int, int]], seed: int) -> None:
+    cases = cohort_of([{"epidural"} if i % 4 == 0 else set() for i in range(40)])
+    for a, b in twins:
+        one, other = (cases.loc[cases["patient_key"] == f"P{i:05d}", "person"].iloc[0] for i in (a, b))
+        cases.loc[cases["person"] == max(one, other), "person"] = min(one, other)
+    split = split_cases(cases, LABELS, shares(), seed)
+    found = split.cohorts.merge(cases[["case_id", "person"]], on="case_id")
+    assert found.groupby("person")["cohort"].nunique().max() == 1
+    assert len(found) == 40

@@ -17,12 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from ich_pipeline.cohorts.agreement import agreement
-from ich_pipeline.cohorts.copies import check_places, check_replaceable, copy_files
+from ich_pipeline.cohorts.copies import check_names, check_places, check_replaceable, copy_files
 from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.cq500 import read_cq500
 from ich_pipeline.cohorts.faults import REPORT, LabelAccount, LabelFault
 from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN
-from ich_pipeline.cohorts.matching import match
+from ich_pipeline.cohorts.matching import match, refuse_broken_key
 from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
 from ich_pipeline.cohorts.physionet_ctich import read_physionet_ctich
 from ich_pipeline.cohorts.plain import read_plain
@@ -36,6 +36,7 @@ from ich_pipeline.dicom.scan import read_headers
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, write_json, write_text
 from ich_pipeline.formulas import csv_text, table_text
+from ich_pipeline.identifiers import spoilt
 from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import write_masks
@@ -107,14 +108,17 @@ def bring(
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
     fetched = fetched_beside(target)
     given = listed.collect(fetched, track)
+    check_names(given)
     with atomic_dir(target) as partial:
         headers, members = _headers(source, given, partial / ".members", account, params, track)
+        refuse_broken_key(rows, headers, labels_named, export)
         table = match(rows, headers, account)
         if not lenient:
             account.refuse_faults(labels_named, export)
         if table.empty:
             raise InputError(
-                f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together."
+                f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together"
+                f"{f'; the table {found}' if (found := spoilt(rows.table[KEY])) else ''}."
             )
         settings = {
             "labels": params.labels.model_dump(mode="json"),

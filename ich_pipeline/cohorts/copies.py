@@ -61,6 +61,19 @@ def check_replaceable(target: Path, replace: bool) -> None:
     )
 
 
+def check_names(given: Listing) -> None:
+    """Refuse a file whose name is no UTF-8, before anything is copied: DVC could not track ``data/`` then."""
+    for path, _ in given.files:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            shown = str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise InputError(
+                f"{shown}: the name of this file or of its folder is no UTF-8, and DVC cannot track such names: rename it, or bring "
+                "the export as a zip or tar (`convmv -f latin1 -t utf8 -r --notest FOLDER` renames all)."
+            ) from None
+
+
 def copy_files(source: Path | str, given: Listing, fetched: Path, folder: Path, track: Track) -> None:
     """Every file into ``folder``, in the source's own layout, objects of a store in that of their keys.
 

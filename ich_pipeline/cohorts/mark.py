@@ -13,6 +13,7 @@ from ich_pipeline.files import write_text
 MARK = "cohort.json"
 LEVEL = "level"  # of the labels: "slice" or "case"
 PHANTOM = "phantom"
+SYNTHETIC = "synthetic"  # what figures, metrics and runs of the phantom are marked with
 OWN = "folder"  # also of data/ without a mark: then a user made it by hand
 
 
@@ -24,6 +25,12 @@ def cohort_kind(data: Path) -> str | None:
         return str(json.loads((data / MARK).read_text(encoding="utf-8"))["kind"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
         return OWN
+
+
+def data_words(data: Path) -> str:
+    """``synthetic`` for the phantom, else the adapter that brought the cohort: beside every figure that is made of it."""
+    kind = cohort_kind(data)
+    return SYNTHETIC if kind == PHANTOM else kind or OWN
 
 
 def has_case_labels_only(data: Path) -> bool:

@@ -4,13 +4,43 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.source_table import KEY, LINE, LabelRows
 from ich_pipeline.dicom.header import Header
+from ich_pipeline.errors import InputError
+from ich_pipeline.identifiers import spoilt
 from ich_pipeline.label_tables import STUDY, UID
+
+LEAST_SHARE = 0.5  # of the labels, or of the images where these are fewer: below it the key is broken
+
+
+def refuse_broken_key(rows: LabelRows, headers: Sequence[Header], table: Path, source: Path | str) -> None:
+    """Refuse labels and images that hardly share a key, since what they share may be another's.
+
+    Args:
+        rows: what an adapter read.
+        headers: of every file in the source.
+        table: the label table, for the sentence.
+        source: the export, for the sentence.
+
+    Raises:
+        InputError: less than half of the labels, and of the images' keys, are in both.
+    """
+    slices = (one for header in headers for one in header.slices())
+    images = {key for one in slices if one.is_ct_image and (key := rows.key_of(one)) is not None}
+    labels = set(rows.table[KEY])
+    few, both = min(len(labels), len(images)), len(labels & images)
+    if not both or both >= few * LEAST_SHARE:  # without any the account says it all
+        return
+    found = spoilt(labels)
+    raise InputError(
+        f"{table} and {source} hardly fit together: only {both:,} of {few:,} {'labels' if few == len(labels) else 'images'} find their "
+        f"like, so nothing is brought, --lenient or not: name the export and the table that belong together{f'; {table} {found}' * bool(found)}."
+    )
 
 
 def match(rows: LabelRows, headers: Sequence[Header], account: LabelAccount) -> pd.DataFrame:

@@ -11,21 +11,41 @@ from pathlib import Path
 from typing import Any
 
 from ich_pipeline.alone import alone
-from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind, note_tracked_kind, tracked_kind
+from ich_pipeline.cohorts.mark import PHANTOM, SYNTHETIC, cohort_kind, note_tracked_kind, tracked_kind
 from ich_pipeline.config import Params
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import put_back, remove_folder
+from ich_pipeline.files import put_back, read_json, remove_folder
 from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import terminal
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, named
 
 DATA = Path("data")
+REPORTS = Path("reports")
 POINTER = Path("data.dvc")
 STATE, WORK = Path(".state"), Path("work")
 DEIDENTIFIED = STATE / "deidentified"
 NEXT = "Next: `make repro`."
+
+
+def withdraw_synthetic(reports: Path, before: str | None) -> None:
+    """Remove the figures of synthetic heads that a clone comes with: beside data of one's own they would pass for its own.
+
+    They stay in git's history, and the next run of the stage report writes those of the data that is here.
+
+    Args:
+        reports: the project's ``reports/``.
+        before: the kind of cohort that they are of where they do not say it; None: that of a clone as it comes.
+    """
+    for name in ("headline.json", "metrics.json"):
+        path = reports / name
+        try:
+            made_of = read_json(path).get("data", SYNTHETIC if before in (None, PHANTOM) else before)
+        except InputError:  # there is none, or none that could be shown
+            continue
+        if made_of == SYNTHETIC:
+            path.unlink()
 
 
 def make_phantom(params: Params, replace: bool) -> str:
@@ -155,6 +175,7 @@ def _bring(kind: str, source: Path | str, labels: Path, params: Params, **option
     from ich_pipeline.cohorts import bring as adapters
 
     summary, level = adapters.bring(kind, source, labels, DATA, params, terminal, **options)
+    withdraw_synthetic(REPORTS, tracked_kind(POINTER))
     note_tracked_kind(POINTER, kind)  # from now on a lost data/ is never replaced by a phantom
     if level == "case":
         return f"{summary} These are labels of cases: no network can be trained on them, they can only test one."

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
-from ich_pipeline.cohorts.sheets import table_rows
 from ich_pipeline.cohorts.source_table import KEY, Level, Row, binary, keyed_rows, label_table, open_table
 from ich_pipeline.deidentify import scan
 from ich_pipeline.deidentify.file import Cleaned
@@ -27,6 +26,7 @@ from ich_pipeline.dicom.frames import frame_name
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import write_text
 from ich_pipeline.labels import Labels
+from ich_pipeline.sheets import table_rows
 
 _PLACE = {PATIENT_COLUMN: 0, "StudyInstanceUID": 1, "SeriesInstanceUID": 2, SLICE_COLUMN: 3}  # in Cleaned.old
 # Any other file may hold an image.

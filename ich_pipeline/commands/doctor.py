@@ -96,7 +96,7 @@ def _packages() -> Check:
         "packages",
         False,
         "; ".join(parts),
-        "`rm .venv/ready && make` installs the locked ones.",
+        "`rm .venv/ready && make setup` installs the locked ones.",
         essential=bool(missing),
     )
 
@@ -109,7 +109,7 @@ def _device() -> Check:
             gpus = tf.config.list_physical_devices("GPU")
     except Exception as error:  # a broken binary raises whatever its loader does
         reason = " ".join(str(error).split())[:200]
-        return Check("TensorFlow", False, f"does not load: {reason}", "`make` installs it anew.", essential=True)
+        return Check("TensorFlow", False, f"does not load: {reason}", "`make setup` installs it anew.", essential=True)
     names = [str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in gpus]
     where = f"GPU {', '.join(names)}" if gpus else f"CPU, {os.cpu_count()} cores"
     advice = ""
@@ -121,7 +121,11 @@ def _device() -> Check:
 def _mlflow(params: Params | None) -> Iterator[Check]:
     from ich_pipeline.registry import store
 
-    uri = store.tracking_uri()
+    try:
+        uri = store.tracking_uri()
+    except InputError as error:
+        yield Check("MLflow store", False, "this folder's name cannot be used", str(error), essential=True)
+        return
     database = store.MLRUNS / store.DATABASE
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         if not database.is_file():

@@ -78,6 +78,8 @@ def deidentify_bytes(data: bytes, key: Key, options: Options) -> Cleaned:
 
 def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
     ds = scan.parse(data)
+    if len(ds) == 0:  # pydicom gives up all that it had read where a value has no end
+        return Cleaned(Outcome.BROKEN_HEADER, "a value without its end: the file is damaged")
     patient, study, series, instance = old = _names(ds)
     frames = multiframe.frame_count(ds) if multiframe.is_enhanced(ds) else 0
     try:

@@ -209,8 +209,7 @@ def _words(output: bytes, ds: Dataset, forbidden: set[str]) -> list[str]:
         if element.tag == _PIXELS:
             continue
         texts = _strings(element)
-        whole = element.VR in ("DS", "IS", "UI")  # their parts are no words
-        if (set(texts) if whole else words_in(texts) | set(texts)) & forbidden:
+        if _searched(element.VR, texts) & forbidden:
             found.append(
                 f"({element.tag.group:04X},{element.tag.element:04X}) {element.keyword}: a word of the original"
             )
@@ -224,6 +223,19 @@ def _words(output: bytes, ds: Dataset, forbidden: set[str]) -> list[str]:
     if pixels and pattern.search(pixels):
         found.append("(7FE0,0010) PixelData: a word of the original among its bytes")
     return found
+
+
+def _searched(vr: str, texts: Collection[str]) -> set[str]:
+    """What of a value may be an identifier. Parts of numbers and UIDs are no words.
+
+    A short number in an attribute of numbers is the machine's: a patient called 2500 makes no window width tell who it is, and
+    setting such files aside would drop patients by their number.
+    """
+    if vr == "UI":
+        return set(texts)
+    if vr in ("DS", "IS"):
+        return {text for text in texts if len(text.strip("+-0. ")) >= LONG}
+    return words_in(texts) | set(texts)
 
 
 def words_in(texts: Iterable[str]) -> set[str]:

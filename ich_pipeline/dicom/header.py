@@ -22,6 +22,7 @@ _SHARED = (
     "patient_id",
     "patient_age",
     "patient_sex",
+    "birth_date",
     "study_date",
     "manufacturer",
     "kernel",
@@ -48,6 +49,7 @@ class Header:
     patient_id: str = ""
     patient_age: str = ""
     patient_sex: str = ""
+    birth_date: str = ""
     study_date: str = ""
     manufacturer: str = ""
     kernel: str = ""

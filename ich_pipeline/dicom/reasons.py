@@ -137,7 +137,10 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     Reason.PIXELS_MISSING: (_REJECTED, "a CT image without pixel data"),
     Reason.SYNTAX_UNSUPPORTED: (_REJECTED, "a transfer syntax that no decoder here reads"),
     Reason.DECODE_FAILED: (_REJECTED, "the pixel data is cut short or damaged"),
-    Reason.TOO_LARGE: (_REJECTED, "a header element is huge, or the file inflates beyond ingest.pixels.inflated_mib"),
+    Reason.TOO_LARGE: (
+        _REJECTED,
+        "a header element is huge, the file inflates beyond ingest.pixels.inflated_mib, or its volume would be beyond volume_mib",
+    ),
     Reason.DECODER_CRASHED: (_REJECTED, "the file brought the decoder, or the reader of headers, down"),
     Reason.TIMED_OUT: (_REJECTED, "reading or decoding took longer than ingest.pixels.seconds_per_file"),
 }

@@ -19,6 +19,7 @@ from ich_pipeline.dicom.geometry import median_step, step_runs
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
 from ich_pipeline.dicom.kernels import sharpness
+from ich_pipeline.dicom.likeness import fingerprint
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group
 from ich_pipeline.dicom.study import Verdicts, Volume
@@ -51,6 +52,7 @@ class VolumeFacts:
         histogram: voxels of the whole volume in bins of 20 HU from −1100.
         bright_share: see :func:`ich_pipeline.dicom.contrast_pixels.bright_share`.
         content: the first half of the SHA-256 of the voxels, in hexadecimal digits.
+        likeness: see :func:`ich_pipeline.dicom.likeness.fingerprint`.
     """
 
     volume: Volume
@@ -58,6 +60,7 @@ class VolumeFacts:
     histogram: NDArray[np.int64]
     bright_share: float
     content: str
+    likeness: NDArray[np.int16]
 
 
 def volume_facts(volume: Volume) -> VolumeFacts:
@@ -68,6 +71,7 @@ def volume_facts(volume: Volume) -> VolumeFacts:
         np.sum([hu_histogram(hu) for hu in volume.hu], axis=0),
         bright_share(volume.hu, volume.spacing_mm),
         hashlib.sha256(np.ascontiguousarray(volume.hu, dtype="<i2").data).hexdigest()[:32],
+        fingerprint(volume.hu, volume.headers, volume.positions_mm, volume.spacing_mm),
     )
 
 
@@ -158,6 +162,7 @@ def series_row(
         "StudyDate": first.study_date,
         "PatientAge": first.patient_age,
         "PatientSex": first.patient_sex,
+        "PatientBirthDate": first.birth_date,
         "Manufacturer": first.manufacturer,
         "ConvolutionKernel": first.kernel,
         "kernel_class": sharpness(first.kernel, first.series_description),
@@ -186,6 +191,7 @@ def series_row(
         "soft_share": _mean(facts, "soft_fraction"),
         "hu_histogram": facts.histogram.tolist() if facts else [],
         "content": facts.content if facts else "",
+        "fingerprint": facts.likeness.tolist() if facts else [],
         "chosen": facts is not None,
         "place": place,
         "reason": f"{'chosen' if facts else reason}: {detail}" if detail else str(reason),

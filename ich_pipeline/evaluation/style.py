@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ich_pipeline.cohorts.mark import SYNTHETIC
 from ich_pipeline.files import atomic_file
 
 if TYPE_CHECKING:
@@ -19,6 +23,7 @@ PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 POINT_MARKERS = {"high_sensitivity": "^", "balanced": "o", "high_specificity": "v"}
 READER_MARKERS = ("D", "s", "P", "X", "p", "h")
 DPI = 150
+_footer: ContextVar[str] = ContextVar("footer", default="")
 
 
 def new_figure(columns: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -84,6 +89,20 @@ def unit_square(ax: Axes) -> None:
     ax.set_aspect("equal", anchor="N")  # what room is left goes below, where a legend may stand
 
 
+@contextlib.contextmanager
+def marked(data: str) -> Iterator[None]:
+    """Every figure that is saved inside says in its footer what heads it is of, where these are synthetic.
+
+    Args:
+        data: see :func:`ich_pipeline.cohorts.mark.data_words`.
+    """
+    token = _footer.set("synthetic heads (phantom): not a figure of patients" if data == SYNTHETIC else "")
+    try:
+        yield
+    finally:
+        _footer.reset(token)
+
+
 def save(figure: Figure, target: Path) -> None:
     """Write a PNG, or an SVG by its suffix, atomically, without date, name and version of the software in it.
 
@@ -91,6 +110,9 @@ def save(figure: Figure, target: Path) -> None:
     """
     import matplotlib as mpl
     from matplotlib.text import Text
+
+    if _footer.get():
+        figure.supxlabel(_footer.get(), x=0.995, ha="right", fontsize=7, color=MUTED)
 
     metadata = {"Date": None, "Creator": None} if target.suffix == ".svg" else {"Software": None}
     # Without a salt the names inside an SVG are drawn at random.

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.ages import age_years
 from ich_pipeline.config import SubgroupParams
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.makers import maker
@@ -21,7 +22,6 @@ from ich_pipeline.evaluation.metrics import Level, label_metrics
 from ich_pipeline.masks import Masks
 
 FIGURES = ("auc", "sensitivity", "specificity")
-_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 UNKNOWN = "not stated"
 
 
@@ -49,12 +49,6 @@ def case_facts(case_ids: Sequence[str], series: pd.DataFrame, slices: pd.DataFra
             "lesion_ml": _lesion_pixels(slices, masks).reindex(chosen.index) * pixel_ml,
         }
     )
-
-
-def age_years(value: str) -> float:
-    """DICOM AS (``045Y``, ``006M``; PS3.5 6.2) in years; NaN for anything else."""
-    number, unit = value[:-1], value[-1:]
-    return int(number) * _YEARS[unit] if number.isdecimal() and unit in _YEARS else math.nan
 
 
 def subgroup_rows(cohort: TestCohort, facts: pd.DataFrame, params: SubgroupParams) -> pd.DataFrame:

@@ -7,7 +7,7 @@ Forms that are recognised: one column a finding (ours, or any other), the two-co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +23,11 @@ from ich_pipeline.external.groups import Joined, cases_of, patients_of
 from ich_pipeline.external.matched import Choices, Excluded, Matched
 from ich_pipeline.external.names import ANY, MEAN
 from ich_pipeline.external.other_readers import other_readers
+from ich_pipeline.identifiers import spoilt
 from ich_pipeline.reader_tables import MISSING, Reads, is_wide, majority, wide_reads
 from ich_pipeline.text_tables import TextTable, read_text_table
+
+LEAST_SHARE = 0.5  # of the smaller table's rows: with fewer in both, the key is broken and rows are not merely missing
 
 
 def match_tables(
@@ -106,7 +109,15 @@ def _join(
     if not both:
         raise InputError(
             f"no {left} of {predicted.path} is a {right} of {labelled.path} (the first are "
-            f"{next(iter(mine))!r} and {next(iter(theirs))!r}): name the columns with --id PREDICTIONS_COLUMN=LABELS_COLUMN."
+            f"{next(iter(mine))!r} and {next(iter(theirs))!r}): name the columns with --id PREDICTIONS_COLUMN=LABELS_COLUMN"
+            f"{_suspicion((predicted, mine), (labelled, theirs))}."
+        )
+    few = min(len(mine), len(theirs))
+    if len(both) < few * LEAST_SHARE:
+        raise InputError(
+            f"only {len(both):,} of {few:,} rows find their like: {left} of {predicted.path} and {right} of {labelled.path} hardly fit "
+            "together, and what does fit may be another's row, so nothing is measured (--allow-missing or not): mend the names"
+            f"{_suspicion((predicted, mine), (labelled, theirs))}."
         )
     excluded = []
     for here, there, table, other, what in (
@@ -117,6 +128,11 @@ def _join(
         if alone:
             excluded.append(Excluded(what, len(alone)))
     return np.array([(mine[name], theirs[name]) for name in both], dtype=np.int64), excluded
+
+
+def _suspicion(*tables: tuple[TextTable, Mapping[str, int]]) -> str:
+    """The tables whose identifiers look as a spreadsheet leaves them, as a further part of a sentence."""
+    return "".join(f"; {table.path} {found}" for table, names in tables if (found := spoilt(names)))
 
 
 def _check_read(table: TextTable, reads: Reads, allow_missing: bool) -> None:

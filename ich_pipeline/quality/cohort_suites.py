@@ -39,6 +39,10 @@ def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame) -> Suite:
     rows = cohorts.copy()
     by_patient = rows.groupby("patient_key")
     rows["cohorts_of_patient"] = by_patient["cohort"].transform("nunique").astype(int)
+    in_cohorts = rows.assign(person=rows["case_id"].map(cases.set_index("case_id")["person"])).groupby("person")[
+        "cohort"
+    ]
+    rows["cohorts_of_head"] = in_cohorts.transform("nunique")
     rows["has_labels"] = rows["case_id"].isin(set(cases["case_id"]))
     latest = pd.to_datetime(by_patient["StudyDate"].transform("max"), format="%Y%m%d")
     start = latest[rows["cohort"] == PROSPECTIVE].min()
@@ -50,6 +54,10 @@ def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame) -> Suite:
         Check(
             "no_leak", "No patient is in two cohorts", "ExpectColumnValuesToBeInSet",
             {"column": "cohorts_of_patient", "value_set": [1]}, "one cohort a patient", report,
+        ),
+        Check(
+            "no_twin_leak", "No head is in two cohorts, under whatever names", "ExpectColumnValuesToBeInSet",
+            {"column": "cohorts_of_head", "value_set": [1]}, "one cohort a head", report,
         ),
         Check(
             "case_once", "Every case is in one cohort", "ExpectColumnValuesToBeUnique", {"column": "case_id"},

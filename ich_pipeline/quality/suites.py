@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from ich_pipeline.config import Params
 from ich_pipeline.label_tables import UID, Coverage
-from ich_pipeline.labels import Labels
 from ich_pipeline.quality.checks import Check, Suite
+from ich_pipeline.quality.label_suites import findings_suite, labels_suite
+from ich_pipeline.quality.people import BIRTHS_APART_YEARS, Doubted, doubted_patients
+from ich_pipeline.quality.twins import twin_pairs, twins_in_words
 
 NO_NEIGHBOUR = -1
 STEEPEST_TILT_DEG = 30.0  # the mechanical limit of common gantries; a warning only
@@ -58,12 +60,17 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
     """One row a chosen series; ``lowest_hu`` and ``rows_in_slice_table`` come from the slice table.
 
     ``patients_of_content`` counts the patients under whose name the very same voxels are: an archive that was pseudonymised
-    twice would put one head into two cohorts, and no table of identifiers could tell.
+    twice would put one head into two cohorts, and no table of identifiers could tell. ``has_twin`` tells that of a head
+    whose fingerprint is that of another patient's, ``doubted`` that one PatientID stands for several people.
     """
     by_volume = slices.groupby("volume", sort=False)
-    chosen = series.loc[series["chosen"]].drop(columns="hu_histogram").copy()
+    chosen = series.loc[series["chosen"]].drop(columns=["hu_histogram", "fingerprint"]).copy()
     chosen["lowest_hu"] = chosen["volume"].map(by_volume["hu_min"].min()).astype(float)
     chosen["patients_of_content"] = chosen.groupby("content")["patient_key"].transform("nunique").astype(int)
+    pairs, doubted = twin_pairs(series.loc[series["chosen"]]), doubted_patients(chosen)
+    alike = {chosen["patient_key"].iloc[row] for pair in pairs for row in pair}
+    chosen["has_twin"] = chosen["patient_key"].isin(alike)
+    chosen["doubted"] = chosen["patient_key"].isin({one.patient_key for one in doubted})
     chosen["rows_in_slice_table"] = chosen["volume"].map(by_volume.size()).fillna(0).astype(int)
     limits = params.validate_
     spacing_low, spacing_high = limits.pixel_spacing_mm
@@ -131,6 +138,18 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
             "remove one of each two, or give both one PatientID: else a head that was trained on would be tested on.",
         ),
         Check(
+            "no_twin", "No head is there under the names of two patients, though its bytes differ",
+            "ExpectColumnValuesToBeInSet", {"column": "has_twin", "value_set": [False]}, "unlike skulls and brains",
+            "look at these cases: the split keeps each two in one cohort, but figures count two patients; remove one, or give "
+            "both one PatientID.", severity="warning", observed=twins_in_words(pairs, chosen["case_id"]),
+        ),
+        Check(
+            "one_person_a_patient", "A PatientID is one person's: one sex, one birth", "ExpectColumnValuesToBeInSet",
+            {"column": "doubted", "value_set": [False]}, f"one sex, births at most {BIRTHS_APART_YEARS:g} years apart",
+            "it is a placeholder, or was given twice: give each person a PatientID, else figures by patient count several people "
+            "as one.", severity="warning", observed=_doubted_in_words(doubted),
+        ),
+        Check(
             "slice_step", "Slices lie as far apart as ingest lets them be thick", "ExpectColumnValuesToBeBetween",
             {"column": "spacing_mm", "min_value": thin / 2, "max_value": 2 * thick}, f"{thin / 2:g} to {2 * thick:g} mm",
             look, severity="warning", unit="mm",
@@ -193,6 +212,11 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
     return Suite("series", "Series", "chosen series", chosen, ("case_id",), checks)
 
 
+def _doubted_in_words(doubted: Sequence[Doubted]) -> str:
+    each = "; ".join(f"{one.patient_key} has {one.studies} studies of {one.words}" for one in doubted[:3])
+    return each + (f"; and {len(doubted) - 3} more" if len(doubted) > 3 else "") or "none contradicts itself"
+
+
 def slices_suite(slices: pd.DataFrame, params: Params) -> Suite:
     """One row a slice of the chosen series; steps to the neighbours are null where there is none."""
     table = slices.copy()
@@ -235,76 +259,3 @@ def slices_suite(slices: pd.DataFrame, params: Params) -> Suite:
         ),
     )  # fmt: skip
     return Suite("slices", "Slices", "slices", table, ("case_id", "index"), checks)
-
-
-def labels_suite(labelled: pd.DataFrame, coverage: Coverage, params: Params) -> Suite:
-    """One row a slice of the chosen series; its labels are null where the label table has none."""
-    labels = params.label_set
-    table = labelled.copy()
-    table[list(labels.columns)] = table[list(labels.columns)].astype(float)
-    subtypes = table[list(labels.subtypes)]
-    table["any_of_subtypes"] = subtypes.max(axis=1).where(subtypes.notna().all(axis=1))
-    least = params.validate_.label_coverage
-    low, high = params.validate_.prevalence
-    positive, of = int(table[labels.any].sum()), int(table[labels.any].notna().sum())
-    share = f"{positive:,} of {of:,} labelled slices ({positive / of:.1%})" if of else "no labelled slice"
-    mend = "mend data/labels.csv."
-    checks = (
-        Check(
-            "coverage", "Slices carry labels", "ExpectColumnProportionOfNonNullValuesToBeBetween",
-            {"column": labels.any, "min_value": least}, f"at least {least:.0%} of the slices",
-            "add the missing rows to data/labels.csv, or lower validate.label_coverage: slices without a label are then left out.",
-            observed=coverage.sentence,
-        ),
-        Check(
-            "coverage_complete", "No slice is without a label", "ExpectColumnValuesToNotBeNull", {"column": labels.any},
-            "all slices", "slices without a label are in no cohort: neither trained on nor tested on.", severity="warning",
-            observed=coverage.sentence,
-        ),
-        *(
-            Check(
-                f"binary_{name}", f"“{name}” is 0 or 1", "ExpectColumnValuesToBeInSet", {"column": name, "value_set": [0, 1]},
-                "0 or 1", mend,
-            )
-            for name in labels.columns
-        ),
-        Check(
-            "any_rule", f"“{labels.any}” is 1 exactly where a subtype is", "ExpectColumnPairValuesToBeEqual",
-            {"column_A": labels.any, "column_B": "any_of_subtypes", "ignore_row_if": "either_value_is_missing"},
-            "the rule of “any”", mend,
-        ),
-        Check(
-            "prevalence", f"“{labels.any}” is neither too rare nor too common", "ExpectColumnMeanToBeBetween",
-            {"column": labels.any, "min_value": low, "max_value": high}, f"{low:.0%} to {high:.0%} of the labelled slices",
-            "check the label table, or widen validate.prevalence if your cohort is like this.", observed=share,
-        ),
-    )  # fmt: skip
-    return Suite("labels", "Labels", "slices", table, ("case_id", "index"), checks)
-
-
-def findings_suite(labelled: pd.DataFrame, labels: Labels) -> Suite:
-    """One row a subtype: how many slices and patients show it."""
-    positive = labelled.loc[:, ["patient_key", *labels.subtypes]]
-    table = pd.DataFrame(
-        {
-            "finding": list(labels.subtypes),
-            "slices": [int(positive[name].sum()) for name in labels.subtypes],
-            "patients": [int(positive.loc[positive[name] == 1, "patient_key"].nunique()) for name in labels.subtypes],
-        }
-    )
-    found = "; ".join(f"{row.finding} {row.slices:,} slices in {row.patients:,} patients" for row in table.itertuples())
-    checks = (
-        Check(
-            "present", "Every finding is there to be learned", "ExpectColumnValuesToBeBetween",
-            {"column": "slices", "min_value": 1}, "at least 1 slice each",
-            "the networks cannot learn these findings; their figures will be null, with the reason.", severity="warning",
-            observed=found,
-        ),
-        Check(
-            "in_patients", "Every finding is in enough patients to be learned and tested", "ExpectColumnValuesToBeBetween",
-            {"column": "patients", "min_value": 4}, "at least 4 patients each, one a cohort",
-            "these findings miss from some cohorts; their figures there will be null, with the reason.", severity="warning",
-            observed=found,
-        ),
-    )  # fmt: skip
-    return Suite("findings", "Findings", "findings", table, ("finding",), checks)

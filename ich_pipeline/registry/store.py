@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ich_pipeline.errors import InputError
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -23,7 +25,11 @@ EXPERIMENT = "ich-pipeline"
 
 
 def tracking_uri() -> str:
-    """The user's MLFLOW_TRACKING_URI, else the SQLite file in the project's ``mlruns/``."""
+    """The user's MLFLOW_TRACKING_URI, else the SQLite file in the project's ``mlruns/``.
+
+    Raises:
+        InputError: that file's URI could not be written.
+    """
     return os.environ.get("MLFLOW_TRACKING_URI") or _own_uri()
 
 
@@ -34,11 +40,18 @@ def registry_uri() -> str:
 
 def is_own() -> bool:
     """Whether runs go into the project's own store, not into one that others may use."""
-    return tracking_uri() == _own_uri()
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    return not named or named == f"sqlite:///{(MLRUNS / DATABASE).absolute()}"
 
 
 def _own_uri() -> str:
-    return f"sqlite:///{(MLRUNS / DATABASE).absolute()}"  # absolute, since MLflow keeps one connection a URI
+    place = (MLRUNS / DATABASE).absolute()  # absolute, since MLflow keeps one connection a URI
+    if "?" in str(place):
+        raise InputError(
+            f"the project lies in {place.parent.parent}, and MLflow's record cannot lie in a folder with a question mark in its name: "
+            "rename that folder, or set MLFLOW_TRACKING_URI to another store."
+        )
+    return f"sqlite:///{place}"
 
 
 @contextlib.contextmanager

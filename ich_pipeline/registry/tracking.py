@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.registry import provenance, store
@@ -181,6 +182,7 @@ def _origin(params: Params) -> dict[str, str]:
     return {
         INPUTS: provenance.inputs_hash(params),
         "ich.data": provenance.data_hash(),
+        "ich.cohort": data_words(Path("data")),
         "ich.profile": params.profile,
         **provenance.git_tags(),
     }

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ich_pipeline.cohorts.mark import data_words
+from ich_pipeline.evaluation.style import marked
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
 from ich_pipeline.files import atomic_dir, write_json, write_text
@@ -20,7 +22,7 @@ from ich_pipeline.report.conclusions import interpolation_conclusion, reading_co
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation, localise_test
 from ich_pipeline.report.method import overview_steps, settings
-from ich_pipeline.report.metrics import markdown, markdown_table, merged
+from ich_pipeline.report.metrics import headline, markdown, markdown_table, merged
 from ich_pipeline.report.pages import atlas_page, index_page
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
@@ -29,7 +31,7 @@ from ich_pipeline.training.network import Network, NetworkSpec
 
 
 def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[ChosenCase]:
-    """Write metrics.json, metrics.md, model_card.md, index.html, atlas.html, cases/ and figures/ into ``target``.
+    """Write metrics.json, headline.json, metrics.md, model_card.md, index.html, atlas.html, cases/ and figures/ into ``target``.
 
     Other files in ``target`` are left alone.
 
@@ -49,19 +51,22 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     ]
     localisations = [localise_test(inputs, t, explainer, network.spec.image_size, track) for t in inputs.tests]
     blocks = merged({test.name: test.metrics for test in inputs.tests})
-    warnings = cautions(blocks, params.tests, params.labels.any)
+    warnings = [*inputs.cautions, *cautions(blocks, params.tests, params.labels.any)]
+    data = data_words(inputs.folders.data)
     example = _case_pages(inputs, chosen, network, explainer, target / "cases", track, " ".join(warnings))
-    with atomic_dir(target / "figures") as folder:
+    with atomic_dir(target / "figures") as folder, marked(data):
         _figures(inputs, example, localisations, folder)
     specs = {name: _spec(inputs, name) for name in params.architectures}
     trainable = [name for name, spec in specs.items() if spec.trainable_windows]
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
     method = f"{explainer.method} of {architecture}"
     described = settings(params, specs, inputs.ensemble, method, learnt, inputs.calibrated)
-    results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence, warnings)
+    results = markdown(blocks, params.tests, params.ensemble.decision, params.evaluation.confidence, warnings, data)
     results += baselines_markdown(blocks, params.tests, params.labels.any)
     results += uncertainty_markdown({test.name: test.uncertainty for test in inputs.tests}, params.label_set.columns)
-    write_json(target / "metrics.json", blocks)
+    write_json(target / "metrics.json", {"data": data, **blocks})
+    few = headline(blocks, params.labels.any, params.ensemble.decision, data, warnings)
+    write_json(target / "headline.json", few)
     write_text(target / "metrics.md", results)
     atlas = atlas_page(inputs.atlas, params.windowing.windows, params.explain.region_fraction, "index.html")
     write_text(target / "atlas.html", atlas)

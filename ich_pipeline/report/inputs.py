@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.cohort_names import CAUTIONS
 from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind
 from ich_pipeline.config import Params
@@ -176,6 +177,11 @@ class Inputs:
     def cohorts(self) -> pd.DataFrame:
         """Patients, cases and slices of every cohort."""
         return pd.read_csv(self.folders.split / "summary.csv")
+
+    @cached_property
+    def cautions(self) -> list[str]:
+        """What the split says of the cohorts, without which the tests' figures mislead."""
+        return [str(one) for one in read_json(self.folders.split / CAUTIONS)]
 
     @cached_property
     def window_rows(self) -> pd.Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ich_pipeline.cohorts.mark import SYNTHETIC
 from ich_pipeline.report.render import display_name
 
 Entry = Mapping[str, Any]
@@ -13,6 +14,33 @@ Entry = Mapping[str, Any]
 def merged(blocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """``{test: {"slice"|"case": {label: {metric: {"value", "low", "high", "reason"?}}}}}``."""
     return {test: dict(block) for test, block in blocks.items()}
+
+
+# Of each test in headline.json: name, level, label ("" is that of any haemorrhage), metric ("@" is at the chosen point).
+HEADLINE = (
+    ("slice_auc", "slice", "", "auc"),
+    ("slice_map", "slice", "mean", "ap"),
+    ("case_auc", "case", "", "auc"),
+    ("case_sensitivity", "case", "", "sensitivity@"),
+    ("case_specificity", "case", "", "specificity@"),
+)
+
+
+def headline(
+    blocks: Mapping[str, Mapping[str, Any]], any_label: str, point: str, data: str, cautions: Sequence[str]
+) -> dict[str, Any]:
+    """The few figures that `dvc metrics show` and `diff` print, with what they were measured on and what they do not show.
+
+    Returns:
+        ``{"data": …, "cautions": […], test: {name: value or None}}`` with the names of :data:`HEADLINE`.
+    """
+    found: dict[str, Any] = {"data": data, "cautions": list(cautions)}
+    for test, block in blocks.items():
+        found[test] = {
+            name: block[level].get(label or any_label, {}).get(metric + point * metric.endswith("@"), {}).get("value")
+            for name, level, label, metric in HEADLINE
+        }
+    return found
 
 
 def as_text(entry: Entry | None, digits: int = 3) -> str:
@@ -75,8 +103,9 @@ def markdown(
     point: str,
     confidence: float,
     cautions: Sequence[str] = (),
+    data: str = "",
 ) -> str:
-    """The results of all tests as Markdown tables, after what they do not show."""
+    """The results of all tests as Markdown tables, after what they do not show; ``data``: what they were measured on."""
     lines = [
         "# Results",
         "",
@@ -85,6 +114,11 @@ def markdown(
         f"“{point.replace('_', ' ')}”, chosen before the test.",
         "AUC: area under the ROC curve. AP: average precision; a score without knowledge reaches the prevalence.",
     ]
+    if data == SYNTHETIC:
+        lines += [
+            "",
+            "> **Synthetic heads.** These figures are of the phantom: none says how the system reads patients.",
+        ]
     for caution in cautions:
         lines += ["", f"> **Caution.** {caution}"]
     for test in tests:

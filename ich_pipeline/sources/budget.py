@@ -9,7 +9,8 @@ from ich_pipeline.config import ArchiveParams
 from ich_pipeline.errors import InputError
 
 GIB = 1 << 30
-RATIO_FROM = 256 << 20  # bytes; below it no ratio is judged: a black image deflates a thousandfold, and honestly
+# Bytes that all archives of a run may take together beyond the ratio: a black image deflates a thousandfold, and honestly.
+RATIO_FROM = 256 << 20
 KEEP_FREE = 256 << 20  # bytes of the disk that are left to others
 _LOOK_EVERY = 32 << 20
 
@@ -19,9 +20,11 @@ class OverLimit(Exception):
 
 
 class Budget:
-    """What may still be expanded of one source.
+    """What may still be expanded in one run.
 
-    Ratio counts what is decompressed or written, over everything inside one archive of the source, nested ones included.
+    Ratio counts what is decompressed or written, over everything inside one archive of the source, nested ones included. What
+    one archive leaves unused is no other's, so a bomb takes nothing from the good ones but of :data:`RATIO_FROM`, which a
+    thousand small bombs share.
     """
 
     def __init__(self, limits: ArchiveParams, disk: Path):
@@ -31,11 +34,18 @@ class Budget:
         self._bytes_left = int(limits.expanded_gib * GIB)
         self._ratio_left = 0
         self._ratio_allows = 0
+        self._beyond_left = RATIO_FROM
         self._until_look = 0
 
     def begin(self, size: int) -> None:
         """Another archive of the source begins; ``size`` in bytes as it lies on the disk."""
-        self._ratio_allows = self._ratio_left = max(RATIO_FROM, int(self.limits.ratio * size))
+        self._ratio_left = int(self.limits.ratio * size)
+        self._ratio_allows = self._ratio_left + self._beyond_left
+
+    @property
+    def members_left(self) -> int:
+        """How many more members there may be."""
+        return self._members_left
 
     def member(self, count: int = 1) -> None:
         """Count members, before their rows are made."""
@@ -45,8 +55,11 @@ class Budget:
 
     def passed(self, count: int) -> None:
         """Count bytes that came out of a decompressor."""
-        self._ratio_left -= count
-        if self._ratio_left < 0:
+        within = min(count, self._ratio_left)
+        self._ratio_left -= within
+        self._beyond_left -= count - within
+        if self._beyond_left < 0:
+            self._beyond_left = 0
             raise OverLimit(
                 f"expands to more than {self._ratio_allows:,} bytes (ingest.archives.ratio {self.limits.ratio:g})"
             )

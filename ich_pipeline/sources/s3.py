@@ -104,7 +104,8 @@ def open_s3(url: str, remote: Remote, track: Track) -> S3Source:
         ) from None
     except (aws.BotoCoreError, aws.ClientError, ValueError, OSError) as error:  # ValueError: a malformed endpoint
         raise InputError(
-            f"{url} cannot be listed ({explained(error)}): check its name, --endpoint-url and your permissions."
+            f"{url} cannot be listed ({explained(error)}): check its name, --endpoint-url and your permissions; a bucket whose "
+            "requester pays must be copied first (`aws s3 sync --request-payer requester`)."
         ) from None
     names = Names()
     named = tuple((stored, names.unique(shown(_relative(stored.key, prefix)))) for stored in found)

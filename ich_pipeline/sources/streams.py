@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
+from collections.abc import Iterator
 from typing import IO
 
-from ich_pipeline.sources.budget import Budget
+from ich_pipeline.sources.budget import Budget, OverLimit
 from ich_pipeline.sources.formats import START, Kind
 from ich_pipeline.sources.members import Readable
 
+LARGEST_HEADER = 2 << 20  # bytes of one member's headers, all together: a map of holes may otherwise go on and on
 LARGEST_READ = 4 << 20  # bytes asked for at once: a hostile tar header may ask for more
 XZ_MEMORY = 192 << 20  # bytes; xz -9 needs 65 MiB, a hostile header may ask for 4 GiB
 _BLOCK = 1 << 16
@@ -76,6 +79,20 @@ class Forward(io.RawIOBase):
         self._budget = budget
         self._position = 0
         self._pending = b""
+        self._header_left: int | None = None  # None: what is read is no header
+
+    @contextlib.contextmanager
+    def reading_header(self) -> Iterator[None]:
+        """Within the block a reader asks for one member's headers, and gets :data:`LARGEST_HEADER` bytes of them at most.
+
+        Raises:
+            OverLimit: it asks for more.
+        """
+        self._header_left = LARGEST_HEADER
+        try:
+            yield
+        finally:
+            self._header_left = None
 
     def peek(self) -> bytes:
         """The next :data:`START` bytes, or all that are left; they are read again."""
@@ -86,6 +103,13 @@ class Forward(io.RawIOBase):
     def read(self, size: int = -1, /) -> bytes:
         if not 0 <= size <= LARGEST_READ:
             raise ValueError(f"a header asks for {size:,} bytes")
+        if self._header_left is not None:
+            self._header_left -= size
+            if self._header_left < 0:
+                raise OverLimit(f"has a member whose header takes more than {LARGEST_HEADER:,} bytes")
+        return self._read(size)
+
+    def _read(self, size: int) -> bytes:
         parts, missing = [], size
         while missing:
             part = self._pending[:missing]
@@ -114,7 +138,7 @@ class Forward(io.RawIOBase):
             self._position -= 1
         if position < self._position:
             raise ValueError("a header points backwards")
-        while self._position < position and self.read(min(position - self._position, _BLOCK)):
+        while self._position < position and self._read(min(position - self._position, _BLOCK)):
             pass
         return self._position
 

@@ -11,7 +11,7 @@ from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.sources.budget import Budget, OverLimit
 from ich_pipeline.sources.formats import START, SUFFIXES, Kind, is_tar
 from ich_pipeline.sources.members import ArchiveError, Member, Readable, broken, said
-from ich_pipeline.sources.streams import Forward, decompressed
+from ich_pipeline.sources.streams import LARGEST_HEADER, Forward, decompressed
 
 _BLOCK = 1 << 16
 
@@ -58,8 +58,9 @@ def _inner_name(name: str, kind: Kind) -> str:
 def _tar(stream: Forward, budget: Budget) -> Iterator[Member]:
     count = 0
     try:
-        archive = tarfile.TarFile(fileobj=stream, mode="r")
-        while (info := archive.next()) is not None:
+        with stream.reading_header():  # tarfile reads the first member's at once
+            archive = tarfile.TarFile(fileobj=stream, mode="r")
+        while (info := _next(archive, stream)) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it keeps every header otherwise
             if info.isdir():
                 continue
@@ -72,6 +73,15 @@ def _tar(stream: Forward, budget: Budget) -> Iterator[Member]:
         raise
     except Exception as error:  # whatever a hostile header makes tarfile, or a damaged stream its decompressor, raise
         raise broken(f"after {count:,} members: {said(error)}") from None
+
+
+def _next(archive: tarfile.TarFile, stream: Forward) -> tarfile.TarInfo | None:
+    with stream.reading_header():
+        info = archive.next()
+    # Global headers hold for all that follows, so tarfile gathers them.
+    if sum(len(name) + len(value) for name, value in archive.pax_headers.items()) > LARGEST_HEADER:
+        raise OverLimit(f"has global headers of more than {LARGEST_HEADER:,} characters")
+    return info
 
 
 def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Readable:

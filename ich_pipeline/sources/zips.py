@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +16,8 @@ from ich_pipeline.sources.members import Member, broken, said
 from ich_pipeline.sources.zip_salvage import method_problem, salvage
 
 DIRECTORY_BYTES_A_MEMBER = 256  # of the central directory, which is read as a whole
+_ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory (APPNOTE 4.3.12), before name, extra field and comment
+_NAME, _EXTRA, _COMMENT = 10, 11, 12
 _SMALL = 4 << 20  # bytes that may always be read at once
 
 
@@ -29,7 +32,7 @@ def zip_members(path: Path, budget: Budget) -> Iterator[Member]:
     """
     with path.open("rb") as file:
         try:
-            archive = zipfile.ZipFile(_Bounded(file, max(_SMALL, budget.limits.members * DIRECTORY_BYTES_A_MEMBER)))  # type: ignore[arg-type]
+            archive = zipfile.ZipFile(_Bounded(file, budget))  # type: ignore[arg-type]
         except (OverLimit, MemoryError):
             raise
         except Exception as error:  # whatever a hostile directory makes zipfile raise
@@ -57,16 +60,35 @@ def _is_folder(info: zipfile.ZipInfo) -> bool:
 
 
 class _Bounded:
-    """The file, but no single read of it takes more than the directory of an archive within the limits."""
+    """The file, but no single read of it takes more than the directory of an archive within the limits.
 
-    def __init__(self, file: IO[bytes], largest: int):
+    Python's zipfile keeps half a kilobyte of each entry, so entries are counted before it makes them.
+    """
+
+    def __init__(self, file: IO[bytes], budget: Budget):
         self._file = file
-        self._largest = largest
+        self._members, self._allowed = budget.members_left, budget.limits.members
+        self._largest = max(_SMALL, self._members * DIRECTORY_BYTES_A_MEMBER)
 
     def read(self, size: int = -1) -> bytes:
         if size > self._largest:
             raise OverLimit(f"its directory takes {size:,} bytes, too many for ingest.archives.members")
+        if size > self._members * _ENTRY.size:  # nothing but a directory is read so at once
+            self._count(size)
         return self._file.read(size)
+
+    def _count(self, size: int) -> None:
+        start = self._file.tell()
+        end, count = start + size, 0
+        while self._file.tell() + _ENTRY.size <= end:
+            fields = _ENTRY.unpack(self._file.read(_ENTRY.size).ljust(_ENTRY.size, b"\0"))
+            if not fields[0].startswith(b"PK\x01\x02"):
+                break
+            count += 1
+            if count > self._members:
+                raise OverLimit(f"more than ingest.archives.members ({self._allowed:,}) in its directory")
+            self._file.seek(fields[_NAME] + fields[_EXTRA] + fields[_COMMENT], 1)
+        self._file.seek(start)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)

@@ -14,6 +14,7 @@ import pytest
 
 from ich_pipeline.config import load_params
 from ich_pipeline.files import read_table
+from ich_pipeline.report.metrics import HEADLINE
 
 from .conftest import Project
 
@@ -41,6 +42,7 @@ def test_pipeline_ends_with_table_page_and_next_commands(chain: Project) -> None
 def test_metrics_have_every_test_level_and_label_with_intervals(chain: Project) -> None:
     metrics = json.loads((chain.root / "reports" / "metrics.json").read_text())
     labels = load_params(chain.root / "params.yaml").label_set
+    assert metrics.pop("data") == "synthetic"
     assert set(metrics) == set(TESTS)
     for test in TESTS:
         for level in ("slice", "case"):
@@ -84,8 +86,11 @@ def test_one_training_parameter_reruns_only_what_depends_on_it(chain: Project) -
 def test_metrics_and_plots_speak(chain: Project) -> None:
     shown = chain.run("dvc", "metrics", "show", "--json")
     assert shown.returncode == 0, shown.stderr
-    values = json.loads(shown.stdout)[""]["data"]["reports/metrics.json"]["data"]
-    assert "value" in values["test_retrospective"]["slice"]["any"]["auc"]
+    values = json.loads(shown.stdout)[""]["data"]
+    assert list(values) == ["reports/headline.json"], "the terminal shows what fits it"
+    shown_here = values["reports/headline.json"]["data"]
+    assert shown_here["data"] == "synthetic"
+    assert set(shown_here["test_retrospective"]) == {name for name, *_ in HEADLINE}
     plots = chain.run("dvc", "plots", "show", "--json")
     assert plots.returncode == 0 and "roc_any.csv" in plots.stdout
 

@@ -60,7 +60,7 @@ def test_validate_writes_its_outs_the_same_each_time(project: Path) -> None:
         outs.append(every_byte(project / "work/validate"))
     assert set(outs[0]) == {"results.json", "index.html"}
     assert outs[0] == outs[1]
-    assert result(project)["summary"] == "all 44 expectations hold; 240 of 240 slices are labelled."
+    assert result(project)["summary"] == "all 46 expectations hold; 240 of 240 slices are labelled."
     assert [row["suite"] for row in result(project)["tables"]["Data quality"]] == [
         "Series", "Slices", "Labels", "Findings",
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_split_writes_cohorts_and_label_files(project: Path, params: Params, tab
         outs.append(every_byte(project / "work/split"))
     assert outs[0] == outs[1]
     assert set(outs[0]) == {
-        "cohorts.parquet", "folds.parquet", "summary.csv", "labels/train.csv", "labels/validation.csv", "sealed/test_retrospective.csv",
+        "cautions.json", "cohorts.parquet", "folds.parquet", "summary.csv", "labels/train.csv", "labels/validation.csv", "sealed/test_retrospective.csv",
         "sealed/test_prospective.csv", "validate/index.html", "validate/results.json",
     }  # fmt: skip
     cohorts = pd.read_parquet(project / "work/split/cohorts.parquet").set_index("case_id")

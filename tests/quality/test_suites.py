@@ -11,6 +11,7 @@ import pytest
 
 from ich_pipeline.cohort_names import COHORTS
 from ich_pipeline.config import Params
+from ich_pipeline.dicom.likeness import CELLS, LEVELS
 from ich_pipeline.label_tables import UID, check_against
 from ich_pipeline.quality.checks import Suite, SuiteResult, overall
 from ich_pipeline.quality.cohort_suites import cohort_suites, membership_suite, prevalence_suite
@@ -49,6 +50,14 @@ def no_soft_tissue(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFra
     series.loc[:3, "soft_share"] = 0.0
 
 
+def two_alike(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame) -> None:
+    series.loc[[3, 4], "fingerprint"] = pd.Series([list(range(LEVELS * CELLS * CELLS))] * 2, index=[3, 4])
+
+
+def both_sexes(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame) -> None:
+    series.loc[4, ["patient_key", "PatientAge"]] = series.loc[3, ["patient_key", "PatientAge"]]
+
+
 def many_blank(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame) -> None:
     slices.loc[::10, "hu_max"] = -1024
 
@@ -81,6 +90,8 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "series.enough_slices": ("failed", put(0, 3, "slices", 3)),
     "series.slices_counted": ("failed", put(0, 3, "slices", 7)),
     "series.one_patient_a_scan": ("failed", put(0, 3, "content", f"{4:032x}")),
+    "series.no_twin": ("warning", two_alike),
+    "series.one_person_a_patient": ("warning", both_sexes),
     "series.slice_step": ("warning", put(0, 3, "spacing_mm", 50.0)),
     "series.even_steps": ("warning", put(0, 3, "uneven_steps", True)),
     "series.no_contrast": ("warning", put(0, 3, "contrast_suspected", True)),
@@ -197,12 +208,15 @@ def test_a_sound_split_passes(tables: Tables, params: Params, split: Split) -> N
     assert {k: v for k, v in statuses(results).items() if v != "passed"} == {}
 
 
-def cohort_fault(name: str, cohorts: pd.DataFrame) -> pd.DataFrame:
-    """A copy of the cohorts with one fault."""
+def cohort_fault(name: str, cohorts: pd.DataFrame, cases: pd.DataFrame) -> pd.DataFrame:
+    """A copy of the cohorts with one fault; of one head under two patients the cases tell."""
     broken = cohorts.copy()
     train = broken.index[broken["cohort"] == "train"]
     if name == "no_leak":
         broken.loc[train[0], "patient_key"] = broken.loc[broken["cohort"] == "validation", "patient_key"].iloc[0]
+    elif name == "no_twin_leak":
+        cases.loc[cases["case_id"] == broken.loc[train[0], "case_id"], "person"] = "P1"
+        cases.loc[cases["case_id"] == broken.loc[broken["cohort"] == "validation", "case_id"].iloc[0], "person"] = "P1"
     elif name == "case_once":
         broken.loc[train[0], "case_id"] = broken.loc[train[1], "case_id"]
     elif name == "series_once":
@@ -222,6 +236,7 @@ def cohort_fault(name: str, cohorts: pd.DataFrame) -> pd.DataFrame:
     ("name", "expected"),
     [
         ("no_leak", "failed"),
+        ("no_twin_leak", "failed"),
         ("case_once", "failed"),
         ("series_once", "failed"),
         ("has_labels", "failed"),
@@ -232,7 +247,7 @@ def cohort_fault(name: str, cohorts: pd.DataFrame) -> pd.DataFrame:
 )
 def test_each_fault_of_a_split_is_found(tables: Tables, params: Params, split: Split, name: str, expected: str) -> None:
     cases = case_table(*tables, params.label_set)
-    suite = membership_suite(cohort_fault(name, split.cohorts), cases)
+    suite = membership_suite(cohort_fault(name, split.cohorts, cases), cases)
     assert {check.name for check in suite.checks} >= {name}
     (result,) = run_suites([suite])
     assert statuses((result,))[f"cohorts.{name}"] == expected

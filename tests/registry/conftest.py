@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.report.cautions import cautions
 
 ARCHITECTURE = "vgg16"  # its features vary from slice to slice without training
 SIZE = 32
@@ -176,7 +177,9 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
         }
         for test in params.tests
     }
-    write_json(root / "reports" / "metrics.json", metrics)
+    write_json(root / "reports" / "metrics.json", {"data": "synthetic", **metrics})
+    said = cautions(metrics, params.tests, params.labels.any)
+    write_json(root / "reports" / "headline.json", {"data": "synthetic", "cautions": said})
     write_text(root / "reports" / "model_card.md", "# Model card\n")
     return root
 

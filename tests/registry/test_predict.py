@@ -122,7 +122,9 @@ def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path:
     assert "could not be read: no usable CT series" in err
     status, _, err = ich("predict", studies.files[1][0], "--out", tmp_path / "none")
     assert status == 2 and "None of 1 studies could be read" in err
-    assert not (tmp_path / "none").exists()
+    assert {path.name for path in (tmp_path / "none").iterdir()} == {"predictions.csv", "predictions.json"}
+    (row,) = csv.DictReader((tmp_path / "none" / "predictions.csv").open())
+    assert "no usable CT series" in row["reason"] and row["decision"] == ""
 
 
 def test_sources_that_hold_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from ich_pipeline.windowing import Window, prepare
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 CASES, SLICES, SIDE, SIZE = 6, 5, 96, 64
+SAID_BY_SPLIT = "One day holds all studies."
 PLANTED = "SMITH-4711"  # a PatientID that must not reach a page
 
 
@@ -145,6 +146,7 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     write_table(ingest / "series.parquet", series, "series/2")
     write_text(ingest / "account.csv", "path,status,reason,detail\na,used,,\nb,set_aside,localizer,\n")
     write_text(split / "summary.csv", "cohort,patients,cases,slices,any\ntrain,6,6,30,3\ntest_retrospective,6,6,30,\n")
+    write_json(split / "cautions.json", [SAID_BY_SPLIT])
     write_masks(root / "masks.csv", lesions)
     images = np.concatenate([prepare(hu, SIZE, windows) for hu in volumes])
     np.save(window / f"hu_{SIZE}.npy", images)

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ich_pipeline.evaluation import style
 from ich_pipeline.report.build import build_report
 from ich_pipeline.report.cases import listed_failures
 from ich_pipeline.report.cautions import cautions
+from ich_pipeline.report.metrics import markdown
+from tests.report.conftest import SAID_BY_SPLIT
 
 PLANTED = "SMITH-4711"  # the PatientID in conftest.py
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,6 +37,7 @@ def test_everything_is_there(reports, params):
     assert {"1_system", "2_outputs", "3_ablation", "5_atlas", "attention_test_prospective"} <= figures
     assert {f"4_{kind}_{test}" for kind in ("roc", "pr") for test in params.tests} <= figures
     metrics = json.loads((reports / "metrics.json").read_text())
+    assert metrics.pop("data") == "synthetic"
     assert set(metrics) == set(params.tests)
     assert set(metrics["test_prospective"]["slice"]) == {*params.label_set.columns, "mean"}
 
@@ -73,8 +77,15 @@ def test_pages_claim_no_more_than_is_known(reports):
 
 
 def test_what_six_cases_do_not_show_is_said(reports, params):
-    (first, *_) = cautions(json.loads((reports / "metrics.json").read_text()), params.tests, params.labels.any)
+    said = json.loads((reports / "headline.json").read_text())["cautions"]
+    assert said == [
+        SAID_BY_SPLIT,
+        *cautions(json.loads((reports / "metrics.json").read_text()), params.tests, params.labels.any),
+    ]
+    first = said[1]
     assert "better than chance is not shown" in first
+    for name in ("index.html", "metrics.md", "model_card.md"):
+        assert SAID_BY_SPLIT in (reports / name).read_text(), name
     for name in ("index.html", "metrics.md", "model_card.md"):
         assert first in (reports / name).read_text(), name
 
@@ -123,3 +134,33 @@ def test_pages_open_without_a_console_error(reports, tmp_path):
         assert "Research use only" in done.stdout
         if page == case:
             assert re.search(r'id="place">slice \d+ of 5', done.stdout), "the viewer's script did not run"
+
+
+def test_the_headline_is_a_dozen_figures_and_says_what_it_is_of(reports, params):
+    found = json.loads((reports / "headline.json").read_text())
+    metrics = json.loads((reports / "metrics.json").read_text())
+    assert (found.pop("data"), len(found.pop("cautions")) > 1) == ("synthetic", True)
+    assert set(found) == set(params.tests)
+    point = params.ensemble.decision
+    for test, figures in found.items():
+        block = metrics[test]
+        assert figures == {
+            "slice_auc": block["slice"]["any"]["auc"]["value"],
+            "slice_map": block["slice"]["mean"]["ap"]["value"],
+            "case_auc": block["case"]["any"]["auc"]["value"],
+            "case_sensitivity": block["case"]["any"][f"sensitivity@{point}"]["value"],
+            "case_specificity": block["case"]["any"][f"specificity@{point}"]["value"],
+        }
+
+
+def test_figures_of_synthetic_heads_are_marked_and_others_are_not(tmp_path):
+    def drawn(data: str) -> str:
+        figure, _ = style.new_figure(1, 3, 2)
+        with style.marked(data):
+            style.save(figure, tmp_path / f"{data}.svg")
+        return (tmp_path / f"{data}.svg").read_text()
+
+    assert "synthetic heads (phantom)" in drawn("synthetic")
+    assert "synthetic" not in drawn("folder")
+    assert "Synthetic heads." in markdown({}, [], "balanced", 0.95, (), "synthetic")
+    assert "Synthetic" not in markdown({}, [], "balanced", 0.95, (), "folder")
