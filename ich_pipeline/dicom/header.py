@@ -70,7 +70,9 @@ class Header:
     position: tuple[float, ...] | None = None
     series_number: int | None = None
     acquisition_number: int | None = None
-    acquired: float | None = None  # AcquisitionDateTime or AcquisitionTime, as a number: it orders, and measures nothing
+    acquired: float | None = (
+        None  # AcquisitionDateTime or AcquisitionTime, as a number: it orders, and measures nothing
+    )
     instance_number: int | None = None
     frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in it, see frames.py
     frames: int = 0  # that an enhanced object describes, where it cannot be read frame by frame and so has one header

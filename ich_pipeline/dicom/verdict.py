@@ -147,7 +147,9 @@ def _image_verdict(header: Header, ds: Dataset, has_pixels: bool) -> Verdict | N
     if max(map(abs, header.position)) > FARTHEST_MM:
         return Verdict(Reason.GEOMETRY_INVALID, f"ImagePositionPatient {', '.join(f'{v:g}' for v in header.position)}")
     if not is_orthonormal(header.orientation):
-        return Verdict(Reason.GEOMETRY_INVALID, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}")
+        return Verdict(
+            Reason.GEOMETRY_INVALID, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
+        )
     if not has_pixels:
         return Verdict(Reason.PIXELS_MISSING)
     return None
@@ -165,7 +167,9 @@ def _series_verdict(header: Header, ds: Dataset, thickness_range_mm: tuple[float
     if rescale_type not in ("", "HU", "US") or samples != 1:
         return Verdict(Reason.NOT_HU, f"RescaleType {rescale_type or 'HU'}, SamplesPerPixel {samples}")
     if header.thickness_mm is not None and not low <= header.thickness_mm <= high:
-        return Verdict(Reason.THICKNESS_OUT_OF_RANGE, f"SliceThickness {header.thickness_mm:g} mm, allowed {low:g} to {high:g}")
+        return Verdict(
+            Reason.THICKNESS_OUT_OF_RANGE, f"SliceThickness {header.thickness_mm:g} mm, allowed {low:g} to {high:g}"
+        )
     if sharpness(header.kernel, header.series_description) == "bone":
         return Verdict(Reason.BONE_KERNEL, f"ConvolutionKernel {header.kernel or 'missing'}")
     volume = fields.numbers(ds, "ContrastBolusVolume", 1)
