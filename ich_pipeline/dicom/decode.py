@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from scipy import ndimage
 
 from ich_pipeline.dicom import multiframe
 from ich_pipeline.dicom.header import Header, Source
@@ -113,9 +114,8 @@ def _outside(padded: NDArray[np.bool_], hu: NDArray[np.int16]) -> NDArray[np.boo
     rest = padded & ~air
     if not rest.any():
         return air
-    from scipy import ndimage
-
-    regions, _ = ndimage.label(padded)
+    regions = np.zeros(padded.shape, np.int32)
+    ndimage.label(padded, output=regions)
     border = np.unique(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]]))
     return air | np.isin(regions, border[border > 0])
 

@@ -53,6 +53,7 @@ def _stretch(volume: Volume, group: Group, look: Look) -> NDArray[np.float64]:
     first = volume.headers[0]
     assert first.orientation
     normal = axial_normal(first.orientation)
+    assert normal is not None  # it was read
     at = _centres(group) @ normal
     order = np.argsort(at, kind="stable")
     margin = max(
