@@ -41,6 +41,7 @@ class Case:
             before the turn; zeros where no tilt was corrected.
         series: the row of the series table without PatientID.
         account: one row a file, as the ingest writes.
+        cautions: what a reader must know of the series: a part of the head that is not read, a last resort, and the like.
     """
 
     case_id: str
@@ -53,6 +54,7 @@ class Case:
     shifts_px: NDArray[np.float64]
     series: dict[str, Any]
     account: pd.DataFrame
+    cautions: tuple[str, ...] = ()
 
 
 def load_case(
@@ -88,11 +90,11 @@ def load_case(
     studies = found.studies
     if len(studies) > 1:
         raise InputError(f"the {len(named)} files belong to {len(studies)} studies: give the files of one study.")
-    reading = read_study(studies[0], ingest, failed) if studies else None
+    reading = read_study(studies[0], ingest, failed, found.beside[0]) if studies else None
     if reading is None or reading.volume is None:
         raise InputError(f"no usable CT series in {counted(len(named), 'file')}: {_reasons(found, reading)}.")
     volume = reading.volume
-    chosen = studies[0][reading.chosen]
+    chosen = reading.groups[reading.chosen]
     row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen], ingest, place=1)
     del row["PatientID"]
     return Case(
@@ -106,6 +108,7 @@ def load_case(
         shifts_px=volume.shifts_px,
         series=row,
         account=account_table(found.headers, found.verdicts | reading.verdicts),
+        cautions=reading.cautions,
     )
 
 

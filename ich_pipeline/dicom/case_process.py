@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.case import Case, header_of, load_case, names_of
+from ich_pipeline.dicom.group_volume import Verdicts
 from ich_pipeline.dicom.parallel import OneProcess
 from ich_pipeline.dicom.scan import NO_MEMORY, without_what_crashes
-from ich_pipeline.dicom.study import Verdicts
 from ich_pipeline.errors import InputError
 
 _Work = tuple[Sequence[bytes | Path], Verdicts]

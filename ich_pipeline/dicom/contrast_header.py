@@ -7,6 +7,8 @@ import re
 _NO_WORDS = r"WITHOUT|W ?/ ?O|WO|NON(?![ -]?IONIC)|NO|NONE|PRE|PLAIN|NATIVE?|UNENHANCED|NCCT|NECT|OHNE|SANS|SIN|SENZA"
 _DENIED = re.compile(rf"\b({_NO_WORDS})\b|\bC-")
 _NAMED = re.compile(r"\b(CTA|CTV|CTP|CECT|ANGIO\w*|CONTRAST\w*|ENHANCED|KONTRAST\w*|MIT KM|PERFUSION)\b|\bC\+|\+C\b")
+# "4cc sec 150cc", "3.5 ml/s", "100 ml": how fast, and how much, was injected. A volume below 20 ml may be something else.
+_INJECTED = re.compile(r"\b\d+ ?(CC|ML) ?/? ?(S|SEC|SECOND)\b|\b([2-9]\d|1\d\d) ?(CC|ML)\b")
 _SAYS_NONE = re.compile(rf"^({_NO_WORDS})\b")
 NO_AGENT = frozenset(
     {"", "0", "N", "N/A", "NO", "NONE", "NO CONTRAST", "WITHOUT", "UNENHANCED", "OHNE", "SANS", "SIN"}
@@ -33,6 +35,10 @@ def named_by_header(agent: str, volume_ml: float | None, description: str) -> st
         return ""
     if volume_ml is not None and volume_ml > 0:
         return f"ContrastBolusVolume {volume_ml:g} ml"
-    if _NAMED.search(description) and not _DENIED.search(description):
+    if _DENIED.search(description):
+        return ""
+    if _NAMED.search(description):
         return "SeriesDescription names contrast agent"
+    if _INJECTED.search(description):
+        return "SeriesDescription names a rate or volume of injection"
     return ""

@@ -8,6 +8,8 @@ bleeding, calcification, tubes and metal). It is evidence to look at, never a re
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -19,21 +21,36 @@ CLOSE_MM, AWAY_FROM_BONE_MM = 6.0, 5.0
 LEAST_BRAIN_MM2 = 5000.0  # a slice with less brain inside the closed skull is not counted
 SLICES = 12  # looked at, evenly over the volume
 LEAST_SLICES = 2
+QUARTILE = 0.15  # of the limit of the median, from which the lower quartile tells
 
 
-def bright_share(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> float:
-    """Median over slices of the share of the brain that is brighter than blood and darker than bone.
+@dataclass(frozen=True)
+class Bright:
+    """The share of the brain that is brighter than blood and darker than bone, over the slices; 0 to 1, or NaN for no evidence."""
+
+    median: float
+    quartile: float  # the lower one
+
+    def suspected(self, limit: float) -> bool:
+        """Do they tell of contrast agent: much in half of the slices, or a little in three quarters of them?"""
+        return bool(self.median >= limit or self.quartile >= QUARTILE * limit)
+
+
+def brightness(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> Bright:
+    """The share of the brain that is brighter than blood and darker than bone.
 
     Args:
         hu: int16 of shape (slices, Rows, Columns).
         spacing_mm: between rows, between columns.
 
     Returns:
-        0 to 1; NaN where fewer than two slices show brain inside a closed skull.
+        NaN where fewer than two slices show brain inside a closed skull.
     """
     picks = np.unique(np.linspace(0, len(hu) - 1, min(SLICES, len(hu))).round().astype(int))
     shares = [share for i in picks if (share := _slice_share(hu[i], spacing_mm)) is not None]
-    return float(np.median(shares)) if len(shares) >= LEAST_SLICES else float("nan")
+    if len(shares) < LEAST_SLICES:
+        return Bright(float("nan"), float("nan"))
+    return Bright(float(np.median(shares)), float(np.quantile(shares, 0.25)))
 
 
 def _slice_share(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from scipy import ndimage
 
 from ich_pipeline.dicom import multiframe
 from ich_pipeline.dicom.header import Header, Source
@@ -17,6 +18,7 @@ from ich_pipeline.dicom.repair import undo_wrap
 from ich_pipeline.dicom.stored import PixelError, StoredFrame, stored_frame
 
 AIR_HU = -1024
+PADDING_BELOW_HU = -850  # of such a value nobody asks where it lies
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def decode(fields: Dataset, ds: Dataset, frame: int) -> Decoded:
     """Hounsfield units of one frame.
 
     Stored value × RescaleSlope + RescaleIntercept, rounded half to even where the slope is no whole number and clipped to
-    int16; PixelPaddingValue, up to PixelPaddingRangeLimit, becomes air (−1024 HU).
+    int16; PixelPaddingValue, up to PixelPaddingRangeLimit, becomes air (−1024 HU) where it lies outside of the picture.
 
     Args:
         fields: what holds for the frame: RescaleSlope, RescaleIntercept.
@@ -99,8 +101,23 @@ def decode(fields: Dataset, ds: Dataset, frame: int) -> Decoded:
         values, note = undo_wrap(values, padded, stored.layout.bits, slope, intercept)
     hu = _rescaled(values, slope, intercept)
     if padded is not None:
-        hu[padded] = AIR_HU
+        hu[_outside(padded, hu)] = AIR_HU
     return Decoded(hu, note)
+
+
+def _outside(padded: NDArray[np.bool_], hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Which declared padding is outside of the picture: at or below air, or joined to the border by more of it.
+
+    A header may declare 0 where 0 HU is water: then the ventricles are no padding.
+    """
+    air = padded & (hu <= PADDING_BELOW_HU)
+    rest = padded & ~air
+    if not rest.any():
+        return air
+    regions = np.zeros(padded.shape, np.int32)
+    ndimage.label(padded, output=regions)
+    border = np.unique(np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]]))
+    return air | np.isin(regions, border[border > 0])
 
 
 def _rescaled(values: NDArray[np.int32], slope: float, intercept: float) -> NDArray[np.int16]:

@@ -50,6 +50,12 @@ def integer(ds: Dataset, keyword: str) -> int | None:
     return int(values[0]) if values and abs(values[0]) < 2**31 else None
 
 
+def moment(ds: Dataset, keyword: str) -> float | None:
+    """A DT or TM as a number that rises with time, without its offset from UTC; None where it is missing or malformed."""
+    written = re.match(r"\d+(\.\d+)?", text(ds, keyword).replace(":", ""))
+    return float(written[0]) if written else None
+
+
 def date(value: str) -> str:
     """YYYYMMDD, or empty."""
     digits = value.replace(".", "").replace("-", "")[:8]

@@ -12,6 +12,41 @@ from numpy.typing import NDArray
 ORTHONORMAL_TOLERANCE = 0.01
 MAXIMUM_LEAN_DEG = 45.0  # of the plane from axial; gantries tilt up to 30
 SAME_POSITION_MM = 0.05  # two slices nearer than this lie at one position
+SAME_PLANE_DEG = 0.5  # cosines that are rounded to two digits lean by 0.3
+SAME_SPACING = 0.005  # relative; 0.49 for 0.48828
+
+
+def near(one: Sequence[float] | None, other: Sequence[float] | None, tolerance: float) -> bool:
+    """Do two vectors of a header differ by no more than this in any component? An unknown one is near an unknown one only."""
+    if one is None or other is None:
+        return one is other
+    return max(abs(x - y) for x, y in zip(one, other, strict=True)) <= tolerance
+
+
+def same_plane(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Are two values of ImageOrientationPatient one plane, turned alike, however they were rounded?
+
+    An unknown one is the plane of an unknown one only. No vectors are assumed to be of unit length.
+    """
+    if one is None or other is None:
+        return one is other
+    if one == other:
+        return True
+    for axis in (slice(0, 3), slice(3, 6)):
+        a, b = np.array(one[axis]), np.array(other[axis])
+        lengths = math.hypot(*a) * math.hypot(*b)
+        # The sine: a cosine near 1 tells small angles badly.
+        sine = math.hypot(*np.cross(a, b))
+        if not (float(np.dot(a, b)) > 0 and sine <= math.sin(math.radians(SAME_PLANE_DEG)) * lengths):
+            return False
+    return True
+
+
+def same_spacing(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
+    """Are two values of PixelSpacing equal, however they were rounded? An unknown one equals an unknown one only."""
+    if one is None or other is None:
+        return one is other
+    return all(abs(a - b) <= SAME_SPACING * max(a, b) for a, b in zip(one, other, strict=True))
 
 
 def is_orthonormal(orientation: Sequence[float]) -> bool:

@@ -27,6 +27,8 @@ _SHARED = (
     "manufacturer",
     "kernel",
     "series_description",
+    "body_part",
+    "frame_of_reference",
     "transfer_syntax",
     "thickness_mm",
     "spacing_mm",
@@ -36,12 +38,16 @@ _SHARED = (
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the ingest knows of one file; ``reason`` None while it is a candidate."""
+    """What the ingest knows of one file; ``reason`` None while it is a candidate.
+
+    A ``last_resort`` has a reason, and is read all the same where its study has nothing better.
+    """
 
     name: str  # path below the root, with forward slashes; of a frame with its number, see below
     source: Source
     reason: Reason | None = None
     detail: str = ""
+    last_resort: bool = False
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     series_uid: str = ""
@@ -54,7 +60,10 @@ class Header:
     manufacturer: str = ""
     kernel: str = ""
     series_description: str = ""
+    body_part: str = ""
+    frame_of_reference: str = ""
     transfer_syntax: str = ""
+    lossy: bool = False  # its pixels went through a lossy compression, now or before
     thickness_mm: float | None = None
     rows: int | None = None
     columns: int | None = None
@@ -63,13 +72,21 @@ class Header:
     position: tuple[float, ...] | None = None
     series_number: int | None = None
     acquisition_number: int | None = None
+    acquired: float | None = (
+        None  # AcquisitionDateTime or AcquisitionTime, as a number: it orders, and measures nothing
+    )
     instance_number: int | None = None
     frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in it, see frames.py
     frames: int = 0  # that an enhanced object describes, where it cannot be read frame by frame and so has one header
 
-    def set(self, reason: Reason, detail: str = "") -> Header:
+    def set(self, reason: Reason, detail: str = "", *, last_resort: bool = False) -> Header:
         """The same header with this verdict."""
-        return replace(self, reason=reason, detail=detail)
+        return replace(self, reason=reason, detail=detail, last_resort=last_resort)
+
+    @property
+    def may_be_read(self) -> bool:
+        """A candidate, or a last resort."""
+        return self.reason is None or self.last_resort
 
     @property
     def is_ct_image(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,14 @@ from pathlib import Path
 import pandas as pd
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.identity import refuse_shared_names, volume_name
+from ich_pipeline.dicom.archived_twice import second_archives
+from ich_pipeline.dicom.group_volume import Verdicts
+from ich_pipeline.dicom.identity import case_id, refuse_shared_names, volume_name
 from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.scan import read_studies, scan_listing
-from ich_pipeline.dicom.study import StudyReading, Verdicts
+from ich_pipeline.dicom.series import Group
+from ich_pipeline.dicom.study import StudyReading
 from ich_pipeline.dicom.summary import PAGE, write_summary
 from ich_pipeline.dicom.tables import (
     VolumeFacts,
@@ -78,9 +82,21 @@ class _Outcome:
     facts: VolumeFacts | None
     staged: Path | None
     chosen: int
+    groups: tuple[Group, ...] | None  # None for the study's own
     group_reasons: tuple[tuple[Reason, str], ...]
     places: tuple[int, ...]
     verdicts: Verdicts
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is kept of a study that was read, until it is known that no other study shows the same pictures."""
+
+    group: Group
+    row: int  # of the series table
+    digests: tuple[bytes, ...]
+    names: tuple[str, ...]  # of its files that are used
+    volume: Path
 
 
 def ingest(
@@ -145,23 +161,30 @@ def _ingest(
             (h.study_uid for h in images), (h.patient_id for h in images), (h.series_uid for h in images)
         )
         verdicts = dict(found.verdicts)
-        rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
+        rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason and not g.last_resort]
         per_slice: list[dict] = []
         volumes = partial_target / "volumes"
         volumes.mkdir()
         outcomes = (
-            read_studies(found.studies, params, partial(_store, staging=staging), track, runner)
+            read_studies(found.studies, params, partial(_store, staging=staging), track, runner, found.beside)
             if found.studies
             else ()
         )
+        read: list[_Read] = []
         for study, outcome in zip(found.studies, outcomes, strict=True):
             verdicts |= outcome.verdicts
-            for i, (group, (reason, detail)) in enumerate(zip(study, outcome.group_reasons, strict=True)):
+            groups, start = outcome.groups or study, len(rows)
+            for i, (group, (reason, detail)) in enumerate(zip(groups, outcome.group_reasons, strict=True)):
                 facts = outcome.facts if i == outcome.chosen else None
                 rows.append(series_row(group, facts, reason, detail, params, outcome.places[i]))
-            if outcome.facts is not None and outcome.staged is not None:
-                per_slice.extend(slice_rows(outcome.facts))
-                outcome.staged.rename(volumes / f"{volume_name(outcome.facts.volume.headers[0].series_uid)}{SUFFIX}")
+            if (facts := outcome.facts) is not None and outcome.staged is not None:
+                per_slice.extend(slice_rows(facts))
+                place = volumes / f"{volume_name(facts.volume.series_uid)}{SUFFIX}"
+                outcome.staged.rename(place)
+                names, i = tuple(h.name for h in facts.volume.headers), outcome.chosen
+                read.append(_Read(groups[i], start + i, facts.digests, names, place))
+        twice = _second_archives(read, rows, verdicts, params)
+        per_slice = [row for row in per_slice if row["StudyInstanceUID"] not in twice]
         account = account_table(found.headers, verdicts)
         if not per_slice:
             raise _NothingUsable(account, series_table(rows))
@@ -175,6 +198,21 @@ def _ingest(
         for scratch in (members, fetched) if is_remote(source) else (members,):
             shutil.rmtree(scratch, ignore_errors=True)
     return report
+
+
+def _second_archives(
+    read: Sequence[_Read], rows: list[dict], verdicts: Verdicts, params: IngestParams
+) -> frozenset[str]:
+    """Give up the studies whose pictures another study of the patient shows too; their StudyInstanceUIDs."""
+    known = [(one.group.first.patient_id, one.group.first.study_uid, one.digests) for one in read]
+    twice = second_archives(known)
+    for copy, kept in twice.items():
+        one = read[copy]
+        why = (Reason.DUPLICATE_STUDY, f"its pictures are those of {case_id(known[kept][1])}")
+        rows[one.row] = series_row(one.group, None, *why, params)
+        verdicts |= dict.fromkeys(one.names, why)
+        one.volume.unlink()
+    return frozenset(known[copy][1] for copy in twice)
 
 
 def unusable_beside(target: Path) -> Path:
@@ -205,7 +243,8 @@ def _store(reading: StudyReading, staging: Path) -> _Outcome:
         staged = staging / f"{uuid.uuid4().hex}{SUFFIX}"
         write_volume(staged, reading.volume.hu)
         facts = volume_facts(reading.volume)
-    return _Outcome(facts, staged, reading.chosen, reading.group_reasons, reading.places, reading.verdicts)
+    groups = reading.groups if reading.parted else None
+    return _Outcome(facts, staged, reading.chosen, groups, reading.group_reasons, reading.places, reading.verdicts)
 
 
 def _most_common(account: pd.DataFrame) -> str:

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
-from ich_pipeline.dicom.geometry import SAME_POSITION_MM
+from ich_pipeline.dicom.archived_twice import without_second_archive
+from ich_pipeline.dicom.geometry import SAME_POSITION_MM, near, same_plane
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.series import ORIENTATION_TOLERANCE, near
 
 NAMED = 3  # files named in a detail, and deviating owners; the counts say the rest
 
@@ -25,8 +25,23 @@ def find_mixed_identity(headers: Iterable[Header]) -> tuple[list[Header], dict[s
         the headers, and what the account says more, by header name: the files of each owner, counted, those that deviate
         named. Details of headers name none, for the series table must not depend on file names. No identifier is in either.
     """
-    headers = list(headers)
-    candidates = [h for h in headers if _may_be_used(h)]
+    headers = without_second_archive(headers)
+    # Two judgements, so that a last resort with another's UID costs the candidates of its study nothing.
+    plain = _shared([h for h in headers if h.reason is None and h.is_ct_image])
+    last = _shared([h for h in headers if h.may_be_read and h.is_ct_image])
+    result, more = [], {}
+    for header in headers:
+        details = (last if header.last_resort else plain) if header.may_be_read and header.is_ct_image else {}
+        found = (details.get((k, uid_of(header))) for k, (uid_of, _, _) in _CLAIMS.items())
+        detail = next(filter(None, found), None)
+        if detail:
+            more[header.name] = detail[1]
+        result.append(header.set(Reason.MIXED_IDENTITY, detail[0]) if detail else header)
+    return result, more
+
+
+def _shared(candidates: Sequence[Header]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Keyword and UID → what shares it, without and with names of files; only of UIDs that several own."""
     details: dict[tuple[str, str], tuple[str, str]] = {}
     for keyword, (uid_of, owners, split) in _CLAIMS.items():
         by_uid: dict[str, list[Header]] = defaultdict(list)
@@ -37,18 +52,7 @@ def find_mixed_identity(headers: Iterable[Header]) -> tuple[list[Header], dict[s
             if len(parts) > 1:
                 detail = f"{keyword} is shared by {owners(parts)}"
                 details[keyword, uid] = detail, f"{detail}: {_counted(parts)}"
-    result, more = [], {}
-    for header in headers:
-        found = (details.get((k, uid_of(header))) for k, (uid_of, _, _) in _CLAIMS.items())
-        detail = next(filter(None, found), None) if _may_be_used(header) else None
-        if detail:
-            more[header.name] = detail[1]
-        result.append(header.set(Reason.MIXED_IDENTITY, detail[0]) if detail else header)
-    return result, more
-
-
-def _may_be_used(header: Header) -> bool:
-    return header.reason is None and header.is_ct_image
+    return details
 
 
 def _by_patient(members: Sequence[Header]) -> Parts:
@@ -78,11 +82,23 @@ def _by_slice(members: Sequence[Header]) -> Parts:
 
 
 def _same_slice(one: Header, other: Header) -> bool:
+    """The same plane of the same study, in whichever series it lies: sent twice, it keeps its UID and identity is in no doubt."""
     return (
-        (one.series_uid, one.rows, one.columns) == (other.series_uid, other.rows, other.columns)
-        and near(one.orientation, other.orientation, ORIENTATION_TOLERANCE)
+        (one.study_uid, one.patient_id) == (other.study_uid, other.patient_id)
+        and (one.rows, one.columns) == (other.rows, other.columns)
+        and same_plane(one.orientation, other.orientation)
         and near(one.position, other.position, SAME_POSITION_MM)
     )
+
+
+def _differing(parts: Parts) -> str:
+    """What tells slices of one UID apart."""
+    one, other = parts[0][0], parts[1][0]
+    if (one.study_uid, one.patient_id) != (other.study_uid, other.patient_id):
+        return "slices of different studies"
+    if (one.rows, one.columns) != (other.rows, other.columns):
+        return "pictures of different sizes"
+    return "slices in different places"
 
 
 def _counted(parts: Parts) -> str:
@@ -102,5 +118,5 @@ def _files(paths: Sequence[str]) -> str:
 _CLAIMS: dict[str, tuple[Callable[[Header], str], Callable[[Parts], str], Callable[[Sequence[Header]], Parts]]] = {
     "StudyInstanceUID": (attrgetter("study_uid"), lambda parts: f"{len(parts):,} PatientIDs", _by_patient),
     "SeriesInstanceUID": (attrgetter("series_uid"), lambda parts: f"{len(parts):,} StudyInstanceUIDs", _by_study),
-    "SOPInstanceUID": (attrgetter("sop_instance_uid"), lambda _: "slices in different places", _by_slice),
+    "SOPInstanceUID": (attrgetter("sop_instance_uid"), _differing, _by_slice),
 }

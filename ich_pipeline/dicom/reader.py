@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset
+from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from ich_pipeline.dicom import fields, multiframe
 from ich_pipeline.dicom.frames import frame_name, frame_path
@@ -25,6 +26,7 @@ from ich_pipeline.dicom.opening import (
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.verdict import judge
 
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000, HTJ2K})
 _KEYWORDS = (
     "SpecificCharacterSet",
     "ImageType",
@@ -34,6 +36,11 @@ _KEYWORDS = (
     "Modality",
     "Manufacturer",
     "SeriesDescription",
+    "AcquisitionDateTime",
+    "AcquisitionTime",
+    "BodyPartExamined",
+    "FrameOfReferenceUID",
+    "LossyImageCompression",
     "PatientID",
     "PatientBirthDate",
     "PatientSex",
@@ -153,7 +160,7 @@ def _read(
 def _judged(blank: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tuple[float, float]) -> Header:
     header = _filled(blank, ds)
     verdict = judge(header, ds, has_pixels, thickness_range_mm)
-    return header.set(*verdict) if verdict else header
+    return header.set(verdict.reason, verdict.detail, last_resort=verdict.last_resort) if verdict else header
 
 
 def _filled(blank: Header, ds: Dataset) -> Header:
@@ -174,6 +181,9 @@ def _filled(blank: Header, ds: Dataset) -> Header:
         manufacturer=fields.text(ds, "Manufacturer"),
         kernel=fields.text(ds, "ConvolutionKernel"),
         series_description=fields.text(ds, "SeriesDescription"),
+        body_part=fields.text(ds, "BodyPartExamined"),
+        frame_of_reference=fields.text(ds, "FrameOfReferenceUID"),
+        lossy=fields.text(ds, "LossyImageCompression") == "01" or blank.transfer_syntax in LOSSY,
         thickness_mm=next((t for t in fields.numbers(ds, "SliceThickness", 1) or () if t > 0), None),
         rows=fields.integer(ds, "Rows"),
         columns=fields.integer(ds, "Columns"),
@@ -182,5 +192,6 @@ def _filled(blank: Header, ds: Dataset) -> Header:
         position=fields.numbers(ds, "ImagePositionPatient", 3),
         series_number=fields.integer(ds, "SeriesNumber"),
         acquisition_number=fields.integer(ds, "AcquisitionNumber"),
+        acquired=next(filter(None, (fields.moment(ds, k) for k in ("AcquisitionDateTime", "AcquisitionTime"))), None),
         instance_number=fields.integer(ds, "InstanceNumber"),
     )

@@ -27,9 +27,11 @@ class Reason(StrEnum):
     MULTI_FRAME = "multi_frame"
     LOCALIZER = "localizer"
     REFORMATTED = "reformatted"
+    VIRTUAL = "virtual"
     NOT_AXIAL = "not_axial"
     NOT_HU = "not_hu"
     IMPLAUSIBLE_HU = "implausible_hu"
+    NO_BRAIN = "no_brain"
     MATRIX_OUT_OF_RANGE = "matrix_out_of_range"
     THICKNESS_OUT_OF_RANGE = "thickness_out_of_range"
     BONE_KERNEL = "bone_kernel"
@@ -38,6 +40,8 @@ class Reason(StrEnum):
     MIXED_IDENTITY = "mixed_identity"
     DUPLICATE_INSTANCE = "duplicate_instance"
     DUPLICATE_POSITION = "duplicate_position"
+    DUPLICATE_STUDY = "duplicate_study"
+    OTHER_ACQUISITION = "other_acquisition"
     DYNAMIC = "dynamic"
     TOO_FEW_SLICES = "too_few_slices"
     COVERAGE_TOO_SMALL = "coverage_too_small"
@@ -81,20 +85,28 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     Reason.NOT_CT: (_ASIDE, "another modality, or an object that is no image"),
     Reason.SECONDARY: (
         _ASIDE,
-        "secondary capture or secondary image: no measured CT slice (screenshots, dose pages, copies)",
+        "secondary capture (screenshots, dose pages), or a secondary image: one that is whole is read where its study has nothing better",
     ),
     Reason.MULTI_FRAME: (
         _ASIDE,
         "several frames in one object that do not stand for themselves: part of a concatenation, or no place for each frame",
     ),
     Reason.LOCALIZER: (_ASIDE, "a localizer (scout) picture"),
-    Reason.REFORMATTED: (_ASIDE, "computed from other slices: reformat, projection, perfusion map"),
+    Reason.REFORMATTED: (
+        _ASIDE,
+        "computed from other slices: projection, perfusion map; or a reformat, which is read where its study has nothing better",
+    ),
+    Reason.VIRTUAL: (
+        _ASIDE,
+        "computed from two energies (keV, virtual non-contrast, material): read where its study has nothing better",
+    ),
     Reason.NOT_AXIAL: (_ASIDE, "the plane leans more than 45 degrees from axial"),
     Reason.NOT_HU: (_ASIDE, "the pixel values are not Hounsfield units"),
     Reason.IMPLAUSIBLE_HU: (
         _ASIDE,
         "the pixel values are no Hounsfield units of a head: no air, no soft tissue, or one value everywhere",
     ),
+    Reason.NO_BRAIN: (_ASIDE, "Hounsfield units, but no brain: another part of the body, or a plastic head"),
     Reason.MATRIX_OUT_OF_RANGE: (_ASIDE, "fewer than 16 or more than 4096 rows or columns"),
     Reason.THICKNESS_OUT_OF_RANGE: (_ASIDE, "slice thickness outside ingest.slice_thickness_mm"),
     Reason.BONE_KERNEL: (_ASIDE, "reconstructed with a sharp kernel (bone, lung), too noisy for blood"),
@@ -106,6 +118,11 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     ),
     Reason.DUPLICATE_INSTANCE: (_ASIDE, "another copy of a slice that is used (same SOPInstanceUID)"),
     Reason.DUPLICATE_POSITION: (_ASIDE, "another slice of the series at this position is used"),
+    Reason.DUPLICATE_STUDY: (_ASIDE, "the patient has the same pictures in another study, which is read"),
+    Reason.OTHER_ACQUISITION: (
+        _ASIDE,
+        "another acquisition of the same stretch, in the same series, is read: two scans are never mixed",
+    ),
     Reason.DYNAMIC: (_ASIDE, "the same stretch taken three times or more (perfusion, angiography over time)"),
     Reason.TOO_FEW_SLICES: (_ASIDE, "the series has fewer slices than ingest.minimum_slices"),
     Reason.COVERAGE_TOO_SMALL: (_ASIDE, "the series covers less of the head than ingest.minimum_coverage_mm"),

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.child import Crash, watching
+from ich_pipeline.dicom.group_volume import Verdicts
+from ich_pipeline.dicom.grouping import group_series
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.mixed_identity import find_mixed_identity
 from ich_pipeline.dicom.opening import Limits
 from ich_pipeline.dicom.parallel import Processes, Runner
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.series import Group, group_series
-from ich_pipeline.dicom.study import StudyReading, Verdicts, read_study
+from ich_pipeline.dicom.series import Group
+from ich_pipeline.dicom.study import StudyReading, read_study
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.directory import Presence
 from ich_pipeline.sources.folder import list_files as list_files
@@ -38,7 +40,8 @@ PARALLEL_FROM = 16 * CHUNK  # fewer files are read sooner than worker processes 
 
 # Work, and the verdicts of files in it that are known to end the process.
 _Chunk = tuple[Sequence[tuple[Path, str]], Verdicts]
-_Study = tuple[Sequence[Group], Verdicts]
+# A study's groups that may be read, and those set aside.
+_Study = tuple[Sequence[Group], Sequence[Group]]
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,22 @@ class ScanResult:
 
     @property
     def studies(self) -> list[list[Group]]:
-        """The candidate groups of each study that has any."""
+        """The groups of each study that may be read, candidates and last resorts; of those that have any."""
+        found = self._by_study(lambda group: group.may_be_read)
+        return [found[uid] for uid in sorted(found)]
+
+    @property
+    def beside(self) -> list[list[Group]]:
+        """The groups set aside of each of :attr:`studies`, in the same order."""
+        rest = self._by_study(lambda group: not group.may_be_read)
+        return [rest.get(study[0].first.study_uid, []) for study in self.studies]
+
+    def _by_study(self, wanted: Callable[[Group], bool]) -> dict[str, list[Group]]:
         found: dict[str, list[Group]] = defaultdict(list)
         for group in self.groups:
-            if group.reason is None:
+            if wanted(group):
                 found[group.first.study_uid].append(group)
-        return [found[uid] for uid in sorted(found)]
+        return found
 
 
 def scan(root: Path, ingest: IngestParams, track: Track = quiet) -> ScanResult:
@@ -87,7 +100,9 @@ def scan_listing(
     headers += [Header(judged.name, b"", judged.reason, judged.detail) for judged in listing.judged]
     presence: Presence | None = None
     for i, header in enumerate(headers):
-        if header.reason is None and not header.patient_id:
+        if header.last_resort and not header.patient_id:
+            headers[i] = replace(header, last_resort=False)
+        elif header.reason is None and not header.patient_id:
             headers[i] = header.set(Reason.NO_PATIENT_ID)
         elif header.reason is Reason.MEDIA_DIRECTORY and isinstance(header.source, Path):
             if presence is None:  # of files, while one of several frames has a header for each
@@ -130,6 +145,7 @@ def read_studies(
     finish: Callable[[StudyReading], R],
     track: Track = quiet,
     runner: Runner | None = None,
+    beside: Sequence[Sequence[Group]] | None = None,
 ) -> Iterator[R]:
     """Read studies in worker processes and yield ``finish(reading)`` of each, in their order.
 
@@ -142,14 +158,15 @@ def read_studies(
             ``functools.partial`` of such.
         track: progress over the studies.
         runner: None for processes of this machine, ``ingest.workers`` of them.
+        beside: the groups set aside of each study (:attr:`ScanResult.beside`); None for none.
     """
     runner = runner or Processes(ingest.workers)
     task = partial(_read_and_finish, ingest=ingest, finish=finish)
-    tasks: list[_Study] = [(study, {}) for study in studies]
+    works: list[_Study] = list(zip(studies, beside or [()] * len(studies), strict=True))
+    tasks: list[tuple[_Study, Verdicts]] = [(work, {}) for work in works]
     results = runner.run(task, tasks)
-    for study, result in zip(studies, track(results, "reading studies", len(studies)), strict=True):
-        files = [header.name for group in study for header in group.headers]
-        yield without_what_crashes(task, study, result, runner, files)
+    for work, result in zip(works, track(results, "reading studies", len(studies)), strict=True):
+        yield without_what_crashes(task, work, result, runner, [header.name for header in _headers_of(work)])
 
 
 def limits_of(ingest: IngestParams) -> Limits:
@@ -206,10 +223,16 @@ def _read_chunk(task: _Chunk, ingest: IngestParams) -> list[Header]:
     return headers
 
 
-def _read_and_finish(task: _Study, ingest: IngestParams, finish: Callable[[StudyReading], R]) -> R:
-    study, failed = task
+def _headers_of(work: _Study) -> Iterator[Header]:
+    """Of all files whose pixels may be looked at."""
+    return (header for groups in work for group in groups for header in group.headers)
+
+
+def _read_and_finish(task: tuple[_Study, Verdicts], ingest: IngestParams, finish: Callable[[StudyReading], R]) -> R:
+    work, failed = task
+    study, others = work
     try:
-        return finish(read_study(study, ingest, failed))
+        return finish(read_study(study, ingest, failed, others))
     except MemoryError:
-        everything = {h.name: (Reason.TOO_LARGE, NO_MEMORY) for group in study for h in group.headers}
-        return finish(read_study(study, ingest, everything | failed))
+        everything = {header.name: (Reason.TOO_LARGE, NO_MEMORY) for header in _headers_of(work)}
+        return finish(read_study(study, ingest, everything | failed, others))

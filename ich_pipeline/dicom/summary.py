@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.cautions import why_and_cautions
 from ich_pipeline.dicom.orientation import AS_STORED
 from ich_pipeline.dicom.shear import MINIMUM_TILT_DEG
 from ich_pipeline.dicom.summary_pictures import histogram_svg, thumbnail
@@ -43,7 +44,7 @@ class Study:
     @property
     def why(self) -> str:
         """Why the chosen series was chosen."""
-        return str(self.chosen["reason"]).removeprefix("chosen: ")
+        return why_and_cautions(str(self.chosen["reason"]))[0].removeprefix("chosen: ")
 
 
 def write_summary(
@@ -87,7 +88,7 @@ def write_summary(
 
 def remarks(row: Row) -> tuple[str, ...]:
     """What a person should know of a chosen series before its slices are trusted; empty for a plain one."""
-    found = []
+    found = list(why_and_cautions(row["reason"])[1])
     if row["gaps"]:
         found.append(f"{counted(row['gaps'], 'gap')}: {row['gaps_at']}")
     if row["duplicates"]:

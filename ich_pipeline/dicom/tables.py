@@ -14,15 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.contrast_pixels import bright_share
+from ich_pipeline.dicom.contrast_pixels import Bright, brightness
 from ich_pipeline.dicom.geometry import median_step, step_runs
+from ich_pipeline.dicom.group_volume import Verdicts, Volume
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
 from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.likeness import fingerprint
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.series import Group
-from ich_pipeline.dicom.study import Verdicts, Volume
 
 _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 ACCOUNT_COLUMNS = ("path", "status", "reason", "detail", *_UIDS, "frames")
@@ -50,17 +50,19 @@ class VolumeFacts:
         volume: the volume; its voxels are gone (``hu`` is empty).
         statistics: of each slice, see :func:`hu_statistics`.
         histogram: voxels of the whole volume in bins of 20 HU from −1100.
-        bright_share: see :func:`ich_pipeline.dicom.contrast_pixels.bright_share`.
+        bright: see :func:`ich_pipeline.dicom.contrast_pixels.brightness`.
         content: the first half of the SHA-256 of the voxels, in hexadecimal digits.
         likeness: see :func:`ich_pipeline.dicom.likeness.fingerprint`.
+        digests: of each slice's voxels, 16 bytes.
     """
 
     volume: Volume
     statistics: list[dict[str, float]]
     histogram: NDArray[np.int64]
-    bright_share: float
+    bright: Bright
     content: str
     likeness: NDArray[np.int16]
+    digests: tuple[bytes, ...]
 
 
 def volume_facts(volume: Volume) -> VolumeFacts:
@@ -69,9 +71,10 @@ def volume_facts(volume: Volume) -> VolumeFacts:
         replace(volume, hu=np.empty((0, *volume.hu.shape[1:]), dtype=np.int16)),
         [hu_statistics(hu) for hu in volume.hu],
         np.sum([hu_histogram(hu) for hu in volume.hu], axis=0),
-        bright_share(volume.hu, volume.spacing_mm),
+        brightness(volume.hu, volume.spacing_mm),
         hashlib.sha256(np.ascontiguousarray(volume.hu, dtype="<i2").data).hexdigest()[:32],
         fingerprint(volume.hu, volume.headers, volume.positions_mm, volume.spacing_mm),
+        tuple(hashlib.sha256(np.ascontiguousarray(hu, dtype="<i2").data).digest()[:16] for hu in volume.hu),
     )
 
 
@@ -149,7 +152,7 @@ def series_row(
     volume = facts.volume if facts else None
     spacing = volume.spacing_mm if volume else first.spacing_mm or (np.nan, np.nan)
     turned = bool(volume and volume.turn.transpose)
-    share = facts.bright_share if facts else np.nan
+    bright = facts.bright if facts else Bright(np.nan, np.nan)
     gaps = volume.gaps if volume else group.gaps
     duplicates = volume.duplicates if volume else _further(group)
     positions = volume.positions_mm if volume else group.positions_mm
@@ -185,8 +188,8 @@ def series_row(
         "tilt_corrected": bool(volume and volume.shifts_px.any()),
         "tilt_lost_voxels": volume.lost if volume else 0,
         "reorientation": volume.turn.code if volume else "",
-        "bright_share": share,
-        "contrast_suspected": bool(share >= ingest.contrast_share),
+        "bright_share": bright.median,
+        "contrast_suspected": bright.suspected(ingest.contrast_share),
         "air_share": _mean(facts, "air_fraction"),
         "soft_share": _mean(facts, "soft_fraction"),
         "hu_histogram": facts.histogram.tolist() if facts else [],
@@ -240,7 +243,7 @@ def slice_rows(facts: VolumeFacts) -> list[dict[str, Any]]:
             "StudyInstanceUID": h.study_uid,
             "SeriesInstanceUID": h.series_uid,
             "SOPInstanceUID": h.sop_instance_uid,
-            "volume": volume_name(h.series_uid),
+            "volume": volume_name(volume.series_uid),
             "index": i,
             "position_mm": float(volume.positions_mm[i]),
             "neighbour_before": int(volume.neighbours[i, 0]),

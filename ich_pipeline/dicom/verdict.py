@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -19,6 +20,7 @@ from ich_pipeline.dicom.geometry import axial_normal, is_orthonormal
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.virtual import named_virtual
 
 MATRIX_RANGE = (16, 4096)
 SPACING_RANGE_MM = (1e-3, 100.0)  # beyond it lies no scanner, and arithmetic overflows somewhere
@@ -30,10 +32,20 @@ REFORMATTED_VALUES = frozenset(
     | {"PERFUSION", "CBF", "CBV", "RCBF", "RCBV", "MTT", "TTP", "TMAX", "TTD", "MASK", "SUBTRACTION"}
 )
 
-Verdict = tuple[Reason, str] | None
+# Of those, what still is a slice in Hounsfield units when it lies axially: an average, or cut anew. As a last resort.
+RESAMPLED_VALUES = frozenset({"MPR", "REFORMATTED", "RESAMPLED", "AVERAGE"})
 
 
-def judge(header: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tuple[float, float]) -> Verdict:
+@dataclass(frozen=True)
+class Verdict:
+    """Why a file is set aside or rejected; a last resort is read all the same where its study has nothing better."""
+
+    reason: Reason
+    detail: str = ""
+    last_resort: bool = False
+
+
+def judge(header: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tuple[float, float]) -> Verdict | None:
     """Reason and detail, or None for a file that may be used.
 
     Args:
@@ -42,51 +54,71 @@ def judge(header: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tup
         has_pixels: PixelData begins after the header.
         thickness_range_mm: allowed SliceThickness.
     """
-    return (
-        _object_verdict(header, ds)
-        or _image_verdict(header, ds, has_pixels)
-        or _series_verdict(header, ds, thickness_range_mm)
-    )
+    image_type = [v.strip().upper() for v in fields.text(ds, "ImageType").split("\\")]
+    if found := _object_verdict(header, ds, image_type):
+        return found
+    computed = _secondary(image_type) or _computed(image_type, header)
+    wrong = _image_verdict(header, ds, has_pixels) or _series_verdict(header, ds, thickness_range_mm)
+    if computed:
+        whole = wrong is None and not _projected(image_type, header)
+        return replace(computed, last_resort=whole)
+    if wrong:
+        return wrong
+    virtual = named_virtual(image_type, header.series_description)
+    return Verdict(Reason.VIRTUAL, virtual, last_resort=True) if virtual else None
 
 
-def _object_verdict(header: Header, ds: Dataset) -> Verdict:
+def _object_verdict(header: Header, ds: Dataset, image_type: list[str]) -> Verdict | None:
     """What kind of object is it?"""
     modality = fields.text(ds, "Modality")
     sop_class = header.sop_class_uid
-    image_type = [v.strip().upper() for v in fields.text(ds, "ImageType").split("\\")]
     if sop_class == MediaStorageDirectoryStorage:
-        return Reason.MEDIA_DIRECTORY, ""
+        return Verdict(Reason.MEDIA_DIRECTORY)
     if sop_class.startswith(SECONDARY_CAPTURE_ROOT):
-        return Reason.SECONDARY, f"ImageType {'/'.join(image_type)}"
+        return Verdict(Reason.SECONDARY, f"ImageType {'/'.join(image_type)}")
     if sop_class not in (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
-        return Reason.NOT_CT, f"Modality {modality or 'missing'}, {UID(sop_class).name}"
+        return Verdict(Reason.NOT_CT, f"Modality {modality or 'missing'}, {UID(sop_class).name}")
     if modality != "CT":
-        return Reason.NOT_CT, f"Modality {modality or 'missing'}"
+        return Verdict(Reason.NOT_CT, f"Modality {modality or 'missing'}")
     if LOCALIZER_VALUES & set(image_type):
-        return Reason.LOCALIZER, f"ImageType {'/'.join(image_type)}"
+        return Verdict(Reason.LOCALIZER, f"ImageType {'/'.join(image_type)}")
     if header.frame is None and ((fields.integer(ds, "NumberOfFrames") or 1) > 1 or sop_class != CTImageStorage):
-        return Reason.MULTI_FRAME, f"NumberOfFrames {fields.integer(ds, 'NumberOfFrames')}"
-    if "SECONDARY" in image_type[1:2]:
-        return Reason.SECONDARY, f"ImageType {'/'.join(image_type)}"
-    return _computed(image_type, header)
-
-
-def _computed(image_type: list[str], header: Header) -> Verdict:
-    """Is it computed from other slices? ImageType says so; where it does not say ORIGINAL, the description may."""
-    said = f"ImageType {'/'.join(image_type)}"
-    if REFORMATTED_VALUES & {word for value in image_type[2:] for word in re.split(r"[^A-Z0-9]+", value)}:
-        return Reason.REFORMATTED, said
-    # VOLUME, in an enhanced object or an original slice, says that slices are evenly spaced; else that one was rendered.
-    if image_type[0] == "DERIVED" and "VOLUME" in image_type[2:] and not header.frame:
-        return Reason.REFORMATTED, said
-    if image_type[0] != "ORIGINAL" and REFORMATTED_VALUES & set(
-        re.split(r"[^A-Z0-9]+", header.series_description.upper())
-    ):
-        return Reason.REFORMATTED, f"{said}, and SeriesDescription names what was computed"
+        return Verdict(Reason.MULTI_FRAME, f"NumberOfFrames {fields.integer(ds, 'NumberOfFrames')}")
     return None
 
 
-def _image_verdict(header: Header, ds: Dataset, has_pixels: bool) -> Verdict:
+def _secondary(image_type: list[str]) -> Verdict | None:
+    """Made after the examination, says ImageType: a reconstruction from raw data as well as a copy (PS3.3 C.7.6.1.1.2)."""
+    if "SECONDARY" in image_type[1:2]:
+        return Verdict(Reason.SECONDARY, f"ImageType {'/'.join(image_type)}")
+    return None
+
+
+def _computed(image_type: list[str], header: Header) -> Verdict | None:
+    """Is it computed from other slices? ImageType says so; where it does not say ORIGINAL, the description may."""
+    said = f"ImageType {'/'.join(image_type)}"
+    if REFORMATTED_VALUES & _words(*image_type[2:]):
+        return Verdict(Reason.REFORMATTED, said)
+    # VOLUME, in an enhanced object or an original slice, says that slices are evenly spaced; else that one was rendered.
+    if image_type[0] == "DERIVED" and "VOLUME" in image_type[2:] and not header.frame:
+        return Verdict(Reason.REFORMATTED, said)
+    if image_type[0] != "ORIGINAL" and REFORMATTED_VALUES & _words(header.series_description.upper()):
+        return Verdict(Reason.REFORMATTED, f"{said}, and SeriesDescription names what was computed")
+    return None
+
+
+def _projected(image_type: list[str], header: Header) -> bool:
+    """Does anything name a projection, a rendering or a map, whose values are not those of a slice?"""
+    said = _words(*image_type[2:], header.series_description.upper() if image_type[0] != "ORIGINAL" else "")
+    rendered = image_type[0] == "DERIVED" and "VOLUME" in image_type[2:] and not header.frame
+    return rendered or bool(said & (REFORMATTED_VALUES - RESAMPLED_VALUES))
+
+
+def _words(*texts: str) -> set[str]:
+    return {word for text in texts for word in re.split(r"[^A-Z0-9]+", text)}
+
+
+def _image_verdict(header: Header, ds: Dataset, has_pixels: bool) -> Verdict | None:
     """Is it a complete CT image?"""
     needed = {
         "SOPInstanceUID": header.sop_instance_uid,
@@ -104,24 +136,26 @@ def _image_verdict(header: Header, ds: Dataset, has_pixels: bool) -> Verdict:
     }
     missing = [keyword for keyword, value in needed.items() if not value]
     if missing:
-        return Reason.HEADER_INCOMPLETE, f"missing or malformed: {', '.join(missing)}"
+        return Verdict(Reason.HEADER_INCOMPLETE, f"missing or malformed: {', '.join(missing)}")
     # judged just above
     assert header.rows and header.columns and header.spacing_mm and header.orientation and header.position
     low, high = MATRIX_RANGE
     if not (low <= header.rows <= high and low <= header.columns <= high):
-        return Reason.MATRIX_OUT_OF_RANGE, f"{header.rows} x {header.columns}"
+        return Verdict(Reason.MATRIX_OUT_OF_RANGE, f"{header.rows} x {header.columns}")
     if min(header.spacing_mm) < SPACING_RANGE_MM[0] or max(header.spacing_mm) > SPACING_RANGE_MM[1]:
-        return Reason.GEOMETRY_INVALID, f"PixelSpacing {header.spacing_mm[0]:g}, {header.spacing_mm[1]:g}"
+        return Verdict(Reason.GEOMETRY_INVALID, f"PixelSpacing {header.spacing_mm[0]:g}, {header.spacing_mm[1]:g}")
     if max(map(abs, header.position)) > FARTHEST_MM:
-        return Reason.GEOMETRY_INVALID, f"ImagePositionPatient {', '.join(f'{v:g}' for v in header.position)}"
+        return Verdict(Reason.GEOMETRY_INVALID, f"ImagePositionPatient {', '.join(f'{v:g}' for v in header.position)}")
     if not is_orthonormal(header.orientation):
-        return Reason.GEOMETRY_INVALID, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
+        return Verdict(
+            Reason.GEOMETRY_INVALID, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
+        )
     if not has_pixels:
-        return Reason.PIXELS_MISSING, ""
+        return Verdict(Reason.PIXELS_MISSING)
     return None
 
 
-def _series_verdict(header: Header, ds: Dataset, thickness_range_mm: tuple[float, float]) -> Verdict:
+def _series_verdict(header: Header, ds: Dataset, thickness_range_mm: tuple[float, float]) -> Verdict | None:
     """Is it of a kind of series that the system reads?"""
     assert header.orientation
     rescale_type = fields.text(ds, "RescaleType").upper()
@@ -129,14 +163,16 @@ def _series_verdict(header: Header, ds: Dataset, thickness_range_mm: tuple[float
     agent = fields.text(ds, "ContrastBolusAgent")
     low, high = thickness_range_mm
     if axial_normal(header.orientation) is None:
-        return Reason.NOT_AXIAL, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}"
+        return Verdict(Reason.NOT_AXIAL, f"ImageOrientationPatient {', '.join(f'{v:g}' for v in header.orientation)}")
     if rescale_type not in ("", "HU", "US") or samples != 1:
-        return Reason.NOT_HU, f"RescaleType {rescale_type or 'HU'}, SamplesPerPixel {samples}"
+        return Verdict(Reason.NOT_HU, f"RescaleType {rescale_type or 'HU'}, SamplesPerPixel {samples}")
     if header.thickness_mm is not None and not low <= header.thickness_mm <= high:
-        return Reason.THICKNESS_OUT_OF_RANGE, f"SliceThickness {header.thickness_mm:g} mm, allowed {low:g} to {high:g}"
+        return Verdict(
+            Reason.THICKNESS_OUT_OF_RANGE, f"SliceThickness {header.thickness_mm:g} mm, allowed {low:g} to {high:g}"
+        )
     if sharpness(header.kernel, header.series_description) == "bone":
-        return Reason.BONE_KERNEL, f"ConvolutionKernel {header.kernel or 'missing'}"
+        return Verdict(Reason.BONE_KERNEL, f"ConvolutionKernel {header.kernel or 'missing'}")
     volume = fields.numbers(ds, "ContrastBolusVolume", 1)
     if contrast := named_by_header(agent, volume[0] if volume else None, header.series_description):
-        return Reason.CONTRAST, contrast
+        return Verdict(Reason.CONTRAST, contrast)
     return None

@@ -226,14 +226,14 @@ class InProcess:
 def read(root: Path, params: IngestParams) -> InProcess:
     found = scan(root, params)
     verdicts = dict(found.verdicts)
-    rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason is not None]
+    rows = [series_row(g, None, g.reason, g.detail, params) for g in found.groups if g.reason and not g.last_resort]
     slices: list[dict] = []
     volumes: dict[str, NDArray[np.int16]] = {}
-    for study in found.studies:
-        reading = read_study(study, params)
+    for study, beside in zip(found.studies, found.beside, strict=True):
+        reading = read_study(study, params, others=beside)
         verdicts |= reading.verdicts
         facts = volume_facts(reading.volume) if reading.volume else None
-        for i, (group, why) in enumerate(zip(study, reading.group_reasons, strict=True)):
+        for i, (group, why) in enumerate(zip(reading.groups, reading.group_reasons, strict=True)):
             rows.append(series_row(group, facts if i == reading.chosen else None, *why, params, reading.places[i]))
         if reading.volume and facts:
             slices.extend(slice_rows(facts))

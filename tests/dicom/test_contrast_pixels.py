@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.dicom.contrast_pixels import bright_share
+from ich_pipeline.dicom.contrast_pixels import brightness
 from ich_pipeline.dicom.summary import remarks
 
 SIZE, PIXEL = 160, (1.2, 1.2)
@@ -45,15 +45,15 @@ def bleeding(hu, x, y):
 
 
 def test_vessels_are_seen_and_nothing_else():
-    assert bright_share(volume(), PIXEL) == 0
-    assert bright_share(volume(calcium), PIXEL) == 0
-    assert bright_share(volume(bleeding), PIXEL) == 0
-    assert bright_share(volume(vessels), PIXEL) > 0.004
+    assert brightness(volume(), PIXEL).median == 0
+    assert brightness(volume(calcium), PIXEL).median == 0
+    assert brightness(volume(bleeding), PIXEL).median == 0
+    assert brightness(volume(vessels), PIXEL).median > 0.004
 
 
 def test_without_a_closed_skull_there_is_no_evidence():
-    assert np.isnan(bright_share(np.full((5, 64, 64), 30, np.int16), PIXEL))
-    assert np.isnan(bright_share(volume(slices=1), PIXEL))
+    assert np.isnan(brightness(np.full((5, 64, 64), 30, np.int16), PIXEL).median)
+    assert np.isnan(brightness(volume(slices=1), PIXEL).median)
 
 
 @pytest.mark.parametrize("paint", [None, vessels])

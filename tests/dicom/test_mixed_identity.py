@@ -91,13 +91,18 @@ def candidate(name: str, **fields: object) -> Header:
 
 
 @pytest.mark.parametrize(
-    "other",
-    [{"position": (0.0, 0.0, 5.0)}, {"orientation": (1.0, 0.0, 0.0, 0.0, 0.9, 0.4)}, {"rows": 64}, {"series_uid": "3"}],
+    ("other", "what"),
+    [
+        ({"position": (0.0, 0.0, 5.0)}, "slices in different places"),
+        ({"orientation": (1.0, 0.0, 0.0, 0.0, 0.9, 0.4)}, "slices in different places"),
+        ({"rows": 64}, "pictures of different sizes"),
+        ({"study_uid": "4", "series_uid": "3", "patient_id": "P2"}, "slices of different studies"),
+    ],
 )
-def test_one_slice_uid_in_two_places(other):
+def test_one_slice_uid_in_two_places(other, what):
     [first, second], more = find_mixed_identity([candidate("a", sop_instance_uid="9"), candidate("b", sop_instance_uid="9", **other)])  # fmt: skip
     assert first.reason is second.reason is Reason.MIXED_IDENTITY
-    assert first.detail == second.detail == "SOPInstanceUID is shared by slices in different places"
+    assert first.detail == second.detail == f"SOPInstanceUID is shared by {what}"
     assert more in [dict.fromkeys("ab", f"{first.detail}: 1 file and 1 file ({name})") for name in "ab"]
 
 

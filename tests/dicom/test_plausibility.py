@@ -41,7 +41,7 @@ def test_a_constant_slice_is_set_aside_alone(tmp_path, make_slice, save_slice, s
 def test_limits_follow_the_settings(make_anatomy, ingest_params):
     hu = np.stack([make_anatomy(n) for n in range(4)])
     limits = ingest_params.pixels.plausible
-    assert implausible_volume(hu, limits) == ""
+    assert implausible_volume(hu, limits) is None
     assert "no air" in implausible_volume(hu, limits.model_copy(update={"minimum_air": 0.9}))
     assert "no soft tissue" in implausible_volume(hu, limits.model_copy(update={"soft_tissue_hu": (200.0, 300.0)}))
 
