@@ -121,7 +121,7 @@ def _splits(params: Params, folds: int) -> list[Any]:
     from ich_pipeline.label_tables import read_labels
     from ich_pipeline.splits import case_table
 
-    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
     slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     labels = params.label_set
     cases = case_table(series, slices, read_labels(layout.LABELS, labels), labels)
@@ -155,7 +155,7 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
     from ich_pipeline.splits import SCHEMA, case_table, label_file
 
     labels = params.label_set
-    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
     slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     table = read_labels(layout.LABELS, labels)
     learners = deal_learners(split.cohorts, case_table(series, slices, table, labels), labels, params)
@@ -242,7 +242,7 @@ def _markdown(
 
     name = LOOK
     blocks = {name: metrics}
-    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
     chosen = series.loc[series["chosen"]]
     said = [
         *twin_cautions(chosen),

@@ -225,7 +225,7 @@ def _labelled_cases(cohort: TestCohort, table: pd.DataFrame) -> list[str]:
 
 
 def _subgroups(cohort: TestCohort, table: pd.DataFrame) -> pd.DataFrame:
-    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
     facts = case_facts(_labelled_cases(cohort, table), series, table, read_masks(layout.MASKS))
     return subgroup_rows(cohort, facts, cohort.params.subgroups)
 

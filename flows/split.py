@@ -30,7 +30,7 @@ def body(stage: Stage) -> StageResult:
     ``work/split/sealed/<test>.csv``.
     """
     labels = stage.params.label_set
-    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
     slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     table = read_labels(layout.LABELS, labels)
     cases = case_table(series, slices, table, labels)

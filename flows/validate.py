@@ -19,7 +19,7 @@ from ich_pipeline.quality.suites import validate_suites
 
 def body(stage: Stage) -> StageResult:
     """Read work/ingest and data/labels.csv; write work/validate (results.json, index.html)."""
-    series = read_table(layout.INGEST / "series.parquet", "series/2")
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
     slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
     account = pd.read_csv(layout.INGEST / "account.csv", dtype=str, keep_default_na=False)
     table = read_labels(layout.LABELS, stage.params.label_set)

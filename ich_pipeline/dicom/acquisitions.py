@@ -142,15 +142,14 @@ def _apart(part: list[int], headers: Sequence[Header], positions: Positions, rea
 
 def _passes(headers: Sequence[Header], positions: Positions) -> list[list[int]]:
     """The runs of slices that were taken one after another in one direction, where numbers do not tell acquisitions apart."""
-    times = [h.acquired for h in headers]
-    known = None not in times
+    times = [h.acquired for h in headers if h.acquired is not None]
+    numbers = [h.instance_number for h in headers if h.instance_number is not None]
+    known, numbered = len(times) == len(headers), len(numbers) == len(headers)
     if known and 2 <= len(set(times)) <= FEW_TIMES:
-        return [[i for i, t in enumerate(times) if t == moment] for moment in sorted(set(filter(None, times)))]
-    numbers = [h.instance_number for h in headers]
-    order = sorted(range(len(headers)), key=lambda i: ((times[i] if known else 0) or 0, numbers[i] or 0))
-    if None in numbers and not known:
-        return [order]
-    if len({(times[i] if known else 0, numbers[i]) for i in order}) < len(order):
+        return [[i for i, t in enumerate(times) if t == moment] for moment in sorted(set(times))]
+    keys = list(zip(times if known else [0.0] * len(headers), numbers if numbered else [0] * len(headers), strict=True))
+    order = sorted(range(len(headers)), key=keys.__getitem__)
+    if len(set(keys)) < len(keys):
         return [order]
     runs, direction = [[order[0]]], 0.0
     for before, after in itertools.pairwise(order):

@@ -50,9 +50,10 @@ def integer(ds: Dataset, keyword: str) -> int | None:
     return int(values[0]) if values and abs(values[0]) < 2**31 else None
 
 
-def moment(ds: Dataset, keyword: str) -> float | None:
-    """A DT or TM as a number that rises with time, without its offset from UTC; None where it is missing or malformed."""
-    written = re.match(r"\d+(\.\d+)?", text(ds, keyword).replace(":", ""))
+def moment(ds: Dataset, *keywords: str) -> float | None:
+    """The first DT or TM that is there, as a number that rises with time, without its offset from UTC; None for none."""
+    texts = (text(ds, keyword).replace(":", "") for keyword in keywords)
+    written = next(filter(None, (re.match(r"\d+(\.\d+)?", value) for value in texts)), None)
     return float(written[0]) if written else None
 
 

@@ -42,7 +42,7 @@ from ich_pipeline.sources.source import fetched_beside, is_remote, open_source
 from ich_pipeline.sources.unpack import unpack
 
 ACCOUNT = "account.csv"
-SERIES_SCHEMA = "series/2"
+SERIES_SCHEMA = "series/3"
 SLICES_SCHEMA = "slices/2"
 
 

@@ -192,6 +192,6 @@ def _filled(blank: Header, ds: Dataset) -> Header:
         position=fields.numbers(ds, "ImagePositionPatient", 3),
         series_number=fields.integer(ds, "SeriesNumber"),
         acquisition_number=fields.integer(ds, "AcquisitionNumber"),
-        acquired=next(filter(None, (fields.moment(ds, k) for k in ("AcquisitionDateTime", "AcquisitionTime"))), None),
+        acquired=fields.moment(ds, "AcquisitionDateTime", "AcquisitionTime"),
         instance_number=fields.integer(ds, "InstanceNumber"),
     )

@@ -222,7 +222,7 @@ def _mean(facts: VolumeFacts | None, name: str) -> float:
 
 
 def series_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """The table "series/2"; without rows it has only the columns that tell what became of a series."""
+    """The table "series/3"; without rows it has only the columns that tell what became of a series."""
     if not rows:
         return pd.DataFrame(columns=list(_FATE)).astype({"chosen": bool, "place": int})
     table = pd.DataFrame(rows)

@@ -25,7 +25,7 @@ def validate_suites(
     """All suites of the validate stage.
 
     Args:
-        series: the series table of ingest (schema ``series/2``), chosen or not.
+        series: the series table of ingest (schema ``series/3``), chosen or not.
         slices: the slice table of ingest (``slices/2``).
         table: the label table.
         coverage: what :func:`ich_pipeline.label_tables.check_against` returned.

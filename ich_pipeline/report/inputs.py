@@ -166,7 +166,7 @@ class Inputs:
     @cached_property
     def series(self) -> pd.DataFrame:
         """The series table of ingest."""
-        return read_table(self.folders.ingest / "series.parquet", "series/2")
+        return read_table(self.folders.ingest / "series.parquet", "series/3")
 
     @cached_property
     def account(self) -> pd.DataFrame:

@@ -118,8 +118,8 @@ def save_series() -> Callable[..., list[Path]]:
     return write
 
 
-@pytest.fixture
-def ingest_params() -> IngestParams:
+def small_settings() -> IngestParams:
+    """Settings under which three slices are a series."""
     plausible = PlausibleParams(air_below_hu=-700, minimum_air=0.01, soft_tissue_hu=(0, 90), minimum_soft_tissue=0.2)
     return IngestParams(
         workers=1,
@@ -134,6 +134,17 @@ def ingest_params() -> IngestParams:
         correct_tilt=False,
         contrast_share=0.002,
     )
+
+
+@pytest.fixture
+def ingest_params() -> IngestParams:
+    return small_settings()
+
+
+@pytest.fixture(scope="session")
+def params() -> IngestParams:
+    """The same, for property tests, whose examples share their fixtures."""
+    return small_settings()
 
 
 @pytest.fixture(scope="session")

@@ -99,7 +99,7 @@ def test_no_patient_in_two_cohorts(chain: Project) -> None:
     cohorts = read_table(chain.root / "work" / "split" / "cohorts.parquet", "cohorts/1")
     assert (cohorts.groupby("patient_key")["cohort"].nunique() == 1).all()
     assert set(cohorts["cohort"]) == {"train", "validation", *TESTS}
-    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/2")
+    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/3")
     dates = cohorts.merge(series[["SeriesInstanceUID", "StudyDate"]], on="SeriesInstanceUID", suffixes=("", "_series"))
     latest = dates[dates["cohort"] == "test_prospective"]["StudyDate"].min()
     assert (dates[dates["cohort"] != "test_prospective"]["StudyDate"] <= latest).all()
@@ -107,7 +107,7 @@ def test_no_patient_in_two_cohorts(chain: Project) -> None:
 
 def test_no_patient_is_named_in_the_record_or_the_reports(chain: Project) -> None:
     """Neither PatientID, nor its hash, nor a UID, in the MLflow store, the registered model or the pages."""
-    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/2")
+    series = read_table(chain.root / "work" / "ingest" / "series.parquet", "series/3")
     slices = read_table(chain.root / "work" / "ingest" / "slices.parquet", "slices/2")
     names = [
         *series["PatientID"],

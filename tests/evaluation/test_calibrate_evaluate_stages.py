@@ -95,7 +95,7 @@ def _facts(folder: Path, index: pd.DataFrame, table: pd.DataFrame) -> None:
             "spacing_mm": 5.0,
         }
     )
-    write_table(folder / "work" / "ingest" / "series.parquet", series, "series/2")
+    write_table(folder / "work" / "ingest" / "series.parquet", series, "series/3")
     positive = table.set_index("SOPInstanceUID")["any"] == 1
     mask = np.zeros((SIZE, SIZE), dtype=bool)
     mask[8:20, 8:20] = True

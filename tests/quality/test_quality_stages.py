@@ -35,7 +35,7 @@ def project(
 ) -> Path:
     """A project folder in which ingest has run; the working directory."""
     shutil.copy(Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml", tmp_path / "params.yaml")
-    write_table(tmp_path / "work/ingest/series.parquet", series, "series/2")
+    write_table(tmp_path / "work/ingest/series.parquet", series, "series/3")
     write_table(tmp_path / "work/ingest/slices.parquet", slices, "slices/2")
     account = pd.DataFrame({"path": slices[UID], "status": "used", UID: slices[UID], "frames": 0})
     account.to_csv(tmp_path / "work/ingest/account.csv", index=False)

@@ -143,7 +143,7 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         chosen=True, reason="", Manufacturer="ACME", PatientSex="", PatientAge="050Y", SliceThickness=5.0,
         row_spacing_mm=2.0, column_spacing_mm=2.0, spacing_mm=5.0,
     )  # fmt: skip
-    write_table(ingest / "series.parquet", series, "series/2")
+    write_table(ingest / "series.parquet", series, "series/3")
     write_text(ingest / "account.csv", "path,status,reason,detail\na,used,,\nb,set_aside,localizer,\n")
     write_text(split / "summary.csv", "cohort,patients,cases,slices,any\ntrain,6,6,30,3\ntest_retrospective,6,6,30,\n")
     write_json(split / "cautions.json", [SAID_BY_SPLIT])

@@ -86,7 +86,7 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
     cases = index.drop_duplicates("case_id").reset_index(drop=True)
     facts = {"chosen": True, "Manufacturer": "ACME", "PatientSex": "F", "PatientAge": "050Y", "SliceThickness": 5.0}
     facts |= {"row_spacing_mm": 2.0, "column_spacing_mm": 2.0, "spacing_mm": 5.0}
-    write_table(folder / "work/ingest/series.parquet", cases[["case_id"]].assign(**facts), "series/2")
+    write_table(folder / "work/ingest/series.parquet", cases[["case_id"]].assign(**facts), "series/3")
     write_masks(folder / "data" / "masks.csv", [])
     (folder / "data" / "readers.csv").write_text("reader,case,decision\n")
     windows = tuple(Window(w.name, w.center, w.width) for w in params.windowing.windows)
