@@ -14,19 +14,17 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from noise import device_name, noise_slices, started
+from noise import device_name, noise_slices, started, timed
 
 from ich_pipeline.config import NetworkParams, Params, load_params
 from ich_pipeline.training.backend import keras
 from ich_pipeline.training.data import CohortSlices
 from ich_pipeline.training.network import Network
-from ich_pipeline.training.sampling import Batch, Sampler
+from ich_pipeline.training.sampling import Batches
 from ich_pipeline.training.trainer import Trainer
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -56,26 +54,21 @@ def main(architecture: str, size: int, batch: int) -> None:
 
 def _begun(
     architecture: str, dtype: str, settings: NetworkParams, params: Params, slices: CohortSlices, steps: int
-) -> tuple[Network, Trainer, list[Batch]]:
+) -> tuple[Network, Trainer, Batches]:
     training = params.training.model_copy(update={"dtype": dtype})
     network, trainer = started(architecture, settings, params.model_copy(update={"training": training}), slices)
-    sampler = Sampler(slices, len(slices), settings.batch_size, training.augmentation, 1)
-    return network, trainer, list(islice(sampler, steps))
+    size, ranges = settings.batch_size, training.augmentation
+    return network, trainer, Batches(slices, len(slices), size, ranges, 1, range(steps), augment=trainer.augment)
 
 
 def _formats(architecture: str, settings: NetworkParams, params: Params, slices: CohortSlices) -> None:
     first = None
     for dtype in DTYPES:
-        _, trainer, batches = _begun(architecture, dtype, settings, params, slices, STEPS + WARM_UP)
-        begun, losses = 0.0, []
-        for number, batch in enumerate(batches):
-            if number == WARM_UP:
-                begun = time.perf_counter()
-            losses.append(trainer.step(batch, 1e-3))
-        took = (time.perf_counter() - begun) / STEPS
+        clock = timed(*_begun(architecture, dtype, settings, params, slices, STEPS + WARM_UP))
+        took = clock.seconds(WARM_UP)
         first = first or took
         print(
-            f"  {dtype}: {1000 * took:.1f} ms a step, {first / took:.2f} times float32's speed; last loss {losses[-1]:.4f}"
+            f"  {dtype}: {1000 * took:.1f} ms a step, {first / took:.2f} times float32's speed; mean loss {clock.loss:.4f}"
         )
 
 
@@ -83,9 +76,9 @@ def _twice(architecture: str, settings: NetworkParams, params: Params, slices: C
     for dtype in DTYPES[:2]:
         ends = []
         for _ in range(2):
-            _, trainer, batches = _begun(architecture, dtype, settings, params, slices, REPEATED)
-            for batch in batches:
-                trainer.step(batch, 1e-3)
+            network, trainer, batches = _begun(architecture, dtype, settings, params, slices, REPEATED)
+            trainer.begin(1e-3, frozen=False)
+            timed(network, trainer, batches)
             ends.append(trainer.variables)
         unequal = sum(a.tobytes() != b.tobytes() for a, b in zip(*ends, strict=True))
         said = "the same bytes" if not unequal else f"{unequal} of {len(ends[0])} variables differ"

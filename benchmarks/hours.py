@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
-from noise import device_name, noise_slices, started
+from noise import device_name, noise_slices, started, timed
 from timing import seconds
 
 from ich_pipeline.config import Params, load_params
@@ -23,8 +21,7 @@ from ich_pipeline.training.backend import keras
 from ich_pipeline.training.data import CohortSlices
 from ich_pipeline.training.fit import total_steps
 from ich_pipeline.training.network import Network
-from ich_pipeline.training.sampling import Batch, Sampler, ahead, slices_a_pass
-from ich_pipeline.training.trainer import Trainer
+from ich_pipeline.training.sampling import Batches, slices_a_pass
 
 STEPS, WARM_UP = 10, 3
 VALIDATION_CASES = 200
@@ -52,8 +49,11 @@ def _hours(params: Params, count: int, validation: int, batch: int | None) -> It
         with tempfile.TemporaryDirectory() as folder:
             slices = noise_slices(Path(folder) / "hu.npy", measured, settings.image_size, params.label_set.columns)
             network, trainer = started(name, settings, params, slices)
-            batches = Sampler(slices, measured, settings.batch_size, params.training.augmentation, 1)
-            step = _seconds_a_step(trainer, ahead(islice(batches, STEPS + WARM_UP)))
+            steps = range(STEPS + WARM_UP)
+            batches = Batches(
+                slices, measured, settings.batch_size, params.training.augmentation, 1, steps, augment=trainer.augment
+            )
+            step = timed(network, trainer, batches).seconds(WARM_UP)
             look = _seconds_a_slice(network, slices)
         a_pass = round(count * slices_a_pass(slices.truth, params.training.negatives_per_positive) / measured)
         steps, looks = total_steps(a_pass, settings), params.training.validations
@@ -64,16 +64,6 @@ def _hours(params: Params, count: int, validation: int, batch: int | None) -> It
             flush=True,
         )
         yield name, hours
-
-
-def _seconds_a_step(trainer: Trainer, batches: Iterator[Batch]) -> float:
-    """Mean over :data:`STEPS` steps, after those that compile; a step ends when its loss has come back."""
-    begun = 0.0
-    for number, batch in enumerate(batches):
-        if number == WARM_UP:
-            begun = time.perf_counter()
-        trainer.step(batch, 1e-6)
-    return (time.perf_counter() - begun) / STEPS
 
 
 def _seconds_a_slice(network: Network, slices: CohortSlices) -> float:

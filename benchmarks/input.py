@@ -1,7 +1,6 @@
 """Does input keep the device waiting? The share of a training's time that goes to waiting for the next batch.
 
-Read one batch ahead, as training does, against reading each batch when it is wanted. Prints both shares and their
-ratio; run as ``python benchmarks/input.py [ARCHITECTURE [PIXELS [BATCH [PROFILE]]]]``, the profile for the number format.
+A step with batches read ahead, as training does, against one whose batch lies ready. Run as ``python benchmarks/input.py [ARCHITECTURE [PIXELS [BATCH [PROFILE]]]]``, the profile for the number format.
 The slices are a memory map on disk.
 """
 
@@ -9,16 +8,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from noise import device_name, noise_slices, started
+from noise import device_name, noise_slices, started, timed
 
 from ich_pipeline.config import load_params
 from ich_pipeline.training.backend import keras
-from ich_pipeline.training.sampling import Batch, Sampler, ahead
+from ich_pipeline.training.sampling import Batches
 
 STEPS = 12
 PROFILES = Path(__file__).parent.parent / "ich_pipeline" / "profiles"
@@ -36,30 +33,34 @@ def main(architecture: str, size: int, batch: int, profile: str) -> None:
         settings = next(iter(params.networks.values())).model_copy(
             update={"batch_size": batch, "image_size": size, "weights": "none"}
         )
-        _, trainer = started(architecture, settings, params, slices)
+        network, trainer = started(architecture, settings, params, slices)
 
-        def waiting(read: Callable[[Iterable[Batch]], Iterator[Batch]]) -> tuple[float, float]:
-            batches = read(islice(Sampler(slices, SLICES, batch, ranges, 1), STEPS + WARM_UP))
-            waited, started = 0.0, 0.0
-            for step in range(STEPS + WARM_UP):
-                if step == WARM_UP:
-                    waited, started = 0.0, time.perf_counter()
-                asked = time.perf_counter()
-                item = next(batches)
-                waited += time.perf_counter() - asked
-                trainer.step(item, 1e-4)
-            total = time.perf_counter() - started
-            return waited / total, STEPS * batch / total
+        def seconds(batches: keras.utils.PyDataset) -> float:
+            return timed(network, trainer, batches).seconds(WARM_UP)
 
+        read = Batches(slices, SLICES, batch, ranges, 1, range(STEPS + WARM_UP), augment=trainer.augment)
         print(
             f"{architecture}, {size} pixels, batches of {batch}, {params.training.dtype}, from a memory map of "
             f"{path.stat().st_size / 1e6:.0f} MB; {keras.backend.backend()} on {device_name()}:"
         )
-        plain, plain_rate = waiting(iter)
-        early, early_rate = waiting(ahead)
-        print(f"  read when wanted     {plain:.2%} of the time waiting, {plain_rate:.0f} slices/s")
-        print(f"  read one batch ahead {early:.2%} of the time waiting, {early_rate:.0f} slices/s")
-        print(f"  waiting {plain / max(early, 1e-9):.1f} times shorter")
+        held, ahead = seconds(_Held(read)), seconds(read)
+        print(f"  one batch again and again {1000 * held:.1f} ms a step")
+        print(f"  read one batch ahead      {1000 * ahead:.1f} ms a step, {batch / ahead:.0f} slices/s")
+        print(f"  waiting for input         {max(1 - held / ahead, 0):.1%} of the time")
+
+
+class _Held(keras.utils.PyDataset):
+    """The first batch in place of each: nothing is read."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__(workers=1)
+        self._first, self._count = batches[0], len(batches)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Any:
+        return self._first
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def kinds_of(params: Params, name: str) -> dict[str, list[str]]:
         if name in params.ablation:
             kinds[SINGLE] = every
     if name == params.baselines.random_network:
-        kinds[RANDOM] = view_names((0.0,), params.head.mirrored)
+        kinds[RANDOM] = view_names((0.0,), mirrored=False)
     return kinds
 
 

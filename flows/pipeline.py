@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from flows import beforehand, data, layout, ledger, reproduction, side_by_side, stale
+from flows import beforehand, data, expected, layout, ledger, reproduction, side_by_side, stale
 from flows.boundary import exit_status
 from flows.dvc_command import dvc, is_up_to_date, lines, stage_names
 from flows.prefect_api import api_url, become_client, running_ui
@@ -216,6 +216,7 @@ def closing(outcome: Outcome, params: Params) -> str:
             comparison.sentence()
             if comparison
             else "git holds no earlier run to compare with: commit dvc.lock and reports/metrics.json.",
+            *filter(None, [expected.sentence(params)]),
             f"Registered: {name} version {outcome.version}"
             + ("" if outcome.new_version else " (as before)")
             + ", alias challenger.",

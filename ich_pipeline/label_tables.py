@@ -34,12 +34,14 @@ class Coverage:
         labelled: those of them that the table labels.
         set_aside: rows of the table for files that ingest set aside or rejected; they are not used.
         unlabelled_volumes: chosen series in which at least one slice has no label.
+        set_aside_positive: those of ``set_aside`` that say that there is a finding.
     """
 
     slices: int
     labelled: int
     set_aside: int
     unlabelled_volumes: int
+    set_aside_positive: int = 0
 
     @property
     def unlabelled(self) -> int:
@@ -60,7 +62,8 @@ class Coverage:
                 f"{self.unlabelled:,} without a label (in {self.unlabelled_volumes:,} series) are left out of every cohort"
             )
         if self.set_aside:
-            parts.append(f"label rows for files that ingest set aside, not used: {self.set_aside:,}")
+            positive = f" ({self.set_aside_positive:,} of them with a finding)" if self.set_aside_positive else ""
+            parts.append(f"label rows for files that ingest set aside, not used: {self.set_aside:,}{positive}")
         return "; ".join(parts)
 
 
@@ -130,6 +133,7 @@ def check_against(
         labelled=int(has_label.sum()),
         set_aside=len(others),
         unlabelled_volumes=int(slices.loc[~has_label, "volume"].nunique()),
+        set_aside_positive=int((table.loc[~labelled].drop(columns=UID) == 1).any(axis=1).sum()),
     )
 
 

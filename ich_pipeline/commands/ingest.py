@@ -38,7 +38,8 @@ class Done:
     Attributes:
         summary: one sentence with the counts.
         counts: files by status and reason, with its meaning.
-        remarks: what a person should know beside the counts: files that a DICOMDIR names and that are absent, and one that is cut short.
+        remarks: what a person should know beside the counts: files that a DICOMDIR names and that are absent, and one that is cut short;
+            and of each study that is read as a last resort, or without a part of the head that lies in another series, that it is.
         settings: where the settings came from.
         written: path → what it holds.
     """
@@ -98,10 +99,18 @@ def ingest_source(
     return Done(
         report.summary,
         reason_counts(report.account),
-        tuple(f"{row.path} {row.detail}." for row in directories.itertuples()),
+        (*(f"{row.path} {row.detail}." for row in directories.itertuples()), *_cautioned(report.series)),
         settings,
         {out / name: what for name, what in _WRITTEN.items() if (out / name).exists()},
     )
+
+
+def _cautioned(series: pd.DataFrame) -> list[str]:
+    """Each caution of a series that is read, after the case's name."""
+    from ich_pipeline.dicom.cautions import why_and_cautions
+
+    chosen = series[series["chosen"]]
+    return [f"{r.case_id}: {text}." for r in chosen.itertuples() for text in why_and_cautions(str(r.reason))[1]]
 
 
 def ingest_settings() -> tuple[IngestParams, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ich_pipeline.config import Params
+from ich_pipeline.dicom.cautions import UNREAD
 from ich_pipeline.label_tables import UID, Coverage
 from ich_pipeline.quality.checks import Check, Suite
 from ich_pipeline.quality.label_suites import findings_suite, labels_suite
@@ -65,6 +66,7 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
     """
     by_volume = slices.groupby("volume", sort=False)
     chosen = series.loc[series["chosen"]].drop(columns=["hu_histogram", "fingerprint"]).copy()
+    chosen["unread_elsewhere"] = chosen["reason"].str.contains(UNREAD, regex=False)
     chosen["lowest_hu"] = chosen["volume"].map(by_volume["hu_min"].min()).astype(float)
     chosen["patients_of_content"] = chosen.groupby("content")["patient_key"].transform("nunique").astype(int)
     pairs, doubted = twin_pairs(series.loc[series["chosen"]]), doubted_patients(chosen)
@@ -165,6 +167,12 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
             {"column": "contrast_suspected", "value_set": [False]},
             f"less than {params.ingest.contrast_share:.2%} of the brain brighter than blood",
             "look at these cases in the page of the ingest; take enhanced scans out of data/dicom.", severity="warning",
+        ),
+        Check(
+            "whole_head", "No part of the head lies in a series that is not read", "ExpectColumnValuesToBeInSet",
+            {"column": "unread_elsewhere", "value_set": [False]}, "all slices that show brain are read",
+            "the page of the ingest names the slices: labels on them are not used, and what bleeds there is not seen.",
+            severity="warning",
         ),
         Check(
             "no_gaps", "No slice is missing inside a series", "ExpectColumnValuesToBeInSet", {"column": "gaps", "value_set": [0]},

@@ -1,7 +1,7 @@
 """States to resume a training from: one file, written whole or not at all, that ends with the same weights' bytes.
 
 The file is a numpy archive: the network's and the optimiser's variables, the best look's weights and answers, and one
-JSON text with the step, the history, the losses since the last look and where the sampling stands.
+JSON text with the step and the history. (Keras' BackupAndRestore loses the states of dropout: docs/decisions.md.)
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_file
 from ich_pipeline.training.looks import Look
-from ich_pipeline.training.sampling import SamplerState
 
-SCHEMA = "checkpoint/1"
+SCHEMA = "checkpoint/2"
 FILE = "state.npz"
 
 
@@ -42,11 +41,9 @@ class State:
 
     step: int  # optimiser steps done
     history: tuple[Look, ...]
-    losses: tuple[float, ...]  # since the last look
-    sampler: SamplerState
     best: Best | None
     stopped: str | None  # why it ended; None while it goes on
-    variables: tuple[NDArray[Any], ...]  # of network and optimiser; none when it has ended
+    variables: tuple[NDArray[Any], ...]  # :attr:`Trainer.variables`; none when it has ended
 
 
 class Checkpoint:
@@ -82,8 +79,6 @@ class Checkpoint:
             "schema": SCHEMA,
             "step": state.step,
             "history": [asdict(look) for look in state.history],
-            "losses": list(state.losses),
-            "sampler": state.sampler.to_json(),
             "best": best and best.look.look,
             "stopped": state.stopped,
         }
@@ -112,15 +107,7 @@ class Checkpoint:
                 best = None
                 if told["best"] is not None:
                     best = Best(history[told["best"] - 1], _numbered(kept, "best_"), kept["probabilities"])
-                return State(
-                    told["step"],
-                    history,
-                    tuple(told["losses"]),
-                    SamplerState.from_json(told["sampler"]),
-                    best,
-                    told["stopped"],
-                    _numbered(kept, "variable_"),
-                )
+                return State(told["step"], history, best, told["stopped"], _numbered(kept, "variable_"))
         except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,20 @@ from numpy.typing import NDArray
 from ich_pipeline.config import NetworkParams, TrainingParams
 from ich_pipeline.errors import InputError
 from ich_pipeline.progress import Track, quiet
+from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.batch_norm import re_estimate
-from ich_pipeline.training.checkpoint import Best, Checkpoint, State
+from ich_pipeline.training.checkpoint import Best, Checkpoint, State, fitting
 from ich_pipeline.training.data import CohortSlices
 from ich_pipeline.training.devices import scope, strategy
 from ich_pipeline.training.faults import NotFinite, told
 from ich_pipeline.training.looks import Look, look_steps, take_look
 from ich_pipeline.training.loss import ClassWeights, class_weights, weighted_prevalence
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.training.sampling import Sampler, SamplerState, ahead, slices_a_pass
-from ich_pipeline.training.schedule import learning_rate
-from ich_pipeline.training.trainer import Trainer, checked
+from ich_pipeline.training.sampling import Batches, slices_a_pass
+from ich_pipeline.training.schedule import schedule
+from ich_pipeline.training.trainer import Trainer
+
+DONE = "all steps done"
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,8 @@ def fit(
         return run.finish(track)
 
 
-class _Run:
-    """One training on its way: where it stands, and how it takes a step, a look, and its end."""
+class _Run(keras.callbacks.Callback):
+    """One training on its way, by Keras' fit: where it stands, and what it does between two steps."""
 
     def __init__(
         self,
@@ -113,6 +116,7 @@ class _Run:
         on_look: Callable[[Look], None],
         checkpoint: Checkpoint | None,
     ) -> None:
+        super().__init__()
         self._network, self._train, self._validation = network, train, validation
         self._settings, self._training = settings, training
         self._on_look, self._checkpoint = on_look, checkpoint
@@ -121,14 +125,23 @@ class _Run:
         self._a_pass = slices_a_pass(train.truth, training.negatives_per_positive)
         self._total = total_steps(self._a_pass, settings)
         self._frozen = round(settings.frozen_epochs * self._a_pass / settings.batch_size)  # steps
+        self._looks = look_steps(self._total, training.validations)
         self._trainer = Trainer(network, settings, training, self._weights)
-        self._state = State(0, (), (), self._sampler().state, None, None, ())
+        self._state = State(0, (), None, None, ())
 
     def finish(self, track: Track) -> FitResult:
         """Take all steps that are left, then leave the network with the best weights."""
         self._resume()
-        if self._state.stopped is None:
-            self._take_steps(track)
+        start = self._state.step
+        words = f"train {self._network.spec.architecture}" + (f", resumed after step {start}" if start else "")
+        steps = track(range(start, self._total), words, total=self._total - start)
+        with closing(cast(Generator[int], steps)) as self._progress:
+            for frozen, end in ((True, self._frozen), (False, self._total)):
+                # A state at the very end of the frozen passes is still of their optimiser.
+                if self._state.stopped is None and end and self._state.step <= end:
+                    self._fit(end, frozen=frozen)
+            if self._state.stopped == DONE:
+                next(self._progress, None)
         best = self._state.best
         if best is None or self._state.stopped is None:  # the last step looks and ends
             raise RuntimeError("a training ended without a look at the validation set")
@@ -138,49 +151,69 @@ class _Run:
     def _resume(self) -> None:
         state = self._checkpoint.load() if self._checkpoint else None
         if state is None:
-            self._trainer.begin(frozen=self._frozen > 0)
             return
-        if state.stopped is None:
-            # A state at the very end of the frozen passes is still of their optimiser.
-            self._trainer.begin(frozen=self._frozen > 0 and state.step <= self._frozen)
-            fits = self._trainer.restore(state.variables)
-        else:
-            fits = state.best is not None and len(state.best.weights) == len(self._network.model.weights)
-        if not fits or state.step > self._total:
-            assert self._checkpoint is not None
-            raise InputError(f"{self._checkpoint.path} is of another network: remove it, and the training begins anew.")
+        shapes = [tuple(weight.shape) for weight in self._network.model.weights]
+        if state.step > self._total or (state.best is not None and not fitting(state.best.weights, shapes)):
+            raise self._of_another()
         self._state = state
         for look in state.history:
             self._on_look(look)
 
-    def _take_steps(self, track: Track) -> None:
-        name, start = self._network.spec.architecture, self._state.step
-        looks = look_steps(self._total, self._training.validations)
-        words = f"train {name}" + (f", resumed after step {start}" if start else "")
-        with closing(ahead(islice(self._sampler(self._state.sampler), self._total - start))) as batches:  # type: ignore[type-var]
-            for step in track(range(start, self._total), words, total=self._total - start):
-                if step == self._frozen and step > 0:
-                    self._trainer.begin(frozen=False)
-                batch = next(batches)
-                rate = learning_rate(step, self._total, self._settings.learning_rate, self._training)
-                loss = checked(self._trainer.step(batch, rate), step + 1)
-                self._state = replace(
-                    self._state, step=step + 1, losses=(*self._state.losses, loss), sampler=batch.after
-                )
-                if step + 1 in looks:
-                    self._look(rate)
-                if self._state.stopped is not None:
-                    break
-                self._keep(variables=True)
-        self._keep(variables=False)
+    def _of_another(self) -> InputError:
+        path = self._checkpoint.path if self._checkpoint else None
+        return InputError(f"{path} is of another network: remove it, and the training begins anew.")
 
-    def _look(self, rate: float) -> None:
+    def _fit(self, end: int, *, frozen: bool) -> None:
+        """A phase of the training, or what is left of it: up to a step."""
+        begun, training = 0 if frozen else self._frozen, self._training
+        self._rate = schedule(self._total, self._settings.learning_rate, training, begun)
+        self._trainer.begin(self._rate, frozen=frozen)
+        self._begun = begun
+        if self._state.variables and not self._trainer.restore(self._state.variables):
+            raise self._of_another()
+        self._start = self._state.step
+        if self._start < end:
+            batches = self._batches(range(self._start, end), training.accumulate, self._trainer.augment)
+            with exact(self._network.spec.dtype):
+                self._trainer.model.fit(batches, shuffle=False, verbose=0, callbacks=[self])  # type: ignore[arg-type]
+        self._state = replace(self._state, variables=())
+
+    def _batches(self, steps: range, parts: int = 1, augment: Any = None, other: int = 0) -> Batches:
+        seed, size = self._network.spec.seed + other, self._settings.batch_size
+        return Batches(self._train, self._a_pass, size, self._training.augmentation, seed, steps, parts, augment)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Put back the mean of the losses as it was kept: Keras has just reset it."""
+        self._trainer.restore(self._state.variables)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Show a step."""
+        if batch % self._training.accumulate == 0:
+            next(self._progress)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Judge the loss; after a whole step look, and keep the state, where it is time."""
+        loss = float(logs["loss"])  # mean since the last look
+        if not math.isfinite(loss):
+            raise NotFinite(self._start + batch // self._training.accumulate + 1)
+        steps, part = divmod(batch + 1, self._training.accumulate)
+        if part:
+            return
+        self._state = replace(self._state, step=self._start + steps, variables=())
+        if self._state.step in self._looks:
+            self._look(loss)
+        elif self._checkpoint is None or not self._checkpoint.due:
+            return
+        self._keep()
+
+    def _look(self, loss: float) -> None:
+        model: Any = self.model  # on JAX, asking for it brings the weights back from the compiled step
+        model.reset_metrics()
         step, history = self._state.step, self._state.history
-        count = self._training.batch_norm_batches
-        if count:
-            backbone = self._network.model.get_layer("backbone")
-            slices = (self._train.hu[chosen].astype(np.float32) for chosen in self._statistics_batches(count))
-            re_estimate(self._network.model, backbone, slices)
+        if count := self._training.batch_norm_batches:
+            drawn = self._batches(range(count), other=1)  # the same at every look
+            slices = (self._train.hu[drawn.rows(k)].astype(np.float32) for k in range(count))
+            re_estimate(self._network.model, self._network.model.get_layer("backbone"), slices)
         probabilities = self._network.probabilities(self._validation.hu)
         if not np.isfinite(probabilities).all():
             raise NotFinite(step)
@@ -188,8 +221,8 @@ class _Run:
             len(history) + 1,
             step,
             step * self._settings.batch_size / self._a_pass,
-            float(np.mean(self._state.losses)),
-            rate,
+            loss,
+            float(self._rate((step - 1 - self._begun) * self._training.accumulate)),
             self._validation,
             probabilities,
             self._weights,
@@ -200,23 +233,16 @@ class _Run:
         elif best is not None and look.look - best.look.look >= self._training.patience:
             stopped = f"no better validation result in {self._training.patience} looks"
         if step == self._total and stopped is None:
-            stopped = "all steps done"
-        self._state = replace(self._state, history=(*history, look), losses=(), best=best, stopped=stopped)
+            stopped = DONE
+        self._state = replace(self._state, history=(*history, look), best=best, stopped=stopped)
+        model.stop_training = stopped is not None
         self._on_look(look)
 
-    def _keep(self, *, variables: bool) -> None:
-        """Keep the state: with all variables while the training goes on and it is time, without them at its end."""
-        if self._checkpoint is None or (variables and not self._checkpoint.due):
+    def _keep(self) -> None:
+        """Keep the state: with all variables while the training goes on, without them at its end."""
+        if self._checkpoint is None:
             return
-        values = self._trainer.variables if variables else ()
+        _: Any = self.model  # as above
+        values = self._trainer.variables if self._state.stopped is None else ()
         if not self._checkpoint.save(replace(self._state, variables=values)):
             raise NotFinite(self._state.step)
-
-    def _sampler(self, state: SamplerState | None = None, other: int = 0) -> Sampler:
-        seed, size = self._network.spec.seed + other, self._settings.batch_size
-        return Sampler(self._train, self._a_pass, size, self._training.augmentation, seed, state)
-
-    def _statistics_batches(self, count: int) -> list[NDArray[Any]]:
-        """The same slices at every look, drawn as training draws them."""
-        sampler = self._sampler(other=1)
-        return [sampler.draw() for _ in range(count)]

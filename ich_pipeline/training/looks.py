@@ -18,7 +18,7 @@ class Look:
     look: int  # from 1
     step: int  # optimiser steps so far
     epoch: float  # passes over the training slices so far
-    loss: float  # mean training loss since the last look
+    loss: float  # mean training loss since the last look, or the end of the frozen passes
     val_loss: float
     val_map: float | None  # mean average precision over the subtypes with positives in at least two patients
     val_auc_any: float | None

@@ -8,9 +8,14 @@ from ich_pipeline.config import TrainingParams
 from ich_pipeline.training.backend import keras
 
 
-def make_optimizer(training: TrainingParams) -> keras.optimizers.Optimizer:
-    """The optimiser of the settings, with gradients clipped to a global norm; its learning rate is set every step."""
-    shared: dict[str, Any] = {"global_clipnorm": training.gradient_clip_norm}
+def make_optimizer(training: TrainingParams, rate: Any) -> keras.optimizers.Optimizer:
+    """The optimiser of the settings, with gradients clipped to a global norm.
+
+    Args:
+        training: kind, momentum, weight decay, clipping, number format.
+        rate: learning rate, or a schedule of Keras.
+    """
+    shared: dict[str, Any] = {"learning_rate": rate, "global_clipnorm": training.gradient_clip_norm}
     if training.accumulate > 1:
         shared["gradient_accumulation_steps"] = training.accumulate
     optimizer: keras.optimizers.Optimizer

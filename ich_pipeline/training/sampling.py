@@ -1,48 +1,19 @@
-"""Batches: which slices, how transformed; read one batch ahead of the device, and able to go on from any batch."""
+"""Batches: which slices, how transformed. Batch k follows from seed and k alone, so a training goes on from any step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import AugmentationParams
 from ich_pipeline.training.augmentation import draw_transforms
+from ich_pipeline.training.backend import keras
 from ich_pipeline.training.data import CohortSlices
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class SamplerState:
-    """Where the sampling stands: enough to draw the next batch and all after it."""
-
-    generators: tuple[dict[str, Any], dict[str, Any]]  # of the transforms and of the order: numpy's own state
-    waiting: NDArray[np.int64]  # what is left of the passes drawn so far
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; :meth:`from_json` reads them back."""
-        return {"generators": list(self.generators), "waiting": self.waiting.tolist()}
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> SamplerState:
-        """The state that :meth:`to_json` gave."""
-        transforms, order = values["generators"]
-        return SamplerState((transforms, order), np.asarray(values["waiting"], np.int64))
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One optimiser step's input, and the state that the next batch is drawn from."""
-
-    hu: NDArray[np.float32]  # (n, s, s), HU
-    transforms: NDArray[np.float32]  # (n, 8)
-    truth: NDArray[np.float32]  # (n, labels)
-    after: SamplerState
 
 
 def slices_a_pass(truth: NDArray[np.int8], negatives_per_positive: float | None) -> int:
@@ -58,11 +29,12 @@ def slices_a_pass(truth: NDArray[np.int8], negatives_per_positive: float | None)
     return positives + min(round(negatives_per_positive * positives), len(truth) - positives)
 
 
-class Sampler:
-    """Endless batches of equal size over shuffled passes; a batch may end one pass and begin the next.
+class Batches(keras.utils.PyDataset):
+    """Batches of equal size over shuffled passes; a batch may end one pass and begin the next.
 
-    Every pass holds all positive slices and draws its own negative ones, so that over the passes all are seen. All
-    chance comes from the seed.
+    Every pass holds all positive slices and draws its own negative ones, so that over the passes all are seen. An item is
+    ``({"hu": (n, s, s) in HU, "transforms": (n, 8)}, truth (n, labels))``, float32. The next one is read in a thread while
+    one is in use: reading does not keep the device waiting.
     """
 
     def __init__(
@@ -72,56 +44,63 @@ class Sampler:
         size: int,
         ranges: AugmentationParams,
         seed: int,
-        state: SamplerState | None = None,
+        steps: range = range(0),
+        parts: int = 1,
+        augment: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        """Begin at the seed, or go on from ``state``.
+        """Prepare.
 
         Args:
             slices: what to draw from.
             a_pass: slices in one pass, :func:`slices_a_pass`.
-            size: slices in a batch.
+            size: slices in a step.
             ranges: of the random transforms.
             seed: the network's.
-            state: of an earlier sampler with the same other arguments.
+            steps: of the training, whose batches these are.
+            parts: items a step; each holds its share of the slices.
+            augment: applies the transforms here; an item's input is then the slices alone.
         """
-        self._slices, self._a_pass, self._size, self._ranges = slices, a_pass, size, ranges
-        self._transforms, self._order = (np.random.default_rng([seed, k]) for k in (1, 2))
-        self._waiting = np.empty(0, np.int64)
-        if state is not None:
-            self._transforms.bit_generator.state, self._order.bit_generator.state = state.generators
-            self._waiting = state.waiting
+        super().__init__(workers=1)
+        self._slices, self._a_pass, self._size, self._ranges, self._seed = slices, a_pass, size, ranges, seed
+        self._steps, self._parts, self._augment = steps, parts, augment
         self._positive = np.flatnonzero(slices.truth[:, 0])
         self._negative = np.flatnonzero(slices.truth[:, 0] == 0)
+        self._drawn = lru_cache(maxsize=2)(self._draw_pass)
+        self._thread = ThreadPoolExecutor(1)
+        self._coming: tuple[int, Future[Any]] | None = None
 
-    @property
-    def state(self) -> SamplerState:
-        """Where it stands."""
-        generators: Any = tuple(g.bit_generator.state for g in (self._transforms, self._order))
-        return SamplerState(generators, self._waiting)
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """Positions of a step's slices."""
+        first = step * self._size
+        passes = range(first // self._a_pass, (first + self._size - 1) // self._a_pass + 1)
+        start = first - passes.start * self._a_pass
+        return np.concatenate([self._drawn(number) for number in passes])[start : start + self._size]
 
-    def draw(self) -> NDArray[np.int64]:
-        """Positions of the next batch's slices."""
-        while len(self._waiting) < self._size:
-            drawn = self._order.permutation(self._negative)[: self._a_pass - len(self._positive)]
-            a_pass = self._order.permutation(np.concatenate([self._positive, drawn]))
-            self._waiting = np.concatenate([self._waiting, a_pass])
-        chosen, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
-        return chosen
+    def _draw_pass(self, number: int) -> NDArray[np.int64]:
+        order = np.random.default_rng([self._seed, 2, number])
+        negative = order.permutation(self._negative)[: self._a_pass - len(self._positive)]
+        return order.permutation(np.concatenate([self._positive, negative]))
 
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            chosen = self.draw()
-            hu = self._slices.hu[chosen].astype(np.float32)
-            transforms = draw_transforms(self._transforms, len(chosen), hu.shape[1], self._ranges)
-            yield Batch(hu, transforms, self._slices.truth[chosen].astype(np.float32), self.state)
+    def __len__(self) -> int:
+        return len(self._steps) * self._parts
 
+    def __getitem__(self, index: int) -> tuple[Any, NDArray[np.float32]]:
+        # Not Keras' own workers: what they have read when Keras peeks at the first batch would come before it.
+        coming, self._coming = self._coming, None
+        batch = coming[1].result() if coming is not None and coming[0] == index else self._read(index)
+        if index + 1 < len(self):
+            self._coming = (index + 1, self._thread.submit(self._read, index + 1))
+        return batch
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each made in a thread while the one before is in use: reading never keeps the device waiting."""
-    source = iter(items)
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, source, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, source, end)
-            yield item  # type: ignore[misc]
+    def _read(self, index: int) -> tuple[Any, NDArray[np.float32]]:
+        position, part = divmod(index, self._parts)
+        step, size = self._steps[position], self._size // self._parts
+        cut = slice(part * size, (part + 1) * size)
+        rows = self.rows(step)[cut]
+        hu = self._slices.hu[rows].astype(np.float32)
+        drawn = np.random.default_rng([self._seed, 1, step])
+        transforms = draw_transforms(drawn, self._size, hu.shape[1], self._ranges)[cut]
+        truth = self._slices.truth[rows].astype(np.float32)
+        if self._augment is not None:
+            return np.asarray(self._augment(hu, transforms)), truth
+        return {"hu": hu, "transforms": transforms}, truth

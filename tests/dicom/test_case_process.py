@@ -88,7 +88,12 @@ def test_a_process_that_was_ended_while_it_waited_costs_nothing(tmp_path, save_s
     assert reader.read(files).SOPInstanceUIDs == before.SOPInstanceUIDs
 
 
-def test_a_small_file_that_declares_gigabytes(tmp_path, make_slice, make_enhanced, save_series, ingest_params, reader):
+def test_a_small_file_that_declares_gigabytes(tmp_path, make_slice, make_enhanced, save_series, ingest_params):
+    pixels = ingest_params.pixels.model_copy(
+        update={"seconds_per_file": 600.0}
+    )  # 1,500 headers on a machine that is busy
+    ingest_params = ingest_params.model_copy(update={"pixels": pixels})
+    reader = CaseReader(ingest_params)
     slices = [make_slice(patient="P9", study="huge", series="huge", number=n) for n in range(1, 4)]
     data = declares(1500, 4096, make_enhanced, slices)
     assert len(data) < 200_000

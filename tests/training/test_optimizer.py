@@ -26,8 +26,7 @@ def test_the_update_is_that_of_keras(name: str, peer) -> None:
     )
     start = np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3)
     ours, theirs = keras.Variable(start), keras.Variable(start)
-    mine, reference = make_optimizer(settings), peer()
-    mine.learning_rate = 0.01
+    mine, reference = make_optimizer(settings, 0.01), peer()
     draw = np.random.default_rng(0)
     for _ in range(5):
         gradient = draw.normal(size=(2, 3)).astype(np.float32)
@@ -39,12 +38,11 @@ def test_the_update_is_that_of_keras(name: str, peer) -> None:
 
 def test_float16_scales_the_loss_and_takes_it_back() -> None:
     training = load_params(PHANTOM).training
-    plain = make_optimizer(training)
-    scaling = make_optimizer(training.model_copy(update={"dtype": "mixed_float16"}))
+    plain = make_optimizer(training, 0.5)
+    scaling = make_optimizer(training.model_copy(update={"dtype": "mixed_float16"}), 0.5)
     found = []
     for optimizer, factor in ((plain, 1.0), (scaling, 2.0**15)):
         variable = keras.Variable(np.ones(3, np.float32))
-        optimizer.learning_rate = 0.5
         assert float(optimizer.scale_loss(1.0)) == factor if factor > 1 else True
         optimizer.apply(
             [keras.ops.convert_to_tensor(np.array([0.1, -0.2, 0.0], np.float32) * np.float32(factor))], [variable]

@@ -42,11 +42,11 @@ def shared(**changes: Any) -> TrainingParams:
 
 
 def trained(
-    training: TrainingParams, spec: NetworkSpec = SPEC, network: NetworkParams | None = None
+    training: TrainingParams, spec: NetworkSpec = SPEC, network: NetworkParams | None = None, **more: Any
 ) -> tuple[Network, FitResult]:
     spec = dataclasses.replace(spec, dtype=training.dtype)
     made = start_network(spec, SLICES, training)
-    return made, fit(made, SLICES, SLICES, network or settings(), training)
+    return made, fit(made, SLICES, SLICES, network or settings(), training, **more)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_mixed_precision_learns_alike(plain: tuple[Network, FitResult], dtype: s
     assert backbone.output.dtype == dtype.removeprefix("mixed_")
 
 
-def test_two_devices_share_a_batch(plain: tuple[Network, FitResult], tmp_path: Path) -> None:
+def test_two_devices_share_a_batch_and_resume(plain: tuple[Network, FitResult], tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from functools import partial; import ich_pipeline, tensorflow as tf\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
@@ -90,7 +90,15 @@ def test_two_devices_share_a_batch(plain: tuple[Network, FitResult], tmp_path: P
         "from ich_pipeline.training import devices, fit\n"
         "fit.strategy = partial(devices.strategy, kind='CPU')\n"
         "import test_options as t\n"
-        "network, result = t.trained(t.shared(gpus='all'))\n"
+        "from ich_pipeline.training.checkpoint import Checkpoint\n"
+        "def three(items, words, total):\n"
+        "    for count, item in enumerate(items):\n"
+        "        if count == 3: raise KeyboardInterrupt\n"
+        "        yield item\n"
+        "keeping = lambda: Checkpoint(Path(sys.argv[1]) / 'state', 0)\n"
+        "try: t.trained(t.shared(gpus='all'), track=three, checkpoint=keeping())\n"
+        "except KeyboardInterrupt: assert keeping().load().step == 3\n"
+        "network, result = t.trained(t.shared(gpus='all'), track=three, checkpoint=keeping())\n"
         "assert network.strategy.num_replicas_in_sync == 2\n"
         "network.save(Path(sys.argv[1])); print(result.best.loss)"
     )

@@ -22,7 +22,6 @@ from ich_pipeline.training.checkpoint import FILE, Checkpoint, State
 from ich_pipeline.training.faults import told
 from ich_pipeline.training.fit import fit, start_network
 from ich_pipeline.training.network import WEIGHTS_FILE, Network, NetworkSpec
-from ich_pipeline.training.sampling import Sampler
 
 
 def child(folder: Path, kill_at: int) -> int:
@@ -84,11 +83,7 @@ def test_stopped_after_every_step_it_ends_with_the_same_weights(tmp_path: Path) 
 
 
 def small_state(**changes: Any) -> State:
-    slices = training.spots(8)
-    sampler = Sampler(slices, 8, 4, training.settings(Path())[1].augmentation, 1)
-    return dataclasses.replace(
-        State(3, (), (0.5, 0.25), sampler.state, None, None, (np.ones((2, 3), np.float32),)), **changes
-    )
+    return dataclasses.replace(State(3, (), None, None, (np.ones((2, 3), np.float32),)), **changes)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -97,7 +92,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     state = small_state()
     assert keeping.save(state)
     back = keeping.load()
-    assert back is not None and back.losses == state.losses and back.sampler.generators == state.sampler.generators
+    assert back is not None and back.step == 3
     np.testing.assert_array_equal(back.variables[0], state.variables[0])
     assert [p.name for p in (tmp_path / "state").iterdir()] == [FILE]
 

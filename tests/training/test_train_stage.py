@@ -77,10 +77,10 @@ def test_a_result_that_could_not_be_written_is_not_trained_again(
     kept = list(layout.STATE.glob("train@tinynet/*/state.npz"))
     assert len(kept) == 1
 
-    def forbidden(*arguments: Any) -> float:
+    def forbidden(*arguments: Any, **more: Any) -> None:
         raise AssertionError("it was trained already")
 
-    monkeypatch.setattr(Trainer, "step", forbidden)
+    monkeypatch.setattr(Trainer, "begin", forbidden)
     result = stage_train.body(stage(params))
     assert result.summary.endswith("all steps done")
     assert not (layout.STATE / "train@tinynet").exists(), "removed once the result is in place"
