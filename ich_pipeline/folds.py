@@ -75,9 +75,10 @@ def deal_learners(cohorts: pd.DataFrame, cases: pd.DataFrame, labels: Labels, pa
     """
     settings = params.split.folds
     learning = cohorts.loc[~cohorts["cohort"].isin(TESTS), "case_id"]
-    patients = patients_of(cases.loc[cases["case_id"].isin(learning)], labels)
+    learners = cases.loc[cases["case_id"].isin(learning)]
+    patients = patients_of(learners, labels)
     if not cross_fitted(params, len(patients)):
-        return LearnerFolds(_fold_table([]), _why_none(params, len(patients)))
+        return LearnerFolds(_fold_table(learners, []), _why_none(params, len(patients)))
     if len(patients) < 2 * settings.count:
         raise InputError(
             f"params.yaml: split.folds.count {settings.count} needs two patients a fold, but train and validation have "
@@ -88,7 +89,7 @@ def deal_learners(cohorts: pd.DataFrame, cases: pd.DataFrame, labels: Labels, pa
         f"Train and validation have {len(patients)} patients, fewer than split.folds.below_patients "
         f"{settings.below_patients}: all of them are predicted out of fold, in {settings.count} folds."
     )
-    return LearnerFolds(_fold_table(dealt), (note,))
+    return LearnerFolds(_fold_table(learners, dealt), (note,))
 
 
 def _why_none(params: Params, patients: int) -> tuple[str, ...]:
@@ -104,8 +105,12 @@ def _why_none(params: Params, patients: int) -> tuple[str, ...]:
     )
 
 
-def _fold_table(dealt: Sequence[Sequence[Patient]]) -> pd.DataFrame:
-    rows = sorted((patient.key, fold) for fold, members in enumerate(dealt) for patient in members)
+def _fold_table(learners: pd.DataFrame, dealt: Sequence[Sequence[Patient]]) -> pd.DataFrame:
+    """Patient and fold, ordered by patient; patients whose scans show one head were dealt as one, and each has a row."""
+    fold_of = {patient.key: fold for fold, members in enumerate(dealt) for patient in members}
+    known = learners.drop_duplicates("patient_key")
+    heads = zip(known["patient_key"], known[PERSON], strict=True)
+    rows = sorted((key, fold_of[head]) for key, head in heads if head in fold_of)
     return pd.DataFrame(rows, columns=["patient_key", "fold"]).astype({"patient_key": "str", "fold": "int64"})
 
 

@@ -174,7 +174,8 @@ def without(patients: Iterable[Patient], others: Iterable[Patient]) -> list[Pati
 
 def _date_cautions(prospective: Sequence[Patient], pool: Sequence[Patient], everyone: Sequence[Patient]) -> list[str]:
     """Where dates do not tell who is latest, the prospective test is an arbitrary draw, and its name says too much."""
-    first = min(patient.date for patient in prospective)
+    if not prospective:
+        return []
     first = min(patient.date for patient in prospective)
     if len({patient.date for patient in everyone}) == 1:
         return [
@@ -220,7 +221,7 @@ def _draw_test(
     fraction = cohort.positive_fraction
     if fraction is None:
         drawn = list(order[:size])
-        if len({p.positive for p in drawn}) < 2:
+        if drawn and len({p.positive for p in drawn}) < 2:
             kind = "no negative" if drawn[0].positive else "no positive"
             notes.append(
                 f"{name}: the {len(drawn)} latest patients hold {kind} one, so AUC and average precision cannot be estimated on it; a larger share under split may reach one."

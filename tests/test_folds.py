@@ -127,6 +127,19 @@ def test_every_learner_is_in_one_fold_and_no_test_patient_is_in_any(
     assert again.table.equals(folds.table)
 
 
+def test_patients_of_one_head_learn_in_one_fold(phantom: Params) -> None:
+    cases = cohort([{"subdural"} if i % 3 == 0 else set() for i in range(40)])
+    cases["person"] = cases["patient_key"].where(cases.index % 4 > 0, cases["patient_key"].shift(1, fill_value="P0000"))
+    params = heads(phantom, count=4)
+    cohorts = split_cases(cases, LABELS, params.split, params.seed).cohorts
+    folds = deal_learners(cohorts, cases, LABELS, params)
+    (sound,) = run_suites([folds_suite(cohorts, folds.table)])
+    assert {o.status for o in sound.outcomes} == {"passed"}
+    assert set(folds.table["patient_key"]) == set(cohorts.loc[~cohorts["cohort"].isin(TESTS), "patient_key"])
+    of_head = folds.table.merge(cases[["patient_key", "person"]], on="patient_key").groupby("person")["fold"]
+    assert of_head.nunique().max() == 1 and of_head.size().max() == 2
+
+
 def test_each_fold_gets_its_share_of_a_rare_finding_and_of_the_patients_without_any(phantom: Params) -> None:
     findings: list[set[str]] = [{"epidural"}] * 8 + [{"subdural"}] * 24 + [{"subdural", "subarachnoid"}] * 16
     folds, _ = dealt(findings + [set() for _ in range(60)], heads(phantom, count=4))

@@ -291,3 +291,9 @@ def test_patients_of_one_head_stay_together(twins: list[tuple[int, int]], seed: 
     found = split.cohorts.merge(cases[["case_id", "person"]], on="case_id")
     assert found.groupby("person")["cohort"].nunique().max() == 1
     assert len(found) == 40
+
+
+def test_patients_who_must_all_train_leave_no_test_and_that_is_said() -> None:
+    alone: list[set[str]] = [{name} for name in LABELS.subtypes]
+    with pytest.raises(InputError, match="leaves the cohort"):
+        split_cases(cohort_of(alone), LABELS, shares(), seed=1)

@@ -96,7 +96,8 @@ class TestCohort:
     @cached_property
     def baseline_cases(self) -> dict[str, NDArray[np.float64]]:
         """Each baseline's scores of all cases by the ensemble's rule, (cases, labels)."""
-        return {b.name: self.ensemble.case_score(b.scores, self.case_index) for b in self.baselines}
+        rule = self.ensemble.case_score
+        return {b.name: rule(b.scores, self.case_index, self.neighbours) for b in self.baselines}
 
     @cached_property
     def estimates(self) -> dict[str, dict[str, dict[str, Estimate]]]:

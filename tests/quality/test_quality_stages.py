@@ -60,7 +60,7 @@ def test_validate_writes_its_outs_the_same_each_time(project: Path) -> None:
         outs.append(every_byte(project / "work/validate"))
     assert set(outs[0]) == {"results.json", "index.html"}
     assert outs[0] == outs[1]
-    assert result(project)["summary"] == "all 46 expectations hold; 240 of 240 slices are labelled."
+    assert result(project)["summary"] == "all 47 expectations hold; 240 of 240 slices are labelled."
     assert [row["suite"] for row in result(project)["tables"]["Data quality"]] == [
         "Series", "Slices", "Labels", "Findings",
     ]  # fmt: skip
