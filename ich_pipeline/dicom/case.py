@@ -39,6 +39,7 @@ class Case:
         turn: from the picture of a file to its slice in ``hu``; ``turn.undo`` leads back.
         shifts_px: float64 of shape (slices, 2): how far a file's picture was moved, along its rows' and its columns' index,
             before the turn; zeros where no tilt was corrected.
+        pixel_spacing_mm: PixelSpacing in the standard view: between rows, between columns of ``hu``.
         series: the row of the series table without PatientID.
         account: one row a file, as the ingest writes.
     """
@@ -51,6 +52,7 @@ class Case:
     positions_mm: NDArray[np.float64]
     turn: Turn
     shifts_px: NDArray[np.float64]
+    pixel_spacing_mm: tuple[float, float]
     series: dict[str, Any]
     account: pd.DataFrame
 
@@ -104,6 +106,7 @@ def load_case(
         positions_mm=volume.positions_mm,
         turn=volume.turn,
         shifts_px=volume.shifts_px,
+        pixel_spacing_mm=volume.spacing_mm,
         series=row,
         account=account_table(found.headers, found.verdicts | reading.verdicts),
     )
