@@ -116,7 +116,7 @@ def explain_case(
     Args:
         case_id: name of the case.
         sop_instance_uids: n slices in order.
-        hu: (n, Rows, Columns), full resolution.
+        hu: (n, Rows, Columns), full resolution, square pixels.
         positions_mm: (n,).
         reading: of this case alone (one case index).
         networks: by architecture; ``explain.architecture`` must be among them.

@@ -26,7 +26,8 @@ random from a patient's slices of its kind, not for all of them at once. ``disag
 ensemble's networks. ``uncertainty`` is null where the model was registered before it had any.
 ``map`` has the rows and columns of the file that its slice came from, however the patient lay: the page alone turns pictures to the
 standard view. ``cells`` says where the map's cells are centred, in pixels of the file (0 is the centre of the first pixel): the
-first, and the step to the next. Of HU arrays they are pixels of the array.
+first, and the step to the next. Some lie outside the file where the networks' square reaches beyond it. Of HU arrays they are
+pixels of the array.
 ``attention`` and ``basis`` are there for the slices that the case page shows large, empty for the others.
 ``thumbnail.hu`` is little-endian int16, row by row.
 """

@@ -21,7 +21,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Section, WindowingParams
+from pydantic import model_validator
+
+from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Range, Section, WindowingParams
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, write_json
@@ -42,6 +44,14 @@ class SystemParams(Section):
     windowing: WindowingParams
     architectures: tuple[str, ...]
     explain: ExplainParams
+    # validate's; a default, because models from before windowing.field_of_view_mm lack it
+    pixel_spacing_mm: Range | None = None
+
+    @model_validator(mode="after")
+    def _scale_has_its_limits(self) -> SystemParams:
+        if self.windowing.field_of_view_mm is not None and self.pixel_spacing_mm is None:
+            raise ValueError("windowing.field_of_view_mm needs pixel_spacing_mm, the range of plausible PixelSpacing")
+        return self
 
     @classmethod
     def of(cls, params: Params) -> SystemParams:
@@ -52,6 +62,7 @@ class SystemParams(Section):
             windowing=params.windowing,
             architectures=params.architectures,
             explain=params.explain,
+            pixel_spacing_mm=params.validate_.pixel_spacing_mm,
         )
 
 

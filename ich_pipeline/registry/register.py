@@ -117,6 +117,8 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
                 ColSpec(DataType.binary, "dicom", required=False),
                 ColSpec(DataType.binary, "hu", required=False),
                 ColSpec(DataType.double, "position_mm", required=False),
+                ColSpec(DataType.double, "row_spacing_mm", required=False),
+                ColSpec(DataType.double, "column_spacing_mm", required=False),
                 ColSpec(DataType.string, "case", required=False),
             ]
         )

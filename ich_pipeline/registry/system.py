@@ -20,6 +20,7 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import explain_case
+from ich_pipeline.frame import Millimetres, check_spacing
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.registry.bundle import SystemParams, read_system
@@ -27,7 +28,6 @@ from ich_pipeline.registry.content import check_sealed
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
 from ich_pipeline.sequence.member import architecture_of
 from ich_pipeline.sequence.stored import readers
-from ich_pipeline.windowing import prepare
 
 if TYPE_CHECKING:
     from ich_pipeline.sequence.reading import SequenceReader
@@ -93,10 +93,15 @@ class System:
         """
         case = self.reader.read(sources)
         uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
-        return self._read(case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places)
+        spacing = self._spacing(case.pixel_spacing_mm, f"the series of case {case.case_id}")
+        return self._read(case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
 
     def read_hu(
-        self, hu: NDArray[np.integer], positions_mm: NDArray[np.floating] | None = None, case_id: str = "array"
+        self,
+        hu: NDArray[np.integer],
+        positions_mm: NDArray[np.floating] | None = None,
+        case_id: str = "array",
+        pixel_spacing_mm: Millimetres | None = None,
     ) -> ReadCase:
         """Read one case from an array instead of DICOM.
 
@@ -104,9 +109,11 @@ class System:
             hu: (n, Rows, Columns) in HU, axial, ordered along the slice normal; air is -1024.
             positions_mm: (n,) along the normal, rising; steps beyond the tolerance are gaps. None: equally spaced.
             case_id: a name for the answer.
+            pixel_spacing_mm: between rows, between columns: needed by a model with ``windowing.field_of_view_mm``, and by no
+                other.
 
         Raises:
-            InputError: the shape is wrong, or positions do not rise.
+            InputError: the shape is wrong, positions do not rise, or the spacing is needed and missing or implausible.
         """
         hu = np.asarray(hu)
         if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
@@ -116,12 +123,27 @@ class System:
         positions = np.asarray(np.arange(len(hu)) if positions_mm is None else positions_mm, np.float64)
         if positions.shape != (len(hu),) or not (np.diff(positions) > 0).all():
             raise InputError(f"Positions of case {case_id} are not {len(hu)} rising numbers in mm: sort the slices.")
+        if self.params.windowing.field_of_view_mm is not None and pixel_spacing_mm is None:
+            raise InputError(
+                f"HU array of case {case_id} comes without pixel_spacing_mm, but this model reads at true scale "
+                "(windowing.field_of_view_mm): give the distance between rows and between columns in mm."
+            )
+        spacing = self._spacing(pixel_spacing_mm, f"the HU array of case {case_id}")
         limits = np.iinfo(np.int16)
         whole = np.rint(hu).clip(limits.min, limits.max).astype(np.int16)
         unknown = np.full(len(hu), np.nan)
         neighbours, _ = geometry.neighbours(positions, unknown, self.params.ingest.spacing_tolerance)
         uids = tuple(f"{case_id}.{index}" for index in range(len(hu)))
-        return self._read(case_id, uids, whole, neighbours, positions, Turn(), np.zeros((len(hu), 2)))
+        return self._read(case_id, uids, whole, neighbours, positions, Turn(), np.zeros((len(hu), 2)), spacing)
+
+    def _spacing(self, spacing_mm: Millimetres | None, series: str) -> Millimetres | None:
+        """PixelSpacing, checked where it counts; None elsewhere."""
+        allowed = self.params.pixel_spacing_mm
+        if (
+            self.params.windowing.field_of_view_mm is None or allowed is None
+        ):  # of the first, SystemParams has the second
+            return None
+        return check_spacing(spacing_mm, allowed, series)
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -136,12 +158,13 @@ class System:
         positions_mm: NDArray[np.floating],
         turn: Turn,
         shifts_px: NDArray[np.float64],
+        spacing_mm: Millimetres | None,
     ) -> ReadCase:
         windows = self.params.windowing.windows
         rows, columns = hu.shape[1:]
-        hu, box = focus(hu, self.params.windowing)
+        seen = focus(hu, self.params.windowing, spacing_mm)
         sizes = sorted({network.spec.image_size for network in self.networks.values()})
-        images: dict[int, NDArray[Any]] = {size: prepare(hu, size, windows) for size in sizes}
+        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)
         reading = read(
             self.networks, self.ensemble, images, neighbours, one_case, everywhere=False, sequences=self.sequences
@@ -149,7 +172,7 @@ class System:
         explained = explain_case(
             case_id=case_id,
             sop_instance_uids=uids,
-            hu=hu,
+            hu=seen.shown,
             positions_mm=positions_mm,
             reading=reading,
             networks=self.networks,
@@ -161,4 +184,4 @@ class System:
             ensemble=self.ensemble,
             explainer=self._explainer,
         )
-        return ReadCase(**vars(explained), pixels=FilePixels((rows, columns), box, turn, shifts_px))
+        return ReadCase(**vars(explained), pixels=FilePixels((rows, columns), seen.frame, turn, shifts_px))
