@@ -33,11 +33,11 @@ class CaseInput:
     hu: NDArray[Any] | None = None
     positions_mm: NDArray[np.floating] | None = None
 
-    def read(self, system: System) -> ReadCase:
-        """Read it."""
+    def read(self, system: System, demonstration: bool = False) -> ReadCase:
+        """Read it; ``demonstration`` as of :meth:`~ich_pipeline.registry.system.System.read_case`."""
         if self.hu is not None:
-            return system.read_hu(self.hu, self.positions_mm, self.case or "array")
-        return system.read_case(self.files)
+            return system.read_hu(self.hu, self.positions_mm, self.case or "array", demonstration)
+        return system.read_case(self.files, demonstration)
 
 
 def cases(table: pd.DataFrame) -> list[CaseInput]:
