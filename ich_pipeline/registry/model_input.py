@@ -35,11 +35,12 @@ class CaseInput:
     positions_mm: NDArray[np.floating] | None = None
     pixel_spacing_mm: tuple[float, float] | None = None
 
-    def read(self, system: System) -> ReadCase:
-        """Read it."""
+    def read(self, system: System, demonstration: bool = False) -> ReadCase:
+        """Read it; ``demonstration`` as of :meth:`~ich_pipeline.registry.system.System.read_case`."""
         if self.hu is not None:
-            return system.read_hu(self.hu, self.positions_mm, self.case or "array", self.pixel_spacing_mm)
-        return system.read_case(self.files)
+            spacing, name = self.pixel_spacing_mm, self.case or "array"
+            return system.read_hu(self.hu, self.positions_mm, name, spacing, demonstration)
+        return system.read_case(self.files, demonstration)
 
 
 def cases(table: pd.DataFrame) -> list[CaseInput]:
