@@ -11,11 +11,8 @@ import pytest
 
 from ich_pipeline.cohort_names import COHORTS
 from ich_pipeline.config import Params
-<<<<<<< HEAD
-from ich_pipeline.dicom.likeness import CELLS, LEVELS
-=======
 from ich_pipeline.dicom.cautions import UNREAD
->>>>>>> scan
+from ich_pipeline.dicom.likeness import CELLS, LEVELS
 from ich_pipeline.label_tables import UID, check_against
 from ich_pipeline.quality.checks import Suite, SuiteResult, overall
 from ich_pipeline.quality.cohort_suites import cohort_suites, membership_suite, prevalence_suite
