@@ -14,6 +14,7 @@ from flows import baselines
 from ich_pipeline.baselines.stored import PREDICTIONS_FILE, SCHEMA
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
+from ich_pipeline.features import store
 from ich_pipeline.files import read_table, write_table
 from ich_pipeline.label_tables import write_labels
 from tests.baselines.drawn import BRAIN, SIZE, head
@@ -28,8 +29,10 @@ def project(project_root: Path, tmp_path: Path):
     """Every second patient bleeds in its second slice; the tests' labels are not there at all."""
     with working_in(tmp_path):
         raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
-        raw["windowing"]["sizes"] += [SIZE]  # the largest one is read
-        raw["baselines"] = {"maximum_slices": 40, "trees": 10}
+        raw["windowing"]["sizes"] = [SIZE]
+        for network in raw["networks"].values():
+            network["image_size"] = SIZE
+        raw["baselines"] = {"maximum_slices": 40, "trees": 10, "random_network": "resnet50"}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
         params = load_params(tmp_path / "params.yaml")
         yield tmp_path, params, _work(tmp_path, params)
@@ -58,6 +61,12 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
     write_table(folder / "work/window/index.parquet", index, "window/1")
     np.save(folder / f"work/window/hu_{SIZE}.npy", np.clip(pictures, -20, 180).astype(np.int16))
     table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
+    random = folder / "work/features/resnet50/random"
+    random.mkdir(parents=True)
+    np.save(random / store.ARRAY, rng.normal(size=(1, len(index), 7)).astype(np.float32))
+    store.describe(random, index, [store.AS_IT_IS])
+    nobody = pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": pd.Series(dtype="int64")})
+    write_table(folder / "work/split/folds.parquet", nobody, "folds/1")
     for cohort in ("train", "validation"):
         write_labels(folder / f"work/split/labels/{cohort}.csv", table.loc[index["cohort"] == cohort], labels)
     return index.assign(truth=np.array(truth)[:, 0])
@@ -70,16 +79,17 @@ def scores(folder: Path) -> pd.DataFrame:
 def test_every_slice_is_scored_from_the_training_patients_alone(project) -> None:
     folder, params, index = project
     result = run_stage(baselines.body, "baselines", None, params)
-    assert set(content(folder / "work/baselines")) == {"hu_rule/baseline.json", "hu_rule/predictions.parquet"}
+    assert set(content(folder / "work/baselines")) == {
+        f"{name}/{file}" for name in ("hu_rule", "random_network") for file in ("baseline.json", "predictions.parquet")
+    }
     before = content(folder / "work/baselines")
     found = scores(folder)
     assert list(found.columns) == ["SOPInstanceUID", *params.label_set.columns]
     assert list(found["SOPInstanceUID"]) == list(index["SOPInstanceUID"])
     test = (index["cohort"] == "test_retrospective").to_numpy()
     assert roc_auc_score(index["truth"][test], found["any"][test]) > 0.9
-    assert (
-        result.summary == "HU rule: validation slice AUC 1.0" or "HU rule: validation slice AUC 0.9" in result.summary
-    )
+    assert result.summary.startswith(("HU rule: validation slice AUC 1.0", "HU rule: validation slice AUC 0.9"))
+    assert "random network: validation slice AUC 0." in result.summary
     np.testing.assert_array_equal(found["epidural"], 0)  # nobody has it: its prevalence
 
     # The same bytes again, whatever validation says; and what the other cohorts look like changes nothing that is learnt.
@@ -89,7 +99,7 @@ def test_every_slice_is_scored_from_the_training_patients_alone(project) -> None
     labels.write_text("\n".join([lines[0], *swapped]) + "\n")
     told = run_stage(baselines.body, "baselines", None, params)
     assert content(folder / "work/baselines") == before
-    assert told.summary == "HU rule: validation slice AUC not estimable"
+    assert told.summary.startswith("HU rule: validation slice AUC not estimable; random network")
     path = folder / f"work/window/hu_{SIZE}.npy"
     pictures = np.load(path)
     pictures[test] = pictures[test][:, ::-1] // 2

@@ -40,7 +40,7 @@ def _params(project_root: Path, folder: Path) -> Params:
     raw["ensemble"]["folds"] = 3
     raw["ensemble"]["coverage"] = 0.8  # four patients of a class are enough for it
     raw["evaluation"]["bootstrap"] = 50
-    raw["baselines"]["trees"] = 5
+    raw["baselines"].update(trees=5, random_network=None)
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     return load_params(folder / "params.yaml")
 

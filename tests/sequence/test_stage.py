@@ -36,7 +36,7 @@ def _params(project_root: Path, folder: Path, **changes) -> Params:
     raw["interpolation"]["candidates"] = [0, 0.3]
     raw["ensemble"]["folds"] = 3
     raw["evaluation"]["bootstrap"] = 50
-    raw["baselines"]["trees"] = 5
+    raw["baselines"].update(trees=5, random_network=None)
     raw["sequence"] |= {"architectures": [ARCHITECTURE], "units": 8, "dropout": 0.1, "learning_rate": 0.02, "epochs": 6}
     raw["sequence"] |= {"batch_cases": 8, **changes}
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
