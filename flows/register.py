@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.files import atomic_dir, read_json, write_json
+from ich_pipeline.files import atomic_dir, read_json, read_table, write_json
+
+if TYPE_CHECKING:
+    from ich_pipeline.origin import Origin
 
 CONTENT = layout.REGISTER / "content.json"
 
@@ -52,7 +56,13 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
         bundle = Path(folder) / "bundle"
         content = assemble(
-            layout.TRAIN, layout.SEQUENCE, layout.CALIBRATE / "ensemble.json", layout.ATLAS, params, bundle
+            layout.TRAIN,
+            layout.SEQUENCE,
+            layout.CALIBRATE / "ensemble.json",
+            layout.ATLAS,
+            params,
+            _origin(params),
+            bundle,
         )
         recorded = read_json(layout.REPORTS / "metrics.json")
         results = {test: recorded[test] for test in params.tests}
@@ -64,6 +74,18 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
         with atomic_dir(layout.REGISTER) as target:
             write_json(target / CONTENT.name, content.to_json())
     return registered
+
+
+def _origin(params: Params) -> Origin:
+    from ich_pipeline.folds import read_folds
+    from ich_pipeline.origin import learners_of, origin_of
+    from ich_pipeline.splits import SCHEMA
+
+    series = read_table(layout.INGEST / "series.parquet", "series/3")
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", SCHEMA)
+    learners = learners_of(cohorts, read_folds(layout.SPLIT / "folds.parquet"))
+    networks = [layout.TRAIN / name / "network.json" for name in params.architectures]
+    return origin_of(layout.DATA, series, learners, networks)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ich_pipeline.config import Params
+    from ich_pipeline.frame import Millimetres
+    from ich_pipeline.head import Focused
 
 SCHEMA = "windows/1"
 
@@ -24,9 +26,7 @@ def body(stage: Stage) -> StageResult:
     """Read work/ingest and work/split/cohorts.parquet, write work/window."""
     import pandas as pd
 
-    from ich_pipeline.dicom.volumes import read_volume
     from ich_pipeline.files import atomic_dir, write_json, write_table
-    from ich_pipeline.head import focus
     from ich_pipeline.training.data import INDEX_FILE, INDEX_SCHEMA
     from ich_pipeline.windowing import clip_range
 
@@ -34,8 +34,9 @@ def body(stage: Stage) -> StageResult:
     windows = params.windowing.windows
     sizes = sorted(set(params.windowing.sizes))
     slices = _cohort_slices()
+    read = _Focused(params, slices)
     with atomic_dir(layout.WINDOW) as folder:
-        _write_arrays(slices, sizes, folder, stage)
+        _write_arrays(slices, sizes, folder, stage, read)
         write_table(folder / INDEX_FILE, _index(slices), INDEX_SCHEMA)
         settings = {
             "schema": SCHEMA,
@@ -47,14 +48,16 @@ def body(stage: Stage) -> StageResult:
         write_json(folder / "windows.json", settings)
         example = _example(slices)
         series = slices.loc[slices["volume"] == example["volume"], "index"].to_numpy()
-        hu = focus(read_volume(_volume(example["volume"]))[series], params.windowing).hu
+        hu = read(str(example["volume"]), series).shown
         _picture(hu[int(np.flatnonzero(series == example["index"])[0])], params, folder / "windows.png")
     counts = (
         slices.groupby("cohort", sort=False).agg(cases=("case_id", "nunique"), slices=("row", "size")).reset_index()
     )
     table = pd.DataFrame([(w.name, w.center, w.width) for w in windows], columns=["window", "center HU", "width HU"])
+    side_mm = params.windowing.field_of_view_mm
+    scale = "" if side_mm is None else f", each {side_mm:g} mm wide"
     return StageResult(
-        summary=f"{len(slices):,} slices of {slices['case_id'].nunique():,} cases at {', '.join(map(str, sizes))} pixels",
+        summary=f"{len(slices):,} slices of {slices['case_id'].nunique():,} cases at {', '.join(map(str, sizes))} pixels{scale}",
         tables={"windows": table, "slices a cohort": counts},
         pictures={"windows": layout.WINDOW / "windows.png"},
     )
@@ -88,12 +91,47 @@ def _index(slices: pd.DataFrame) -> pd.DataFrame:
     return slices[columns]
 
 
-def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: Stage) -> None:
+class _Focused:
+    """The cohorts' series as the networks see them, volume by volume."""
+
+    def __init__(self, params: Params, slices: pd.DataFrame) -> None:
+        """Look up the PixelSpacing of every series, where it counts.
+
+        Raises:
+            InputError: one of them is missing or implausible.
+        """
+        self._windowing = params.windowing
+        self._spacing_mm: dict[str, Millimetres] = {}
+        if params.windowing.field_of_view_mm is not None:
+            self._spacing_mm = _spacings(slices, params.validate_.pixel_spacing_mm)
+
+    def __call__(self, volume: str, indices: np.ndarray) -> Focused:
+        """Some slices of a volume, which are all of a series."""
+        from ich_pipeline.dicom.volumes import read_volume
+        from ich_pipeline.head import focus
+
+        hu = read_volume(_volume(volume))[indices]
+        return focus(hu, self._windowing, self._spacing_mm.get(volume))
+
+
+def _spacings(slices: pd.DataFrame, allowed_mm: Millimetres) -> dict[str, Millimetres]:
+    """PixelSpacing by volume, in the standard view as the series table has it, checked."""
+    from ich_pipeline.dicom.ingest import SERIES_SCHEMA
+    from ich_pipeline.files import read_table
+    from ich_pipeline.frame import check_spacing
+
+    series = read_table(layout.INGEST / "series.parquet", SERIES_SCHEMA)
+    series = series[series["chosen"]].set_index("volume")[["row_spacing_mm", "column_spacing_mm"]]
+    found = {}
+    for volume, case in slices.groupby("volume", sort=False)["case_id"].first().items():
+        spacing = series.loc[volume].tolist() if volume in series.index else None
+        found[str(volume)] = check_spacing(spacing, allowed_mm, f"the series {volume} of case {case}")
+    return found
+
+
+def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: Stage, read: _Focused) -> None:
     """Read every volume once and write its slices into one array a size; a volume a thread is in memory."""
-    from ich_pipeline.dicom.volumes import read_volume
-    from ich_pipeline.head import focus
     from ich_pipeline.training.data import hu_file
-    from ich_pipeline.windowing import prepare
 
     shapes = {size: (len(slices), size, size) for size in sizes}
     arrays: dict[int, Any] = {
@@ -102,9 +140,9 @@ def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: S
     }
 
     def convert(volume: str, rows: np.ndarray, indices: np.ndarray) -> None:
-        hu = focus(read_volume(_volume(volume))[indices], stage.params.windowing).hu
+        seen = read(volume, indices)
         for size, array in arrays.items():
-            array[rows] = prepare(hu, size, stage.params.windowing.windows)
+            array[rows] = seen.prepare(size, stage.params.windowing.windows)
 
     # Threads, because numpy and blosc2 let go of the interpreter while they work, and the arrays are shared.
     with ThreadPoolExecutor(stage.params.ingest.workers or os.cpu_count() or 1) as pool:

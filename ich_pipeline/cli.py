@@ -268,6 +268,9 @@ def predict(
     identifiers: Annotated[
         bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
     ] = False,
+    demonstration: Annotated[
+        bool, typer.Option("--demonstration", help="Show what a model of synthetic heads makes of others: no answer.")
+    ] = False,
     endpoint_url: Endpoint = None,
     cache: Cache = None,
     accept_missing: AcceptMissing = False,
@@ -279,9 +282,16 @@ def predict(
     from ich_pipeline.progress import terminal
 
     remote = Remote(endpoint_url, cache, accept_missing)
-    outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote)
+    outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote, demonstration)
     rows = prediction_rows(outcome, out)
     console = Console()
+    for sentence in {one["no_answer"] for one in outcome.answers if one["no_answer"]}:
+        shown = (
+            "shown for demonstration only"
+            if demonstration
+            else "nothing is shown; --demonstration shows it all the same"
+        )
+        typer.echo(f"Caution: {outcome.model}: {sentence}. Where that holds, {shown}.", err=True)
     if console.is_terminal and console.width >= WIDE:
         table = Table(box=None, pad_edge=False)
         for column in rows[0]:

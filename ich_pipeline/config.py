@@ -195,6 +195,10 @@ class WindowingParams(Section):
     Three windows are the backbone's three channels as they are. Any other number is mixed into three by a small
     trained layer.
 
+    ``field_of_view_mm`` brings every picture to true scale: the square of that side in mm about the head is resized to the
+    network's size, so that a millimetre is as many pixels in every patient, whatever the scanner's field of view. It trusts
+    PixelSpacing.
+
     ``sizes`` are the picture sizes (pixels) that the window stage prepares; each network's ``image_size`` is one of them.
     They are named here as well, so that a network's other settings do not concern that stage.
     """
@@ -204,6 +208,7 @@ class WindowingParams(Section):
     trainable: bool = False  # centre and width of every window are weights of the first layer, which begin at these
     remove_bed: bool = False  # what is not joined to the head becomes air
     crop_head: bool = False  # to the square around the head, once a series
+    field_of_view_mm: Annotated[float, Field(ge=100, le=500)] | None = None  # null: what the scanner chose
     sizes: Annotated[tuple[Annotated[int, Field(ge=32, le=1024)], ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -213,6 +218,15 @@ class WindowingParams(Section):
             raise ValueError(f"window names must differ, found {', '.join(names)}")
         if self.single not in names:
             raise ValueError(f"single window {self.single!r} is none of {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> WindowingParams:
+        if self.crop_head and self.field_of_view_mm is not None:
+            raise ValueError(
+                f"crop_head fits every head to the picture, but field_of_view_mm {self.field_of_view_mm:g} keeps its true size: "
+                "set crop_head: false, or field_of_view_mm: null"
+            )
         return self
 
 

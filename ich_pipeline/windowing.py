@@ -127,35 +127,36 @@ def interpolate(hu: NDArray[Any], neighbour: NDArray[Any], degree: float) -> NDA
     return np.asarray(np.float32(1 - degree) * near + np.float32(degree) * far, dtype=np.float32)
 
 
-def prepare(hu: NDArray[Any], size: int, windows: Sequence[WindowLike]) -> NDArray[np.int16]:
+def prepare(hu: NDArray[Any], size: int, windows: Sequence[WindowLike], stretch: bool = False) -> NDArray[np.int16]:
     """Clip to the union of the windows, then resize by area to ``size`` x ``size``.
 
     Clipping comes first, or the skull (1,000 HU and more) bleeds into a thin subdural beside it. An output pixel is the
     mean of the input area that it covers, partly covered pixels by their share. That is computed in whole numbers, so
     the result has equal bytes on every machine. A picture that is not square is first
-    centred on a square of the lowest HU.
+    centred on a square of the lowest HU, unless it is to be stretched.
 
     Args:
         hu: slices of shape (n, Rows, Columns), HU.
         size: rows and columns of the result.
         windows: all configured windows, whichever of them a network uses.
+        stretch: resize rows and columns each by itself to ``size``: the picture is a square of pixels that are none.
 
     Returns:
         int16 of shape (n, size, size), rounded half to even.
     """
     low, high = clip_range(windows)
     n, rows, columns = hu.shape
-    side = max(rows, columns)
-    top, left = (side - rows) // 2, (side - columns) // 2
-    pixels, weights = _area_taps(side, size)
+    height, width = (rows, columns) if stretch else (max(rows, columns),) * 2
+    top, left = (height - rows) // 2, (width - columns) // 2
+    down, across = _area_taps(height, size), _area_taps(width, size)
     result = np.empty((n, size, size), np.int16)
     for start in range(0, n, CHUNK):
         part = np.clip(hu[start : start + CHUNK], low, high)
-        square = np.full((len(part), side, side), low, np.int32)
+        square = np.full((len(part), height, width), low, np.int32)
         square[:, top : top + rows, left : left + columns] = part
-        down = _weighted_sum(square, pixels, weights).swapaxes(1, 2)
-        total = _weighted_sum(np.ascontiguousarray(down).astype(np.int64), pixels, weights).swapaxes(1, 2)
-        result[start : start + CHUNK] = np.rint(total / (side * side))
+        summed = np.ascontiguousarray(_weighted_sum(square, *down).swapaxes(1, 2)).astype(np.int64)
+        total = _weighted_sum(summed, *across).swapaxes(1, 2)
+        result[start : start + CHUNK] = np.rint(total / (height * width))
     return result
 
 

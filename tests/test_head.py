@@ -14,6 +14,7 @@ from ich_pipeline.head import AIR_HU, focus, head_mask
 class Settings(NamedTuple):
     remove_bed: bool
     crop_head: bool
+    field_of_view_mm: float | None = None
 
 
 OFF = Settings(remove_bed=False, crop_head=False)
@@ -38,7 +39,7 @@ def scene(side: int = 256) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
 def test_off_is_nothing_at_all() -> None:
     hu, _ = scene()
     seen = focus(hu, OFF)
-    assert seen.hu is hu and hu[:, *seen.box].shape == hu.shape
+    assert seen.hu is hu and hu[:, *seen.frame.inside].shape == hu.shape
 
 
 @pytest.mark.parametrize("side", [192, 256, 512])
@@ -57,18 +58,19 @@ def test_the_crop_is_the_square_around_the_head_once_a_series() -> None:
     hu, head = scene()
     seen = focus(hu, BOTH)
     rows, columns = (np.flatnonzero(head[0].any(axis=axis)) for axis in (1, 0))
-    assert seen.box[0].start <= rows[0] and rows[-1] < seen.box[0].stop
-    assert seen.box[1].start <= columns[0] and columns[-1] < seen.box[1].stop
+    box = seen.frame.inside
+    assert box[0].start <= rows[0] and rows[-1] < box[0].stop
+    assert box[1].start <= columns[0] and columns[-1] < box[1].stop
     extent = max(np.ptp(rows), np.ptp(columns)) + 1
     assert all(extent <= s <= extent * 1.12 for s in seen.hu.shape[1:])
-    np.testing.assert_array_equal(seen.hu[head[:, *seen.box]], hu[:, *seen.box][head[:, *seen.box]])
+    np.testing.assert_array_equal(seen.hu[head[:, *box]], hu[:, *box][head[:, *box]])
 
 
 def test_a_head_at_the_edge_is_cut_there() -> None:
     hu, _ = scene()
     shifted = np.roll(hu, -60, axis=2)
     seen = focus(shifted, Settings(remove_bed=False, crop_head=True))
-    assert seen.box[1].start == 0 and np.shares_memory(seen.hu, shifted)
+    assert seen.frame.inside[1].start == 0 and np.shares_memory(seen.hu, shifted)
 
 
 def test_where_nothing_is_thick_nothing_is_done() -> None:

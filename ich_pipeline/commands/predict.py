@@ -62,6 +62,7 @@ def predict(
     identifiers: bool,
     track: Track = quiet,
     remote: Remote | None = None,
+    demonstration: bool = False,
 ) -> Outcome:
     """Read every study and write ``<case_id>.html``, ``predictions.json`` and ``predictions.csv`` into ``out``.
 
@@ -74,6 +75,7 @@ def predict(
         identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
         track: shows progress over the studies.
         remote: how stores are reached.
+        demonstration: show what a model of synthetic heads makes of others, under the sentence that this is no answer.
 
     Raises:
         InputError: a source is missing, another run writes ``out``, there is no study, no model, or its files are not what was
@@ -91,7 +93,7 @@ def predict(
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
             named = ", ".join(str(source) for source in sources)
             studies, skipped = find_studies(listing, named, params.ingest, track)
-            outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, track)
+            outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, demonstration, track)
         if any(map(is_remote, sources)):
             remove_folder(fetched)
     return outcome
@@ -114,6 +116,7 @@ def _read(
     out: Path,
     version: versions.Version,
     identifiers: bool,
+    demonstration: bool,
     track: Track,
 ) -> Outcome:
     from ich_pipeline.registry.code import BUNDLE, runs_other_code
@@ -123,7 +126,11 @@ def _read(
     system = System.load(bundle, version.content)
     called = f"{version.name} version {version.number}"
     read = _Studies(
-        system, out, identifiers, (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else "")
+        system,
+        out,
+        identifiers,
+        demonstration,
+        (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else ""),
     )
     for study, files in track(studies.items(), "reading", len(studies)):
         read.study(study, files)
@@ -150,12 +157,14 @@ def _read(
 class _Studies:
     """Reads studies one by one: a page each, and one answer or one failure in words."""
 
-    def __init__(self, system: System, out: Path, identifiers: bool, cautions: tuple[str, str]) -> None:
+    def __init__(
+        self, system: System, out: Path, identifiers: bool, demonstration: bool, cautions: tuple[str, str]
+    ) -> None:
         self.answers: list[dict[str, Any]] = []
         self.failures: dict[str, str] = {}  # case_id → reason
         self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
         self.cautions = cautions
-        self._system, self._out, self._identifiers = system, out, identifiers
+        self._system, self._out, self._identifiers, self._demonstration = system, out, identifiers, demonstration
 
     def study(self, uid: str, files: Sequence[Path]) -> None:
         """Read one. Only what hinders every other as well is raised: a disk that cannot be written, an interruption."""
@@ -175,7 +184,7 @@ class _Studies:
         from ich_pipeline.registry.answer import answer
         from ich_pipeline.report.case_page import case_page
 
-        case = self._system.read_case(files)
+        case = self._system.read_case(files, self._demonstration)
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
         read = answer(case, uids=self._identifiers, thumbnails=False)
@@ -201,10 +210,9 @@ def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
     rows = []
     for one in outcome.answers:
         scores = {n: "–" if (p := one["probabilities"][n]) is None else f"{p:.3f}" for n in outcome.labels}
-        decision = "suspected" if one["decision"] else "not suspected"
         page = str(out / f"{one['case_id']}.html")
         slices = str(len(one["slices"]))
-        rows.append({"case": one["case_id"], "haemorrhage": decision, **scores, "slices": slices, "page": page})
+        rows.append({"case": one["case_id"], "haemorrhage": one["verdict"], **scores, "slices": slices, "page": page})
     return rows
 
 
@@ -248,10 +256,12 @@ def _csv(outcome: Outcome, identifiers: bool) -> str:
         reread = sum(s["reread"] for s in slices)
         study = [outcome.studies[one["case_id"]]] if identifiers else []
         page = f"{one['case_id']}.html"
-        rows.append([one["case_id"], *study, int(one["decision"]), *scores, len(slices), reread, page, "", said])
+        decision = "" if one["decision"] is None else int(one["decision"])
+        rows.append([one["case_id"], *study, one["verdict"], decision, *scores, len(slices), reread, page, "", said])
     for case, reason in sorted(outcome.failures.items()):
         study = [outcome.studies[case]] if identifiers else []
-        rows.append([case, *study, "", *[""] * len(outcome.labels), "", "", "", reason, said])
+        rows.append([case, *study, "", "", *[""] * len(outcome.labels), "", "", "", reason, said])
     return csv_text(
-        ["case_id", *extra, "decision", *outcome.labels, "slices", "reread", "page", "reason", "caution"], rows
+        ["case_id", *extra, "verdict", "decision", *outcome.labels, "slices", "reread", "page", "reason", "caution"],
+        rows,
     )

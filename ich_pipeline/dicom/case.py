@@ -39,6 +39,7 @@ class Case:
         turn: from the picture of a file to its slice in ``hu``; ``turn.undo`` leads back.
         shifts_px: float64 of shape (slices, 2): how far a file's picture was moved, along its rows' and its columns' index,
             before the turn; zeros where no tilt was corrected.
+        pixel_spacing_mm: PixelSpacing in the standard view: between rows, between columns of ``hu``.
         series: the row of the series table without PatientID.
         account: one row a file, as the ingest writes.
         cautions: what a reader must know of the series: a part of the head that is not read, a last resort, and the like.
@@ -52,6 +53,7 @@ class Case:
     positions_mm: NDArray[np.float64]
     turn: Turn
     shifts_px: NDArray[np.float64]
+    pixel_spacing_mm: tuple[float, float]
     series: dict[str, Any]
     account: pd.DataFrame
     cautions: tuple[str, ...] = ()
@@ -106,6 +108,7 @@ def load_case(
         positions_mm=volume.positions_mm,
         turn=volume.turn,
         shifts_px=volume.shifts_px,
+        pixel_spacing_mm=volume.spacing_mm,
         series=row,
         account=account_table(found.headers, found.verdicts | reading.verdicts),
         cautions=reading.cautions,

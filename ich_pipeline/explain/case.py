@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class ExplainedCase:
         reread: bool (n,).
         case_scores: (L,).
         case_score_rule: how they came from the slices: max, top_k_mean, neighbours, noisy_or.
-        decision: haemorrhage suspected.
+        decision: haemorrhage suspected; None where there is no answer (``no_answer``) and none is shown.
         operating_point: name of the threshold of the decision.
         threshold: case score of ``any`` at or above which the decision is positive.
         gate: first-reading score of ``any`` at or above which a slice is read again.
@@ -67,6 +67,8 @@ class ExplainedCase:
         reasons: subtype → why it has no prediction basis.
         uncalibrated: label → why validation could not calibrate it.
         uncertainty: conformal sets and disagreement; None where the ensemble was made without them.
+        no_answer: why the model has no answer for this input; empty where it has one. Where there is a decision all the
+            same, it is shown for demonstration.
     """
 
     case_id: str
@@ -81,7 +83,7 @@ class ExplainedCase:
     reread: NDArray[np.bool_]
     case_scores: NDArray[np.floating]
     case_score_rule: str
-    decision: bool
+    decision: bool | None
     operating_point: str
     threshold: float
     gate: float
@@ -93,6 +95,15 @@ class ExplainedCase:
     reasons: Mapping[str, str]
     uncalibrated: Mapping[str, str]
     uncertainty: CaseUncertainty | None
+    no_answer: str = field(default="", kw_only=True)
+
+    @property
+    def verdict(self) -> str:
+        """The decision in words, or why there is none."""
+        if self.decision is None:
+            return self.no_answer
+        decided = "suspected" if self.decision else "not suspected"
+        return f"{self.no_answer} (demonstration: {decided})" if self.no_answer else decided
 
 
 def explain_case(
@@ -116,7 +127,7 @@ def explain_case(
     Args:
         case_id: name of the case.
         sop_instance_uids: n slices in order.
-        hu: (n, Rows, Columns), full resolution.
+        hu: (n, Rows, Columns), full resolution, square pixels.
         positions_mm: (n,).
         reading: of this case alone (one case index).
         networks: by architecture; ``explain.architecture`` must be among them.

@@ -2,9 +2,9 @@
 
 ::
 
-    {"case_id": "C…", "decision": true,
+    {"case_id": "C…", "verdict": "suspected", "decision": true | null, "no_answer": null | "why",
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
-     "probabilities": {label: s},                         case scores, see below
+     "probabilities": {label: s | null},                  case scores, see below
      "uncertainty": {"coverage": 0.9, "statement": "At 90 % coverage: …", "sets": {label: word | null},
                      "reasons": {label: why there is no set}, "disagreement": {label: d} | null,
                      "reason": why there is no disagreement | null} | null,
@@ -17,6 +17,9 @@
                                       "truth": [subtype], "thumbnail": {"rows", "columns", "hu": base64}}]}}],
      "reasons": {subtype: why it has no prediction basis}}
 
+Where the model has no answer for the input (``no_answer``: it was trained on synthetic heads, and this is not known to be one),
+``verdict`` says so, ``decision`` and every score are null, and sets, maps and prediction basis are not there. Asked for a
+demonstration, they are, and ``verdict`` begins with ``no_answer``.
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
 compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
 The slices' ``first``, ``second`` and ``final`` are calibrated wherever validation could calibrate the label.
@@ -26,7 +29,8 @@ random from a patient's slices of its kind, not for all of them at once. ``disag
 ensemble's networks. ``uncertainty`` is null where the model was registered before it had any.
 ``map`` has the rows and columns of the file that its slice came from, however the patient lay: the page alone turns pictures to the
 standard view. ``cells`` says where the map's cells are centred, in pixels of the file (0 is the centre of the first pixel): the
-first, and the step to the next. Of HU arrays they are pixels of the array.
+first, and the step to the next. Some lie outside the file where the networks' square reaches beyond it. Of HU arrays they are
+pixels of the array.
 ``attention`` and ``basis`` are there for the slices that the case page shows large, empty for the others.
 ``thumbnail.hu`` is little-endian int16, row by row.
 """
@@ -53,7 +57,9 @@ def answer(case: ReadCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
     """
     return {
         "case_id": case.case_id,
-        "decision": bool(case.decision),
+        "verdict": case.verdict,
+        "decision": case.decision,
+        "no_answer": case.no_answer or None,
         "operating_point": {"name": case.operating_point, "threshold": case.threshold, "gate": case.gate},
         "probabilities": _named(case, case.case_scores),
         "uncertainty": _uncertainty(case),

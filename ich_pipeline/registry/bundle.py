@@ -6,6 +6,7 @@
     sequence/<architecture>/head.json, head.weights.h5      where the ensemble uses the network with its sequence head
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
+    origin.json            what the networks learned from
     system.json            the parameters that reading a case uses
     code.json              sha256 of every file of the package that it was made with
     content.json           sha256 of every other file, and one digest of them all
@@ -21,14 +22,18 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Section, WindowingParams
+from pydantic import model_validator
+
+from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Range, Section, WindowingParams
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, write_json
+from ich_pipeline.origin import Origin
 from ich_pipeline.registry.code import write_code
-from ich_pipeline.registry.content import Content, seal
+from ich_pipeline.registry.content import AGAIN, Content, seal
 
 SYSTEM = "system.json"
+ORIGIN = "origin.json"
 SCHEMA = "system/1"
 NETWORK_FILES = ("network.json", "model.weights.h5")
 HEAD_FILES = ("head.json", "head.weights.h5")
@@ -42,6 +47,14 @@ class SystemParams(Section):
     windowing: WindowingParams
     architectures: tuple[str, ...]
     explain: ExplainParams
+    # validate's; a default, because models from before windowing.field_of_view_mm lack it
+    pixel_spacing_mm: Range | None = None
+
+    @model_validator(mode="after")
+    def _scale_has_its_limits(self) -> SystemParams:
+        if self.windowing.field_of_view_mm is not None and self.pixel_spacing_mm is None:
+            raise ValueError("windowing.field_of_view_mm needs pixel_spacing_mm, the range of plausible PixelSpacing")
+        return self
 
     @classmethod
     def of(cls, params: Params) -> SystemParams:
@@ -52,10 +65,13 @@ class SystemParams(Section):
             windowing=params.windowing,
             architectures=params.architectures,
             explain=params.explain,
+            pixel_spacing_mm=params.validate_.pixel_spacing_mm,
         )
 
 
-def assemble(train: Path, sequence: Path, ensemble: Path, atlas: Path, params: Params, target: Path) -> Content:
+def assemble(
+    train: Path, sequence: Path, ensemble: Path, atlas: Path, params: Params, origin: Origin, target: Path
+) -> Content:
     """Put the bundle together in ``target`` (replacing it) and say what it holds.
 
     Args:
@@ -63,6 +79,9 @@ def assemble(train: Path, sequence: Path, ensemble: Path, atlas: Path, params: P
         sequence: holds ``<architecture>/head.json`` and ``head.weights.h5`` for each head that the ensemble uses.
         ensemble: ``ensemble.json``.
         atlas: holds ``atlas.npz`` and ``atlas.json``.
+        params: all parameters.
+        origin: of the networks.
+        target: the bundle.
 
     Raises:
         InputError: a part is missing.
@@ -75,6 +94,7 @@ def assemble(train: Path, sequence: Path, ensemble: Path, atlas: Path, params: P
         _take((ensemble.name,), ensemble.parent, folder)
         _take(("atlas.npz", "atlas.json"), atlas, folder / "atlas")
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
+        write_json(folder / ORIGIN, origin.to_json())
         write_json(folder / SYSTEM, {"schema": SCHEMA, **settings})
         write_code(folder)
         content = seal(folder)
@@ -91,6 +111,16 @@ def read_system(folder: Path) -> SystemParams:
         )
 
     return SystemParams.model_validate_json(json.dumps(raw))
+
+
+def read_origin(folder: Path) -> Origin:
+    """Read a bundle's ``origin.json``; InputError where it has none, or one of another schema version."""
+    path = folder / ORIGIN
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has no {ORIGIN}, so nobody can say whether the model was trained on patients: {AGAIN}."
+        )
+    return Origin.from_json(read_json(path), path)
 
 
 def _take(names: Iterable[str], source: Path, target: Path) -> None:

@@ -1,7 +1,7 @@
 """Attention maps of a read case, back over the pixels of its files.
 
-The networks read a square cut from the standard view (:mod:`ich_pipeline.dicom.orientation`, :func:`ich_pipeline.head.focus`,
-:func:`ich_pipeline.windowing.prepare`). Who draws a map over a file of a prone or feet-first patient knows none of that.
+The networks read a square of the standard view (:mod:`ich_pipeline.dicom.orientation`, :func:`ich_pipeline.head.focus`,
+:mod:`ich_pipeline.frame`), which may reach beyond the picture. Who draws a map over a file of a prone or feet-first patient knows none of that.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.geometry import Pair
 from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class FilePixels:
 
     Attributes:
         shape: rows and columns of the volume, in the standard view.
-        box: what of it was read.
+        frame: the square of it that was read.
         turn: from a file's picture to its slice of the volume.
         shifts_px: (n, 2), see :class:`ich_pipeline.dicom.case.Case`.
     """
 
     shape: tuple[int, int]
-    box: tuple[slice, slice]
+    frame: Frame
     turn: Turn
     shifts_px: NDArray[np.float64]
 
@@ -42,16 +43,13 @@ class FilePixels:
 
         Returns:
             The map, turned; and in pixels of the file, (rows, columns), the centre of its first cell (0 is the centre of
-            the first pixel) and the step to the next. The same as :meth:`ich_pipeline.dicom.placement.Placement.to_file`
+            the first pixel) and the step to the next; outside the file where the square reaches beyond it. The same as :meth:`ich_pipeline.dicom.placement.Placement.to_file`
             does with the map drawn over the slice.
         """
-        read = tuple(span.stop - span.start for span in self.box)
-        side = max(read)
         first, step = np.empty(2), np.empty(2)
         for axis, flipped in enumerate((self.turn.flip_rows, self.turn.flip_columns)):
-            step[axis] = found.grid.step[axis] * side
-            margin = (side - read[axis]) // 2
-            first[axis] = found.grid.first[axis] * side - 0.5 - margin + self.box[axis].start
+            step[axis] = found.grid.step[axis] * self.frame.extent[axis]
+            first[axis] = self.frame.at(axis, found.grid.first[axis])
             if flipped:
                 last = first[axis] + step[axis] * (found.values.shape[axis] - 1)
                 first[axis] = self.shape[axis] - 1 - last

@@ -1,7 +1,8 @@
 """The registered model's code (MLflow "models from code"): copied into the model and run when it is loaded.
 
 Input: :func:`ich_pipeline.registry.model_input.cases`. Output: a list with one answer a case, see
-:mod:`ich_pipeline.registry.answer`; JSON as it is, so that ``mlflow models serve`` gives the same.
+:mod:`ich_pipeline.registry.answer`; JSON as it is, so that ``mlflow models serve`` gives the same. Parameter ``demonstration``
+(false): show what a model of synthetic heads makes of an input that it has no answer for.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ class HaemorrhageModel(PythonModel):
         self.system = System.load(bundle)
         check_code(bundle, code_beside(bundle))
 
-    def predict(self, context: PythonModelContext, model_input: pd.DataFrame) -> list[dict[str, Any]]:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """Answers in the order in which the cases first appear."""
         try:
+            demonstration = bool((params or {}).get("demonstration", False))
             found = []
             for case in cases(model_input):
-                read = answer(case.read(self.system), uids=True, thumbnails=True)
+                read = answer(case.read(self.system, demonstration), uids=True, thumbnails=True)
                 found.append({"case": case.case, **read})
             return found
         except InputError as error:  # the caller's mistake: status 400 over REST, not 500

@@ -21,23 +21,26 @@ if TYPE_CHECKING:
     from ich_pipeline.registry.file_pixels import ReadCase
     from ich_pipeline.registry.system import System
 
-COLUMNS = ("dicom", "hu", "position_mm", "case")
+SPACING = ("row_spacing_mm", "column_spacing_mm")
+COLUMNS = ("dicom", "hu", "position_mm", *SPACING, "case")
 
 
 @dataclass(frozen=True)
 class CaseInput:
-    """One case to read: DICOM files as bytes, or HU with positions; ``case`` is the caller's name for it."""
+    """One case to read: DICOM files as bytes, or HU with positions and spacing; ``case`` is the caller's name for it."""
 
     case: str | None
     files: tuple[bytes, ...] = ()
     hu: NDArray[Any] | None = None
     positions_mm: NDArray[np.floating] | None = None
+    pixel_spacing_mm: tuple[float, float] | None = None
 
-    def read(self, system: System) -> ReadCase:
-        """Read it."""
+    def read(self, system: System, demonstration: bool = False) -> ReadCase:
+        """Read it; ``demonstration`` as of :meth:`~ich_pipeline.registry.system.System.read_case`."""
         if self.hu is not None:
-            return system.read_hu(self.hu, self.positions_mm, self.case or "array")
-        return system.read_case(self.files)
+            spacing, name = self.pixel_spacing_mm, self.case or "array"
+            return system.read_hu(self.hu, self.positions_mm, name, spacing, demonstration)
+        return system.read_case(self.files, demonstration)
 
 
 def cases(table: pd.DataFrame) -> list[CaseInput]:
@@ -46,11 +49,13 @@ def cases(table: pd.DataFrame) -> list[CaseInput]:
     Args:
         table: one row a slice. Column ``dicom``: the bytes of one file (or their base64 text); or ``hu``: an array in
             HU in the .npy format, (Rows, Columns) or (n, Rows, Columns), with ``position_mm`` where each row is one
-            slice. Optional column ``case`` groups; without it, DICOM rows are grouped by StudyInstanceUID and HU rows
+            slice, and ``row_spacing_mm`` and ``column_spacing_mm`` (PixelSpacing) where the model reads at true scale.
+            Optional column ``case`` groups; without it, DICOM rows are grouped by StudyInstanceUID and HU rows
             are one case.
 
     Raises:
-        InputError: an unknown column, both or neither of ``dicom`` and ``hu``, or bytes that are no DICOM or .npy.
+        InputError: an unknown column, both or neither of ``dicom`` and ``hu``, bytes that are no DICOM or .npy, or slices of
+            one case that differ.
     """
     unknown = [str(name) for name in table.columns if name not in COLUMNS]
     if unknown:
@@ -76,8 +81,23 @@ def cases(table: pd.DataFrame) -> list[CaseInput]:
         if kind == "dicom":
             found.append(CaseInput(names[rows[0]], files=tuple(chosen)))
         else:
-            found.append(_arrays(names[rows[0]], chosen, [positions[row] for row in rows]))
+            spacing = _spacing(table.iloc[rows])
+            found.append(_arrays(names[rows[0]], chosen, [positions[row] for row in rows], spacing))
     return found
+
+
+def _spacing(slices: pd.DataFrame) -> tuple[float, float] | None:
+    """PixelSpacing of one case; None where no slice has one."""
+    given = slices.reindex(columns=list(SPACING))
+    if given.isna().all(axis=None):
+        return None
+    pairs = {(float(down), float(right)) for down, right in given.itertuples(index=False)}
+    if len(pairs) > 1 or given.isna().any(axis=None):
+        raise InputError(
+            f"The model's input has {' and '.join(map(repr, SPACING))} that are missing for a slice, or differ, in one case: give "
+            "all its slices the same two numbers."
+        )
+    return pairs.pop()
 
 
 def _grouped(keys: list[str]) -> Iterator[list[int]]:
@@ -105,7 +125,9 @@ def _study(content: bytes, row: int) -> str:
     return header.study_uid
 
 
-def _arrays(name: str | None, contents: list[bytes], positions: list[Any]) -> CaseInput:
+def _arrays(
+    name: str | None, contents: list[bytes], positions: list[Any], spacing: tuple[float, float] | None
+) -> CaseInput:
     arrays = []
     for content in contents:
         try:
@@ -118,8 +140,9 @@ def _arrays(name: str | None, contents: list[bytes], positions: list[Any]) -> Ca
     hu = np.concatenate(arrays)
     given = [position for position in positions if position is not None and not pd.isna(position)]
     if not given:
-        return CaseInput(name, hu=hu)
+        return CaseInput(name, hu=hu, pixel_spacing_mm=spacing)
     if len(given) != len(hu):
         raise InputError(f"The model's input has {len(given)} 'position_mm' for {len(hu)} slices: give all or none.")
     order = np.argsort(given, kind="stable")
-    return CaseInput(name, hu=hu[order], positions_mm=np.asarray(given, np.float64)[order])
+    sorted_mm = np.asarray(given, np.float64)[order]
+    return CaseInput(name, hu=hu[order], positions_mm=sorted_mm, pixel_spacing_mm=spacing)

@@ -109,7 +109,7 @@ def requirements() -> list[str]:
 def _log_model(run_id: str, folder: Path, params: Params) -> str:
     import mlflow
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, DataType, Schema
+    from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     signature = ModelSignature(
         inputs=Schema(
@@ -117,9 +117,12 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
                 ColSpec(DataType.binary, "dicom", required=False),
                 ColSpec(DataType.binary, "hu", required=False),
                 ColSpec(DataType.double, "position_mm", required=False),
+                ColSpec(DataType.double, "row_spacing_mm", required=False),
+                ColSpec(DataType.double, "column_spacing_mm", required=False),
                 ColSpec(DataType.string, "case", required=False),
             ]
-        )
+        ),
+        params=ParamSchema([ParamSpec("demonstration", DataType.boolean, False)]),
     )
     with warnings.catch_warnings():
         # MLflow asks for an input example; the signature above says it all.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,16 @@ from ich_pipeline.errors import InputError
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import explain_case
+from ich_pipeline.frame import Millimetres, check_spacing
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
-from ich_pipeline.registry.bundle import SystemParams, read_system
+from ich_pipeline.origin import Origin, is_synthetic
+from ich_pipeline.registry.bundle import SystemParams, read_origin, read_system
 from ich_pipeline.registry.content import check_sealed
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
+from ich_pipeline.registry.verdict import withheld_case
 from ich_pipeline.sequence.member import architecture_of
 from ich_pipeline.sequence.stored import readers
-from ich_pipeline.windowing import prepare
 
 if TYPE_CHECKING:
     from ich_pipeline.sequence.reading import SequenceReader
@@ -40,6 +42,7 @@ class System:
 
     Attributes:
         params: the settings that travelled with the model.
+        origin: what the networks learned from; it has no answer for an input of another kind.
         networks: by architecture: the ensemble's members and the network whose attention is shown.
         sequences: by architecture: those that the ensemble uses with their sequence head.
         ensemble: degrees, combiner, calibration, thresholds.
@@ -48,6 +51,7 @@ class System:
     """
 
     params: SystemParams
+    origin: Origin
     networks: Mapping[str, Network]
     sequences: Mapping[str, SequenceReader]
     ensemble: Ensemble
@@ -67,7 +71,7 @@ class System:
         """
         folder = Path(folder)
         check_sealed(folder, digest)
-        params = read_system(folder)
+        params, origin = read_system(folder), read_origin(folder)
         reader = CaseReader(params.ingest)  # its process gets ready while TensorFlow is loaded, which takes seconds
         from ich_pipeline.training.network import Network
 
@@ -75,38 +79,51 @@ class System:
         used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
         networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
         sequences = readers(folder / "sequence", networks, ensemble.heads)
-        return cls(params, networks, sequences, ensemble, Atlas.load(folder / "atlas"), reader)
+        return cls(params, origin, networks, sequences, ensemble, Atlas.load(folder / "atlas"), reader)
 
     @property
     def labels(self) -> Labels:
         """The labels of every answer."""
         return self.ensemble.labels
 
-    def read_case(self, sources: Sequence[bytes | Path]) -> ReadCase:
+    def read_case(self, sources: Sequence[bytes | Path], demonstration: bool = False) -> ReadCase:
         """Read one study.
 
         Args:
             sources: its DICOM files, as paths or as their bytes, in any order; other series are set aside as in ingest.
+            demonstration: read it even where the model has no answer for it; the case says so (``no_answer``).
 
         Raises:
             InputError: no series among them can be read.
         """
         case = self.reader.read(sources)
         uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
-        return self._read(case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places)
+        spacing = self._spacing(case.pixel_spacing_mm, f"the series of case {case.case_id}")
+        synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
+        no_answer = self.origin.no_answer(synthetic)
+        read = (case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
+        return self._read(*read, no_answer, demonstration)
 
     def read_hu(
-        self, hu: NDArray[np.integer], positions_mm: NDArray[np.floating] | None = None, case_id: str = "array"
+        self,
+        hu: NDArray[np.integer],
+        positions_mm: NDArray[np.floating] | None = None,
+        case_id: str = "array",
+        pixel_spacing_mm: Millimetres | None = None,
+        demonstration: bool = False,
     ) -> ReadCase:
-        """Read one case from an array instead of DICOM.
+        """Read one case from an array instead of DICOM. Nobody knows whose head it is, so it may be a patient's.
 
         Args:
             hu: (n, Rows, Columns) in HU, axial, ordered along the slice normal; air is -1024.
             positions_mm: (n,) along the normal, rising; steps beyond the tolerance are gaps. None: equally spaced.
             case_id: a name for the answer.
+            pixel_spacing_mm: between rows, between columns: needed by a model with ``windowing.field_of_view_mm``, and by no
+                other.
+            demonstration: as of :meth:`read_case`.
 
         Raises:
-            InputError: the shape is wrong, or positions do not rise.
+            InputError: the shape is wrong, positions do not rise, or the spacing is needed and missing or implausible.
         """
         hu = np.asarray(hu)
         if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
@@ -116,12 +133,28 @@ class System:
         positions = np.asarray(np.arange(len(hu)) if positions_mm is None else positions_mm, np.float64)
         if positions.shape != (len(hu),) or not (np.diff(positions) > 0).all():
             raise InputError(f"Positions of case {case_id} are not {len(hu)} rising numbers in mm: sort the slices.")
+        if self.params.windowing.field_of_view_mm is not None and pixel_spacing_mm is None:
+            raise InputError(
+                f"HU array of case {case_id} comes without pixel_spacing_mm, but this model reads at true scale "
+                "(windowing.field_of_view_mm): give the distance between rows and between columns in mm."
+            )
+        spacing = self._spacing(pixel_spacing_mm, f"the HU array of case {case_id}")
         limits = np.iinfo(np.int16)
         whole = np.rint(hu).clip(limits.min, limits.max).astype(np.int16)
         unknown = np.full(len(hu), np.nan)
         neighbours, _ = geometry.neighbours(positions, unknown, self.params.ingest.spacing_tolerance)
         uids = tuple(f"{case_id}.{index}" for index in range(len(hu)))
-        return self._read(case_id, uids, whole, neighbours, positions, Turn(), np.zeros((len(hu), 2)))
+        read = (case_id, uids, whole, neighbours, positions, Turn(), np.zeros((len(hu), 2)), spacing)
+        return self._read(*read, self.origin.no_answer(synthetic=False), demonstration)
+
+    def _spacing(self, spacing_mm: Millimetres | None, series: str) -> Millimetres | None:
+        """PixelSpacing, checked where it counts; None elsewhere."""
+        allowed = self.params.pixel_spacing_mm
+        if (
+            self.params.windowing.field_of_view_mm is None or allowed is None
+        ):  # of the first, SystemParams has the second
+            return None
+        return check_spacing(spacing_mm, allowed, series)
 
     @cached_property
     def _explainer(self) -> Explainer:
@@ -136,12 +169,27 @@ class System:
         positions_mm: NDArray[np.floating],
         turn: Turn,
         shifts_px: NDArray[np.float64],
+        spacing_mm: Millimetres | None,
+        no_answer: str,
+        demonstration: bool,
     ) -> ReadCase:
         windows = self.params.windowing.windows
         rows, columns = hu.shape[1:]
-        hu, box = focus(hu, self.params.windowing)
+        seen = focus(hu, self.params.windowing, spacing_mm)
+        pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
+        if no_answer and not demonstration:
+            withheld = withheld_case(
+                no_answer,
+                case_id=case_id,
+                sop_instance_uids=uids,
+                hu=seen.shown,
+                positions_mm=positions_mm,
+                windows=windows,
+                ensemble=self.ensemble,
+            )
+            return ReadCase(**vars(withheld), pixels=pixels)
         sizes = sorted({network.spec.image_size for network in self.networks.values()})
-        images: dict[int, NDArray[Any]] = {size: prepare(hu, size, windows) for size in sizes}
+        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)
         reading = read(
             self.networks, self.ensemble, images, neighbours, one_case, everywhere=False, sequences=self.sequences
@@ -149,7 +197,7 @@ class System:
         explained = explain_case(
             case_id=case_id,
             sop_instance_uids=uids,
-            hu=hu,
+            hu=seen.shown,
             positions_mm=positions_mm,
             reading=reading,
             networks=self.networks,
@@ -161,4 +209,4 @@ class System:
             ensemble=self.ensemble,
             explainer=self._explainer,
         )
-        return ReadCase(**vars(explained), pixels=FilePixels((rows, columns), box, turn, shifts_px))
+        return ReadCase(**vars(replace(explained, no_answer=no_answer)), pixels=pixels)

@@ -53,7 +53,7 @@ def case_page(
     Returns:
         self-contained HTML; it names the case by ``case_id`` alone.
     """
-    slices = len(case.hu)
+    slices, withheld = len(case.hu), case.decision is None
     strip_size = int(np.clip(np.sqrt(STRIP_PIXELS / slices), 96, 256))
     return render(
         "case.html.j2",
@@ -61,16 +61,18 @@ def case_page(
         columns=case.labels.columns,
         home=home,
         caution=caution,
+        withheld=withheld,
+        no_answer=sentence(case.no_answer),
         filters=window_filters(case.windows),
         verdict=_verdict(case, truth),
-        scores=_scores(case),
+        scores=[] if withheld else _scores(case),
         rule=RULES[case.case_score_rule],
         strip=[
             {
                 "uri": ct_uri(case.hu[i], strip_size, case.windows),
                 "number": i + 1,
                 "position": float(case.positions_mm[i] - case.positions_mm[0]),
-                "final": [float(v) for v in case.final[i]],
+                "final": [] if withheld else [float(v) for v in case.final[i]],
                 "gate": bool(case.first[i, 0] >= case.gate),
                 "decides": bool(case.decision and case.final[i, 0] >= case.threshold),
                 "reread": bool(case.reread[i]),
@@ -87,7 +89,14 @@ def case_page(
     )
 
 
+def sentence(words: str) -> str:
+    """With a capital letter."""
+    return f"{words[:1].upper()}{words[1:]}"
+
+
 def _first_shown(case: ExplainedCase) -> int:
+    if case.decision is None:
+        return len(case.hu) // 2
     return next(iter(case.attention), int(np.argmax(case.final[:, 0])))
 
 
@@ -107,6 +116,8 @@ class Verdict:
 
 def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
     """A negative decision is never green: it says that nothing reached a threshold, not that nothing is there."""
+    if case.decision is None:
+        return Verdict("neutral", sentence(case.no_answer))
     called = "Haemorrhage suspected" if case.decision else "No haemorrhage suspected"
     if truth is not None and truth.case and not case.decision:
         return Verdict("alarm", "Missed: the reference is positive", f"The system’s decision: {called.lower()}.")

@@ -24,6 +24,7 @@ from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.ensemble.uncertainty import Disagreement
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.files import read_json, read_table
+from ich_pipeline.frame import Frame
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import Masks, read_masks
@@ -98,13 +99,13 @@ class TestResult:
 class Volume:
     """The slices of one case in order: ``uids``, ``positions_mm`` and ``hu`` (n, Rows, Columns), as the networks saw them.
 
-    ``box`` is where ``hu`` lies in the original pictures (:class:`ich_pipeline.head.Focused`).
+    ``hu`` has square pixels; ``frame`` is the square of the original pictures that was read.
     """
 
     uids: tuple[str, ...]
     positions_mm: NDArray[np.float64]
     hu: NDArray[np.int16]
-    box: tuple[slice, slice]
+    frame: Frame
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,8 @@ class Inputs:
         """The voxels of a case."""
         rows = self.slices[self.slices["case_id"] == case_id].sort_values("index", kind="stable")
         hu = read_volume(self.folders.ingest / "volumes" / f"{rows['volume'].iloc[0]}{SUFFIX}")
-        seen = focus(hu[rows["index"].to_numpy()], self.params.windowing)
-        return Volume(tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), seen.hu, seen.box)
+        seen = focus(hu[rows["index"].to_numpy()], self.params.windowing, self.spacing_mm(case_id))
+        return Volume(tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), seen.shown, seen.frame)
 
     def spacing_mm(self, case_id: str) -> tuple[float, float]:
         """Distance of the rows and of the columns of a case's pictures."""

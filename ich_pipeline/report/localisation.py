@@ -74,8 +74,9 @@ def localise_test(
         for i in group.index.tolist():
             number = volume.uids.index(uids[i])
             hu = square(volume.hu[number], -1024)
-            found = {name: square(mask[volume.box], False) for name, mask in lesions[i].items()}
-            scores = _scores(inputs, attention, i, found, slice_head(hu), spacing)
+            frame = volume.frame
+            found = {name: frame.even(frame.cut(mask, False)) for name, mask in lesions[i].items()}
+            scores = _scores(inputs, attention, i, found, slice_head(hu), frame.even_spacing_mm(spacing))
             slices[i] = _Slice(str(case_id), rows["patient_key"][i], number + 1, hu, found, scores)
     evaluation = inputs.params.evaluation
     draws = Draws(evaluation.bootstrap, inputs.params.seed, evaluation.confidence)

@@ -12,6 +12,7 @@ from ich_pipeline.labels import Labels
 from ich_pipeline.training.data import CohortSlices
 
 VALIDATION_SCHEMA = "validation/1"
+PRETRAINED = "pretrained on synthetic heads"  # how network.json's ``weights`` begins where stage pretrain made them
 
 
 def validation_table(

@@ -22,6 +22,7 @@ from ich_pipeline.files import read_json, write_json
 from ich_pipeline.progress import Track, quiet
 from ich_pipeline.training.backbones import architecture_function, build_backbone, load_all_weights
 from ich_pipeline.training.backend import keras
+from ich_pipeline.training.outputs import PRETRAINED
 
 MANIFEST = "weights.json"
 SCHEMA = "weights/1"
@@ -77,7 +78,7 @@ def started_from(name: str, settings: NetworkParams, pretrained: Path | None = N
         return PHANTOM
     path = pretrained if settings.weights == PHANTOM and pretrained is not None else Path(settings.weights)
     if (path / NETWORK_WEIGHTS).is_file():
-        words = "pretrained on synthetic heads" if settings.weights == PHANTOM else path.name
+        words = PRETRAINED if settings.weights == PHANTOM else path.name
         return f"{words} (sha256 {sha256_of(path / NETWORK_WEIGHTS)})"
     if settings.weights == PHANTOM:
         raise InputError(

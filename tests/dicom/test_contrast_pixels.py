@@ -51,6 +51,15 @@ def test_vessels_are_seen_and_nothing_else():
     assert brightness(volume(vessels), PIXEL).median > 0.004
 
 
+def test_a_little_in_three_quarters_of_the_slices_is_suspected_too():
+    def faint(hu, x, y):
+        hu[1:, np.hypot(x, y + 20) < 1.7] = 250
+
+    bright = brightness(volume(faint), PIXEL)
+    assert 0.0003 <= bright.quartile <= bright.median < 0.002 and bright.suspected(0.002)
+    assert not brightness(volume(calcium), PIXEL).suspected(0.002)
+
+
 def test_without_a_closed_skull_there_is_no_evidence():
     assert np.isnan(brightness(np.full((5, 64, 64), 30, np.int16), PIXEL).median)
     assert np.isnan(brightness(volume(slices=1), PIXEL).median)

@@ -62,6 +62,18 @@ def test_padding_becomes_air(make_slice, value, limit):
     assert decoded[0, :3].tolist() == [AIR_HU, -1995 if limit is None else AIR_HU, 30]
 
 
+@pytest.mark.parametrize("value", [0, 30])
+def test_declared_padding_within_the_picture_stays(make_slice, value):
+    """0 HU is water, 30 brain: only what is joined to the border is outside of the picture."""
+    hu = np.full((32, 32), 40, np.int16)
+    hu[:3] = hu[10:14, 10:14] = value
+    hu[20, 20] = -1000
+    ds = make_slice(hu=hu)
+    ds.add_new("PixelPaddingValue", "SS", value)
+    decoded = decode_hu(ds)
+    assert (decoded[:3] == AIR_HU).all() and (decoded[3:] == hu[3:]).all()
+
+
 def test_without_rescale_there_are_no_hounsfield_units(make_slice):
     with pytest.raises(PixelError) as error:
         decode_hu(make_slice(RescaleIntercept=None))

@@ -51,5 +51,5 @@ def test_a_plastic_head_has_no_brain(real_data, ingest_params):
     [study] = scan(real_data / "dicom_pacs" / "philips_export", params).studies
     reading = read_study(study, params)
     assert reading.volume is None
-    assert {reason for reason, _ in reading.group_reasons} == {"implausible_hu"}
+    assert {reason for reason, _ in reading.group_reasons} == {"no_brain"}
     assert all(detail.startswith("no soft tissue peak") for _, detail in reading.group_reasons)

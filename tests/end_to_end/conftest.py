@@ -49,13 +49,19 @@ class Project:
 
 
 def tiny(values: dict) -> None:
-    """The phantom profile made as small as the chain bears: two architectures, 48 patients, 6 slices of 96 pixels."""
+    """The phantom profile made as small as the chain bears: two architectures, 48 patients, 6 slices of 96 pixels.
+
+    One network learns whole, the other is a head on features of what it learnt on other synthetic heads.
+    """
     values["phantom"].update(patients=48, slices=6, size=96, faint_fraction=0.1)
     values["architectures"] = ["resnet50", "vgg16"]
     values["networks"] = {
         name: {**values["networks"][name], "image_size": 48, "epochs": 1, "batch_size": 16}
         for name in values["architectures"]
     }
+    values["networks"]["vgg16"].update(weights="phantom", frozen_layers=1)
+    values["pretrain"].update(patients=24, slices=6, validation_patients=6, epochs=1)
+    values["pretrain"]["cuts"] = {"vgg16": "block4_pool"}
     values["windowing"]["sizes"] = [48]
     values["ablation"] = ["resnet50"]
     values["sequence"].update(architectures=["resnet50"], units=8, epochs=3)

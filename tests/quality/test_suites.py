@@ -11,6 +11,7 @@ import pytest
 
 from ich_pipeline.cohort_names import COHORTS
 from ich_pipeline.config import Params
+from ich_pipeline.dicom.cautions import UNREAD
 from ich_pipeline.dicom.likeness import CELLS, LEVELS
 from ich_pipeline.label_tables import UID, check_against
 from ich_pipeline.quality.checks import Suite, SuiteResult, overall
@@ -99,6 +100,7 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "series.air_share": ("warning", put(0, 3, "air_share", 0.99)),
     "series.soft_share_mostly": ("failed", no_soft_tissue),
     "series.soft_share": ("warning", put(0, 3, "soft_share", 0.001)),
+    "series.whole_head": ("warning", put(0, 3, "reason", f"chosen: x; caution: slices at 0…9 mm {UNREAD} (3)")),
     "series.no_gaps": ("warning", put(0, 3, "gaps", 1)),
     "series.no_duplicates": ("warning", put(0, 3, "duplicates", 1)),
     "series.tilt": ("warning", put(0, 3, "tilt_deg", -45.0)),

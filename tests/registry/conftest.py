@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.origin import Origin
 from ich_pipeline.report.cautions import cautions
 
 ARCHITECTURE = "vgg16"  # its features vary from slice to slice without training
@@ -62,7 +64,9 @@ def head(seed: int) -> NDArray[np.int16]:
     return hu.astype(np.int16)
 
 
-def write_study(folder: Path, hu: NDArray[np.int16], study: str) -> list[Path]:
+def write_study(
+    folder: Path, hu: NDArray[np.int16], study: str, manufacturer: str = "Test", kernel: str = "H30s"
+) -> list[Path]:
     """Write one study as CT Image Storage, file names in no order; returns the files in order of position."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -76,7 +80,7 @@ def write_study(folder: Path, hu: NDArray[np.int16], study: str) -> list[Path]:
         ds.StudyInstanceUID, ds.SeriesInstanceUID = f"2.25.{study}1", f"2.25.{study}2"
         ds.PatientID, ds.PatientName = PATIENT_ID, PATIENT_NAME
         ds.Modality, ds.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
-        ds.Manufacturer, ds.ConvolutionKernel, ds.StudyDate = "Test", "H30s", "20200101"
+        ds.Manufacturer, ds.ConvolutionKernel, ds.StudyDate = manufacturer, kernel, "20200101"
         ds.Rows, ds.Columns = picture.shape
         ds.PixelSpacing, ds.SliceThickness = [3.0, 3.0], 5
         ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
@@ -181,17 +185,75 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     said = cautions(metrics, params.tests, params.labels.any)
     write_json(root / "reports" / "headline.json", {"data": "synthetic", "cautions": said})
     write_text(root / "reports" / "model_card.md", "# Model card\n")
+    write_learners(root, ("Philips", "SIEMENS"), "H31s", "folder")
     return root
 
 
+def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: str) -> None:
+    """The tables of ingest and split that say what the networks learned from: one training case a manufacturer."""
+    from ich_pipeline.files import write_json, write_table
+    from ich_pipeline.folds import SCHEMA as FOLDS
+    from ich_pipeline.splits import SCHEMA as COHORTS
+
+    for name in ("data", "work/ingest", "work/split"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    count = len(manufacturers) + 1  # the last is of a test
+    names = [f"C{number}" for number in range(count)]
+    series = pd.DataFrame(
+        {
+            "patient_key": [f"P{number}" for number in range(count)],
+            "case_id": names,
+            "Manufacturer": [*manufacturers, "Of a test"],
+            "ConvolutionKernel": kernel,
+            "SliceThickness": [5.0 - 0.5 * number for number in range(count)],
+            "Rows": 64,
+            "Columns": 64,
+            "slices": SLICES,
+            "chosen": True,
+        }
+    )
+    cohorts = pd.DataFrame({"case_id": names, "cohort": ["train"] * (count - 1) + ["test_prospective"]})
+    write_table(root / "work/ingest/series.parquet", series, "series/3")
+    write_table(root / "work/split/cohorts.parquet", cohorts, COHORTS)
+    write_table(root / "work/split/folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), FOLDS)
+    write_json(root / "data/cohort.json", {"kind": kind})
+
+
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params) -> Path:
+def origin(work: Path) -> Origin:
+    """Of the small system: patients of two scanners."""
+    from ich_pipeline.files import read_table
+    from ich_pipeline.origin import learners_of, origin_of
+
+    made = work / "work"
+    cohorts, folds = (read_table(made / "split" / f"{name}.parquet", f"{name}/1") for name in ("cohorts", "folds"))
+    series = read_table(made / "ingest" / "series.parquet", "series/3")
+    networks = [made / "train" / ARCHITECTURE / "network.json"]
+    return origin_of(work / "data", series, learners_of(cohorts, folds), networks)
+
+
+@pytest.fixture(scope="session")
+def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params, origin: Origin) -> Path:
+    """The same system, had it been trained on the phantom."""
+    from ich_pipeline.registry.bundle import assemble
+
+    target = tmp_path_factory.mktemp("synthetic") / "bundle"
+    made = work / "work"
+    phantom = replace(origin, data="synthetic", cohort="phantom")
+    parts = (made / "train", made / "sequence", made / "calibrate" / "ensemble.json", made / "atlas")
+    assemble(*parts, params, phantom, target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params, origin: Origin) -> Path:
     """The assembled bundle."""
     from ich_pipeline.registry.bundle import assemble
 
     target = tmp_path_factory.mktemp("bundle") / "bundle"
     made = work / "work"
-    assemble(made / "train", made / "sequence", made / "calibrate" / "ensemble.json", made / "atlas", params, target)
+    parts = (made / "train", made / "sequence", made / "calibrate" / "ensemble.json", made / "atlas")
+    assemble(*parts, params, origin, target)
     return target
 
 

@@ -11,6 +11,7 @@ import pytest
 from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
+from ich_pipeline.origin import Origin
 from ich_pipeline.registry.bundle import SystemParams, assemble, read_system
 from ich_pipeline.registry.content import content_of
 
@@ -23,6 +24,7 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "ensemble.json",
         "atlas/atlas.npz",
         "atlas/atlas.json",
+        "origin.json",
         "system.json",
         "code.json",
         "content.json",
@@ -41,7 +43,9 @@ def test_digest_is_of_paths_and_bytes(tmp_path: Path) -> None:
     assert content_of(tmp_path).digest != content.digest
 
 
-def test_assembled_again_is_the_same_content(work: Path, bundle: Path, params: Params, tmp_path: Path) -> None:
+def test_assembled_again_is_the_same_content(
+    work: Path, bundle: Path, params: Params, origin: Origin, tmp_path: Path
+) -> None:
     made = work / "work"
     again = assemble(
         made / "train",
@@ -49,13 +53,14 @@ def test_assembled_again_is_the_same_content(work: Path, bundle: Path, params: P
         made / "calibrate" / "ensemble.json",
         made / "atlas",
         params,
+        origin,
         tmp_path / "again",
     )
     assert again == content_of(bundle)
 
 
 def test_a_setting_that_serving_uses_changes_the_content(
-    work: Path, bundle: Path, params: Params, tmp_path: Path
+    work: Path, bundle: Path, params: Params, origin: Origin, tmp_path: Path
 ) -> None:
     made = work / "work"
     for change, same in (({"basis_neighbours": 2}, False), ({}, True)):
@@ -66,12 +71,15 @@ def test_a_setting_that_serving_uses_changes_the_content(
             made / "calibrate" / "ensemble.json",
             made / "atlas",
             other,
+            origin,
             tmp_path / "o",
         )
         assert (content == content_of(bundle)) is same
 
 
-def test_a_missing_part_is_one_sentence_and_leaves_nothing(work: Path, params: Params, tmp_path: Path) -> None:
+def test_a_missing_part_is_one_sentence_and_leaves_nothing(
+    work: Path, params: Params, origin: Origin, tmp_path: Path
+) -> None:
     made = work / "work"
     with pytest.raises(InputError, match=r"nowhere/vgg16/network.json is missing"):
         assemble(
@@ -80,6 +88,7 @@ def test_a_missing_part_is_one_sentence_and_leaves_nothing(work: Path, params: P
             made / "calibrate" / "ensemble.json",
             made / "atlas",
             params,
+            origin,
             tmp_path / "target",
         )
     assert list(tmp_path.iterdir()) == []

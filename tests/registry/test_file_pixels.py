@@ -13,6 +13,7 @@ from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.dicom.placement import Placement
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.frame import Frame
 from ich_pipeline.registry.file_pixels import FilePixels
 
 TURNS = [Turn(*flags) for flags in itertools.product((False, True), repeat=3)]
@@ -41,7 +42,7 @@ def test_as_the_drawn_map_turned_back(turn, margins, read, shift, start, seed) -
     volume = np.full(shape, np.nan)
     volume[box] = found.over((side, side))[top : top + read[0], left : left + read[1]]
     drawn = Placement(turn.code, *map(float, shift)).to_file(volume, np.nan)
-    pixels = FilePixels(shape, box, turn, np.array([[0.0, 0.0], shift]))
+    pixels = FilePixels(shape, Frame.around(box), turn, np.array([[0.0, 0.0], shift]))
     values, first, step = pixels.back(1, found)
     compared = 0
     for row, column in np.ndindex(values.shape):
@@ -57,6 +58,7 @@ def test_as_the_drawn_map_turned_back(turn, margins, read, shift, start, seed) -
 
 def test_a_whole_square_picture_in_the_standard_view_stays_as_it_is() -> None:
     found = PlacedMap(np.arange(6, dtype=np.float32).reshape(2, 3), CellGrid((0.25, 1 / 6), (0.5, 1 / 3)))
-    values, first, step = FilePixels((60, 60), (slice(0, 60), slice(0, 60)), Turn(), np.zeros((1, 2))).back(0, found)
+    frame = Frame.around((slice(0, 60), slice(0, 60)))
+    values, first, step = FilePixels((60, 60), frame, Turn(), np.zeros((1, 2))).back(0, found)
     np.testing.assert_array_equal(values, found.values)
     assert first == pytest.approx((14.5, 9.5)) and step == pytest.approx((30, 20))

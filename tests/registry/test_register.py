@@ -161,6 +161,66 @@ def test_dicom_and_its_array_give_the_same(system: System, studies) -> None:
     assert from_files.reread.any() and not from_files.reread.all()
 
 
+def windowed(files: list[Path], params: Params) -> np.ndarray:
+    """The pictures that the window stage makes of a study, in the current directory."""
+    import logging
+
+    from flows import window
+    from flows._stage import Stage
+    from ich_pipeline.dicom.case import load_case
+    from ich_pipeline.dicom.volumes import write_volume
+    from ich_pipeline.files import write_table
+    from ich_pipeline.splits import SCHEMA
+
+    case = load_case(files, params.ingest)
+    Path("work/ingest/volumes").mkdir(parents=True)
+    Path("work/split").mkdir()
+    write_volume(Path("work/ingest/volumes/V1.b2nd"), case.hu)
+    before, after = case.neighbours.T
+    slices = pd.DataFrame({
+        "case_id": "C1", "patient_key": "P1", "SOPInstanceUID": case.SOPInstanceUIDs, "volume": "V1", "index": np.arange(len(case.hu)),
+        "position_mm": case.positions_mm, "neighbour_before": before, "neighbour_after": after,
+    })  # fmt: skip
+    write_table(Path("work/ingest/slices.parquet"), slices, "slices/2")
+    write_table(Path("work/ingest/series.parquet"), pd.DataFrame([{**case.series, "volume": "V1"}]), "series/2")
+    write_table(Path("work/split/cohorts.parquet"), pd.DataFrame({"case_id": ["C1"], "cohort": ["train"]}), SCHEMA)
+    window.body(Stage("window", None, params, logging.getLogger("test"), lambda *_: None))
+    return np.load(f"work/window/hu_{params.windowing.sizes[0]}.npy")
+
+
+def test_at_true_scale_dicom_its_array_and_the_window_stage_give_the_same(
+    bundle: Path, studies, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 280 mm of pictures 192 mm wide: padded, and the map's cells reach beyond the file."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    settings = json.loads((folder / "system.json").read_text())
+    settings["windowing"]["field_of_view_mm"] = 280.0
+    (folder / "system.json").write_text(json.dumps(settings))
+    seal(folder)
+    scaled = System.load(folder)
+    hu = studies.hu[0]
+    with pytest.raises(InputError, match="without pixel_spacing_mm, but this model reads at true scale"):
+        scaled.read_hu(hu)
+    from_files = scaled.read_case(studies.files[0])
+    from_array = scaled.read_hu(hu, np.arange(len(hu)) * 5.0, pixel_spacing_mm=(3.0, 3.0))
+    for name in ("first", "second", "final", "case_scores", "reread", "hu"):
+        np.testing.assert_array_equal(getattr(from_files, name), getattr(from_array, name))
+    assert from_files.hu.shape[1:] == (93, 93), "280 mm of 3 mm"
+    images = windowed(studies.files[0], params.model_copy(update={"windowing": scaled.params.windowing}))
+    (network,) = scaled.networks.values()
+    np.testing.assert_allclose(network.probabilities(images), from_files.first, atol=1e-6)
+    assert np.abs(from_files.first - System.load(bundle).read_case(studies.files[0]).first).max() > 1e-3
+    cells = [
+        one["cells"]
+        for part in answer(from_files, uids=False, thumbnails=False)["slices"]
+        for one in part["attention"].values()
+        if one["cells"]
+    ]
+    assert cells and all(first < 0 for one in cells for first in one["first"])
+
+
 def test_maps_lie_over_the_files_of_a_prone_patient(system: System, studies, tmp_path: Path) -> None:
     """The same head on its face: the same reading and page, and each map as that file has its pixels."""
     prone = []

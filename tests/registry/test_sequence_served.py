@@ -12,6 +12,7 @@ import pytest
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.errors import InputError
+from ich_pipeline.origin import Origin
 from ich_pipeline.registry.bundle import assemble
 from ich_pipeline.registry.content import seal
 from ich_pipeline.registry.system import System
@@ -20,7 +21,7 @@ from .conftest import ARCHITECTURE, SIZE, SLICES, Studies
 
 
 @pytest.fixture(scope="module")
-def with_head(work: Path, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def with_head(work: Path, params: Params, origin: Origin, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose ensemble is the network alone and with a head of drawn weights, in equal parts."""
     from ich_pipeline.sequence.head import HeadSpec, SequenceHead
     from ich_pipeline.training.network import Network
@@ -46,7 +47,8 @@ def with_head(work: Path, params: Params, tmp_path_factory: pytest.TempPathFacto
     replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading, uncertainty=certain).save(
         folder / "ensemble.json"
     )
-    assemble(made / "train", folder / "sequence", folder / "ensemble.json", made / "atlas", params, folder / "bundle")
+    parts = (made / "train", folder / "sequence", folder / "ensemble.json", made / "atlas")
+    assemble(*parts, params, origin, folder / "bundle")
     return folder / "bundle"
 
 
@@ -91,7 +93,9 @@ def test_served_from_dicom_it_answers_as_evaluate_reads(
     assert differs > 0.005
 
 
-def test_a_bundle_without_its_head_is_one_sentence(with_head: Path, work: Path, tmp_path: Path, params: Params) -> None:
+def test_a_bundle_without_its_head_is_one_sentence(
+    with_head: Path, work: Path, tmp_path: Path, params: Params, origin: Origin
+) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(with_head, copy)
     shutil.rmtree(copy / "sequence")
@@ -99,9 +103,8 @@ def test_a_bundle_without_its_head_is_one_sentence(with_head: Path, work: Path, 
         System.load(copy)
     made = work / "work"
     with pytest.raises(InputError, match=r"nowhere/vgg16/head\.json is missing"):
-        assemble(
-            made / "train", tmp_path / "nowhere", with_head / "ensemble.json", made / "atlas", params, tmp_path / "b"
-        )
+        parts = (made / "train", tmp_path / "nowhere", with_head / "ensemble.json", made / "atlas")
+        assemble(*parts, params, origin, tmp_path / "b")
 
 
 def test_a_head_of_another_network_is_one_sentence(with_head: Path, tmp_path: Path) -> None:
