@@ -93,7 +93,13 @@ def test_figures_are_drawn_also_where_a_label_has_no_curve(build, tmp_path) -> N
         draw_roc(cohort, roc, "test_retrospective", tmp_path / run / "roc.png")
         draw_pr(cohort, pr, "test_retrospective", tmp_path / run / "pr.png")
         draw_reliability(
-            cohort.labels, cohort.reading.first, cohort.reading.final, cohort.truth, 5, tmp_path / run / "r.png"
+            cohort.labels,
+            cohort.reading.first,
+            cohort.reading.final,
+            cohort.truth,
+            5,
+            "on validation, 12 patients",
+            tmp_path / run / "r.png",
         )
     for name in ("roc.png", "pr.png", "r.png"):
         content = (tmp_path / "one" / name).read_bytes()

@@ -166,11 +166,12 @@ def test_labels_come_in_the_order_of_params_and_the_mean_last(inputs):
 
 def test_a_pass_over_a_balanced_sample_is_not_called_an_epoch(inputs, params):
     learnt = {"vgg16": (Window("brain", 38.2514, 91.73),)}
-    rows = dict(settings(params, {}, inputs.ensemble, "LayerCAM", learnt))
+    rows = dict(settings(params, {}, inputs.ensemble, "LayerCAM", learnt, inputs.calibrated))
     assert rows["Windows as vgg16 learnt them"] == "brain 38.25/91.73"
     assert "for each positive slice" in rows["Negatives drawn a pass"]
     training = params.training.model_copy(update={"negatives_per_positive": None})
-    rows = dict(settings(params.model_copy(update={"training": training}), {}, inputs.ensemble, "LayerCAM", {}))
+    other = params.model_copy(update={"training": training})
+    rows = dict(settings(other, {}, inputs.ensemble, "LayerCAM", {}, inputs.calibrated))
     assert rows["Negatives drawn a pass"].startswith("all")
 
 
