@@ -67,6 +67,23 @@ class Origin:
         """
         return NO_ANSWER if self.data == SYNTHETIC and not synthetic else ""
 
+    @property
+    def words(self) -> str:
+        """Sentences for the model card."""
+        low, high = self.thickness_mm or (None, None)
+        thick = "unknown" if low is None else f"{low:g} mm" if low == high else f"{low:g} to {high:g} mm"
+        sizes = ", ".join(f"{rows} × {columns}" for rows, columns in self.pictures)
+        kind = "synthetic heads" if self.data == SYNTHETIC else "patients"
+        found = (
+            f"Trained on {kind} (cohort {self.cohort}): {self.patients} patients, {self.cases} cases, {self.slices} slices of "
+            f"{sizes} pixels; scanners: {', '.join(self.manufacturers) or 'unknown'}; slice thickness: {thick}."
+        )
+        if self.data == SYNTHETIC:
+            return f"{found} To any input that is not known to be such a head, the system answers “{NO_ANSWER}”."
+        if self.synthetic_cases:
+            found += f" {self.synthetic_cases} of the cases are synthetic."
+        return f"{found} Networks were pretrained on synthetic heads." if self.pretrained_on_synthetic else found
+
     def to_json(self) -> dict[str, Any]:
         """JSON values; :meth:`from_json` reads them."""
         return {"schema": SCHEMA, **asdict(self)}
