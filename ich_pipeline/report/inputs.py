@@ -24,13 +24,11 @@ from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.ensemble.uncertainty import Disagreement
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.files import read_json, read_table
-from ich_pipeline.folds import read_folds
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import Masks, read_masks
-from ich_pipeline.origin import Origin, learners_of, origin_of
+from ich_pipeline.origin import Origin, find_origin
 from ich_pipeline.report.baselines import BLOCK
-from ich_pipeline.splits import SCHEMA as COHORTS
 
 
 @dataclass(frozen=True)
@@ -184,10 +182,8 @@ class Inputs:
     @cached_property
     def origin(self) -> Origin:
         """What the networks learned from."""
-        cohorts = read_table(self.folders.split / "cohorts.parquet", COHORTS)
-        learners = learners_of(cohorts, read_folds(self.folders.split / "folds.parquet"))
         networks = [self.folders.train / name / "network.json" for name in self.params.architectures]
-        return origin_of(self.folders.data, self.series, learners, networks)
+        return find_origin(self.folders.data, self.folders.ingest, self.folders.split, networks)
 
     @cached_property
     def cautions(self) -> list[str]:
