@@ -11,7 +11,7 @@ import pandas as pd
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.files import atomic_dir, read_json, read_table, write_json
+from ich_pipeline.files import atomic_dir, read_json, write_json
 
 if TYPE_CHECKING:
     from ich_pipeline.origin import Origin
@@ -77,15 +77,10 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
 
 
 def _origin(params: Params) -> Origin:
-    from ich_pipeline.folds import read_folds
-    from ich_pipeline.origin import learners_of, origin_of
-    from ich_pipeline.splits import SCHEMA
+    from ich_pipeline.origin import find_origin
 
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
-    cohorts = read_table(layout.SPLIT / "cohorts.parquet", SCHEMA)
-    learners = learners_of(cohorts, read_folds(layout.SPLIT / "folds.parquet"))
     networks = [layout.TRAIN / name / "network.json" for name in params.architectures]
-    return origin_of(layout.DATA, series, learners, networks)
+    return find_origin(layout.DATA, layout.INGEST, layout.SPLIT, networks)
 
 
 if __name__ == "__main__":

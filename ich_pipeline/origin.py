@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ich_pipeline.cohort_names import TRAIN, VALIDATION
 from ich_pipeline.cohorts.mark import PHANTOM, SYNTHETIC, cohort_kind
 from ich_pipeline.cohorts.phantom.scanners import SCANNERS
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json
+from ich_pipeline.files import read_json, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,23 @@ class Origin:
         """
         return NO_ANSWER if self.data == SYNTHETIC and not synthetic else ""
 
+    @property
+    def words(self) -> str:
+        """Sentences for the model card."""
+        low, high = self.thickness_mm or (None, None)
+        thick = "unknown" if low is None else f"{low:g} mm" if low == high else f"{low:g} to {high:g} mm"
+        sizes = ", ".join(f"{rows} × {columns}" for rows, columns in self.pictures)
+        kind = "synthetic heads" if self.data == SYNTHETIC else "patients"
+        found = (
+            f"Trained on {kind} (cohort {self.cohort}): {self.patients} patients, {self.cases} cases, {self.slices} slices of "
+            f"{sizes} pixels; scanners: {', '.join(self.manufacturers) or 'unknown'}; slice thickness: {thick}."
+        )
+        if self.data == SYNTHETIC:
+            return f"{found} To any input that is not known to be such a head, the system answers “{NO_ANSWER}”."
+        if self.synthetic_cases:
+            found += f" {self.synthetic_cases} of the cases are synthetic."
+        return f"{found} Networks were pretrained on synthetic heads." if self.pretrained_on_synthetic else found
+
     def to_json(self) -> dict[str, Any]:
         """JSON values; :meth:`from_json` reads them."""
         return {"schema": SCHEMA, **asdict(self)}
@@ -114,7 +132,7 @@ def origin_of(data: Path, series: pd.DataFrame, learners: Collection[str], netwo
     kind = cohort_kind(data) or "unknown"
     thickness = rows["SliceThickness"].dropna()
     return Origin(
-        data=SYNTHETIC if kind == PHANTOM or all(marked) else "patients",
+        data="synthetic" if kind == PHANTOM or all(marked) else "patients",
         cohort=kind,
         patients=int(rows["patient_key"].nunique()),
         cases=int(rows["case_id"].nunique()),
@@ -127,6 +145,26 @@ def origin_of(data: Path, series: pd.DataFrame, learners: Collection[str], netwo
     )
 
 
+def find_origin(data: Path, ingest: Path, split: Path, networks: Collection[Path]) -> Origin:
+    """The origin of networks, from what the stages left.
+
+    Args:
+        data: ``data/``, for the mark of the cohort's kind alone.
+        ingest: holds ``series.parquet``.
+        split: holds ``cohorts.parquet`` and ``folds.parquet``; no label is read.
+        networks: their ``network.json``.
+
+    Raises:
+        InputError: a file is missing or of another version, or none of the training cases was ingested.
+    """
+    from ich_pipeline.folds import read_folds
+    from ich_pipeline.splits import SCHEMA as COHORTS
+
+    series = read_table(ingest / "series.parquet", "series/3")
+    learners = learners_of(read_table(split / "cohorts.parquet", COHORTS), read_folds(split / "folds.parquet"))
+    return origin_of(data, series, learners, networks)
+
+
 def learners_of(cohorts: pd.DataFrame, folds: pd.DataFrame) -> set[str]:
     """Cases that the networks learned from: of train, and of validation too where heads are cross-fitted over both.
 
@@ -134,7 +172,5 @@ def learners_of(cohorts: pd.DataFrame, folds: pd.DataFrame) -> set[str]:
         cohorts: the split's table.
         folds: the split's folds; no row where there are none.
     """
-    from ich_pipeline.cohort_names import TRAIN, VALIDATION
-
     names = [TRAIN, VALIDATION] if len(folds) else [TRAIN]
     return set(cohorts.loc[cohorts["cohort"].isin(names), "case_id"])

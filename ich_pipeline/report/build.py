@@ -154,6 +154,7 @@ def _model_card(
             "phantom": inputs.folders.synthetic,
         },
         data={"patients": chosen["patient_key"].nunique(), "slices": len(inputs.slices)},
+        origin=inputs.origin.words,
         cohorts=inputs.cohorts.to_dict("records"),
         settings=described,
         weights={name: sources.get(spec.weights, spec.weights) for name, spec in specs.items()},

@@ -28,6 +28,7 @@ from ich_pipeline.frame import Frame
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.masks import Masks, read_masks
+from ich_pipeline.origin import Origin, find_origin
 from ich_pipeline.report.baselines import BLOCK
 
 
@@ -178,6 +179,12 @@ class Inputs:
     def cohorts(self) -> pd.DataFrame:
         """Patients, cases and slices of every cohort."""
         return pd.read_csv(self.folders.split / "summary.csv")
+
+    @cached_property
+    def origin(self) -> Origin:
+        """What the networks learned from."""
+        networks = [self.folders.train / name / "network.json" for name in self.params.architectures]
+        return find_origin(self.folders.data, self.folders.ingest, self.folders.split, networks)
 
     @cached_property
     def cautions(self) -> list[str]:

@@ -222,14 +222,11 @@ def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: 
 @pytest.fixture(scope="session")
 def origin(work: Path) -> Origin:
     """Of the small system: patients of two scanners."""
-    from ich_pipeline.files import read_table
-    from ich_pipeline.origin import learners_of, origin_of
+    from ich_pipeline.origin import find_origin
 
     made = work / "work"
-    cohorts, folds = (read_table(made / "split" / f"{name}.parquet", f"{name}/1") for name in ("cohorts", "folds"))
-    series = read_table(made / "ingest" / "series.parquet", "series/3")
     networks = [made / "train" / ARCHITECTURE / "network.json"]
-    return origin_of(work / "data", series, learners_of(cohorts, folds), networks)
+    return find_origin(work / "data", made / "ingest", made / "split", networks)
 
 
 @pytest.fixture(scope="session")

@@ -141,9 +141,13 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     write_table(ingest / "slices.parquet", slices, "slices/2")
     series = slices.drop_duplicates("case_id").assign(
         chosen=True, reason="", Manufacturer="ACME", PatientSex="", PatientAge="050Y", SliceThickness=5.0,
-        row_spacing_mm=2.0, column_spacing_mm=2.0, spacing_mm=5.0,
+        row_spacing_mm=2.0, column_spacing_mm=2.0, spacing_mm=5.0, ConvolutionKernel="H31s", Rows=SIDE, Columns=SIDE,
+        slices=SLICES,
     )  # fmt: skip
     write_table(ingest / "series.parquet", series, "series/3")
+    cohorts = series[["case_id"]].assign(cohort=["train", *["test_retrospective"] * (CASES - 1)])
+    write_table(split / "cohorts.parquet", cohorts, "cohorts/1")
+    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), "folds/1")
     write_text(ingest / "account.csv", "path,status,reason,detail\na,used,,\nb,set_aside,localizer,\n")
     write_text(split / "summary.csv", "cohort,patients,cases,slices,any\ntrain,6,6,30,3\ntest_retrospective,6,6,30,\n")
     write_json(split / "cautions.json", [SAID_BY_SPLIT])

@@ -74,6 +74,8 @@ def test_pages_claim_no_more_than_is_known(reports):
         # The fixture's ensemble names a reason for one label.
         assert "Not calibrated, on a scale of its own: Epidural (too few)" in words[page]
     assert "epidural is **not calibrated**: too few." in words[reports / "model_card.md"]
+    trained = re.search(r"Trained on (.*?)\(cohort (\w+)\): 1 patients, 1 cases", words[reports / "model_card.md"])
+    assert trained is not None and "scanners: ACME; slice thickness: 5 mm." in words[reports / "model_card.md"]
 
 
 def test_what_six_cases_do_not_show_is_said(reports, params):
