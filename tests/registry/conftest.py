@@ -40,6 +40,7 @@ def small_params(root: Path) -> Params:
             "networks": {ARCHITECTURE: network},
             "windowing": params.windowing.model_copy(update={"sizes": (SIZE,)}),
             "ablation": (ARCHITECTURE,),
+            "baselines": params.baselines.model_copy(update={"random_network": ARCHITECTURE}),
             "explain": explain,
         }
     )
