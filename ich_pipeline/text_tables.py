@@ -120,7 +120,8 @@ def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
         rows = [(reader.line_num, [trimmed(plain(cell)) for cell in row]) for row in reader]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
-    return [(line, cells) for line, cells in rows if any(cells)]  # spreadsheets leave rows of nothing
+    there = [(line, cells) for line, cells in rows if cells]
+    return there[:1] + [(line, cells) for line, cells in there[1:] if any(cells)]  # spreadsheets leave rows of nothing
 
 
 def _parquet_rows(path: Path) -> list[tuple[int, list[str]]]:

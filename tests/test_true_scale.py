@@ -192,7 +192,7 @@ def test_the_window_stage_refuses_a_series_before_it_writes(
     for folder in ("work/ingest", "work/split"):
         Path(folder).mkdir(parents=True)
     write_table(Path("work/ingest/slices.parquet"), rows, "slices/2")
-    write_table(Path("work/ingest/series.parquet"), series, "series/2")
+    write_table(Path("work/ingest/series.parquet"), series, "series/3")
     write_table(Path("work/split/cohorts.parquet"), rows[["case_id"]].assign(cohort="train"), window_schema())
     stage = Stage(
         "window", None, params.model_copy(update={"windowing": wide}), logging.getLogger("t"), lambda *_: None

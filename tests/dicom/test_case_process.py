@@ -116,7 +116,7 @@ def test_memory_that_does_not_suffice_is_the_study_s_verdict(tmp_path, save_seri
     files = save_series(tmp_path / "in", 4)
     [study] = scan.scan(tmp_path / "in", ingest_params).studies
     with monkeypatch.context() as patch:
-        patch.setattr("ich_pipeline.dicom.study.implausible_volume", full)
+        patch.setattr("ich_pipeline.dicom.group_volume.implausible_volume", full)
         reading = scan._read_and_finish((study, {}), ingest_params, lambda found: found)
     assert reading.volume is None and {reason for reason, _ in reading.verdicts.values()} == {"too_large"}
     assert len(reading.verdicts) == len(files)

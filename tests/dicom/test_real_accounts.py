@@ -42,7 +42,7 @@ def test_pydicom(accounts, params):
     assert Counter(row.reason for row in rows) == {
         "header_incomplete": 50,  # TINY_ALPHA: no geometry, no pixels
         "used": 5,
-        "implausible_hu": 4,  # 16 x 16 pixels from outside a head
+        "no_brain": 4,  # 16 x 16 pixels from outside a head
         "localizer": 2,
         "too_few_slices": 2,
         "contrast": 1,

@@ -182,7 +182,7 @@ def windowed(files: list[Path], params: Params) -> np.ndarray:
         "position_mm": case.positions_mm, "neighbour_before": before, "neighbour_after": after,
     })  # fmt: skip
     write_table(Path("work/ingest/slices.parquet"), slices, "slices/2")
-    write_table(Path("work/ingest/series.parquet"), pd.DataFrame([{**case.series, "volume": "V1"}]), "series/2")
+    write_table(Path("work/ingest/series.parquet"), pd.DataFrame([{**case.series, "volume": "V1"}]), "series/3")
     write_table(Path("work/split/cohorts.parquet"), pd.DataFrame({"case_id": ["C1"], "cohort": ["train"]}), SCHEMA)
     window.body(Stage("window", None, params, logging.getLogger("test"), lambda *_: None))
     return np.load(f"work/window/hu_{params.windowing.sizes[0]}.npy")
