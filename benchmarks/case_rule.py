@@ -111,7 +111,7 @@ def main() -> None:
     drawn = {name: draw(scene, random) for name, scene in SCENES.items()}
     reached: dict[str, dict[CaseScore, float]] = {}
     for name, (p, truth) in drawn.items():
-        positive, places = truth.any(axis=1), places_of(*p.shape)
+        positive, places = np.asarray(truth.any(axis=1)), places_of(*p.shape)
         scores = {rule: rule(p.reshape(-1, 1), places.case_index, places.neighbours)[:, 0] for rule in RULES}
         reached[name] = {rule: area(of, positive) for rule, of in scores.items()}
         others = {way: area(of, positive) for way, of in other_ways(p).items()}

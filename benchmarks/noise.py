@@ -66,7 +66,7 @@ def timed(network: Network, trainer: Trainer, batches: keras.utils.PyDataset) ->
     """Fit these batches as training does."""
     clock = Clock()
     with exact(network.spec.dtype):
-        trainer.model.fit(batches, shuffle=False, verbose=0, callbacks=[clock])
+        trainer.model.fit(batches, shuffle=False, verbose=0, callbacks=[clock])  # type: ignore[arg-type]
     return clock
 
 

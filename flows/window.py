@@ -123,9 +123,10 @@ def _spacings(slices: pd.DataFrame, allowed_mm: Millimetres) -> dict[str, Millim
     series = read_table(layout.INGEST / "series.parquet", SERIES_SCHEMA)
     series = series[series["chosen"]].set_index("volume")[["row_spacing_mm", "column_spacing_mm"]]
     found = {}
-    for volume, case in slices.groupby("volume", sort=False)["case_id"].first().items():
+    for name, case in slices.groupby("volume", sort=False)["case_id"].first().items():
+        volume = str(name)
         spacing = series.loc[volume].tolist() if volume in series.index else None
-        found[str(volume)] = check_spacing(spacing, allowed_mm, f"the series {volume} of case {case}")
+        found[volume] = check_spacing(spacing, allowed_mm, f"the series {volume} of case {case}")
     return found
 
 

@@ -36,7 +36,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     for row in (columns, *rows):
         cells = [harmless(cell) for cell in row]
-        csv.writer(text, lineterminator="\n", quoting=_quoting(cells)).writerow(cells)
+        csv.writer(text, lineterminator="\n", quoting=_quoting(cells)).writerow(cells)  # type: ignore[arg-type]
     return text.getvalue()
 
 
@@ -47,7 +47,7 @@ def table_text(table: pd.DataFrame) -> str:
     for name in texts:
         safe[name] = safe[name].map(harmless, na_action="ignore")
     quoting = max((_quoting(safe[name]) for name in texts), default=csv.QUOTE_MINIMAL)
-    return safe.to_csv(index=False, lineterminator="\n", quoting=max(quoting, _quoting(safe.columns)))
+    return safe.to_csv(index=False, lineterminator="\n", quoting=max(quoting, _quoting(safe.columns)))  # type: ignore[arg-type]
 
 
 def _quoting(cells: Iterable[Any]) -> int:

@@ -236,7 +236,9 @@ def test_a_case_without_labels_is_in_no_cohort() -> None:
     slices = slices_of(cases, 2)
     table = slices[[UID]].assign(**dict.fromkeys(LABELS.columns, 0))
     table.loc[1, ["any", "epidural"]] = 1
-    series = cases.drop(columns=[*LABELS.columns, "person"]).assign(chosen=True, fingerprint=[[]] * len(cases))
+    series = cases.drop(columns=[*LABELS.columns, "person"]).assign(
+        chosen=True, fingerprint=pd.Series([[]] * len(cases), index=cases.index)
+    )
     series.loc[5, "chosen"] = False
     table = table.iloc[:-2]  # the last case
     result = case_table(series, slices, table, LABELS)

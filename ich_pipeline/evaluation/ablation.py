@@ -1,4 +1,4 @@
-"""The ablation: single window → multi-window → + slice interpolation → ensemble, on one test cohort.
+"""The ablation: single window → multi-window → with slice interpolation → ensemble, on one test cohort.
 
 A network with a sequence head has a row for it as well. The head reads slices without interpolation, so its gain is over
 the network alone, "multi-window".
@@ -26,8 +26,8 @@ from ich_pipeline.evaluation.delong import paired_test
 from ich_pipeline.evaluation.metrics import Estimate
 from ich_pipeline.sequence.member import architecture_of, has_head
 
-STEPS = ("single window", "multi-window", "+ slice interpolation", "ensemble")
-SEQUENCE = "+ sequence head"
+STEPS = ("single window", "multi-window", "with slice interpolation", "ensemble")
+SEQUENCE = "with sequence head"
 
 
 @dataclass(frozen=True)

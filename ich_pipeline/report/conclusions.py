@@ -11,7 +11,7 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.evaluation.ablation import SEQUENCE
 from ich_pipeline.report.metrics import as_text
 
-INTERPOLATION = "+ slice interpolation"
+INTERPOLATION = "with slice interpolation"
 WORDS = {"auc_any": "AUC of “any”", "mean_ap": "mean average precision"}
 ENDS = {"value": "", "low": "_low", "high": "_high"}
 READINGS = {

@@ -40,6 +40,6 @@ class _OfTheTraining(schedules.LearningRateSchedule):
         self._curve, self._factors, self._begun, self._parts = curve, factors, begun, parts
 
     def __call__(self, calls: Any) -> Any:
-        step = ops.floor_divide(calls, self._parts) + self._begun
+        step = ops.floor_divide(calls, self._parts) + self._begun  # type: ignore[operator]
         rate = self._curve(step)
         return rate if self._factors is None else rate * self._factors(step)

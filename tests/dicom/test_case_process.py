@@ -103,7 +103,7 @@ def test_a_small_file_that_declares_gigabytes(tmp_path, make_slice, make_enhance
     good = save_series(root / "good", 4)
     (root / "huge").write_bytes(data)
     account = ingest(root, tmp_path / "out", ingest_params).account.set_index("path")
-    assert account.loc["huge", "reason"] == "too_large" and "volume_mib (2,048)" in account.loc["huge", "detail"]
+    assert account.loc["huge", "reason"] == "too_large" and "volume_mib (2,048)" in str(account.loc["huge", "detail"])
     assert (account.drop(index="huge")["reason"] == "used").sum() == len(good) == len(reader.read(good).SOPInstanceUIDs)
 
 
@@ -117,7 +117,7 @@ def test_memory_that_does_not_suffice_is_the_study_s_verdict(tmp_path, save_seri
     [study] = scan.scan(tmp_path / "in", ingest_params).studies
     with monkeypatch.context() as patch:
         patch.setattr("ich_pipeline.dicom.group_volume.implausible_volume", full)
-        reading = scan._read_and_finish((study, {}), ingest_params, lambda found: found)
+        reading = scan._read_and_finish(((study, ()), {}), ingest_params, lambda found: found)
     assert reading.volume is None and {reason for reason, _ in reading.verdicts.values()} == {"too_large"}
     assert len(reading.verdicts) == len(files)
 

@@ -62,7 +62,7 @@ def test_figures_are_aucs_in_which_stopped_cases_rank_last_and_errors_those_of_l
             roc_auc_score(positive[kept], of[figure.score][kept]) - roc_auc_score(positive[kept], of[RULES[0]][kept])
             for kept in without
         ]
-        assert figure.error == pytest.approx(math.sqrt(14 / 15 * np.sum((gains - np.mean(gains)) ** 2)))
+        assert figure.error == pytest.approx(math.sqrt(14 / 15 * np.sum((np.asarray(gains) - np.mean(gains)) ** 2)))
 
 
 def test_equal_figures_one_class_and_one_positive_patient_leave_the_first_candidate() -> None:
@@ -120,7 +120,7 @@ def test_no_label_of_a_fold_has_a_say_in_its_rule_or_its_case_scores(cohort, ens
     assert len(before.rules) == 3 and before.rules[0] == after.rules[0]
     mine = np.unique(cohort.case_index[own])
     order = [np.argsort(found.case_ranking[mine], kind="stable") for found in (before, after)]
-    np.testing.assert_array_equal(*order)
+    np.testing.assert_array_equal(order[0], order[1])
     np.testing.assert_array_equal(before.final[own], after.final[own])
     assert not np.array_equal(before.final[~own], after.final[~own])
 

@@ -45,7 +45,7 @@ def test_the_ensembles_gain_is_over_a_named_architecture_not_the_best_on_this_te
     assert list(rows["gain_over"]) == [
         "", "a, single window", "a, multi-window",
         "", "b, single window", "b, multi-window",
-        "a, + slice interpolation",
+        "a, with slice interpolation",
     ]  # fmt: skip
     assert rows["mean_ap"][2] < rows["mean_ap"][5]
     assert rows["mean_ap_gain"][6] == pytest.approx(rows["mean_ap"][6] - rows["mean_ap"][2])
@@ -76,4 +76,4 @@ def test_a_sequence_head_is_measured_against_its_network_alone(cohort) -> None:
     helped, idle = heads.to_dict("records")
     assert helped["mean_ap_gain_low"] > 0 and helped["auc_any_gain_p"] < 0.001
     assert idle["mean_ap_gain"] == 0
-    assert rows["gain_over"].iloc[-1] == "a, + slice interpolation", "the ensemble's gain is where it was"
+    assert rows["gain_over"].iloc[-1] == "a, with slice interpolation", "the ensemble's gain is where it was"

@@ -98,7 +98,7 @@ def test_baselines_are_rows_of_the_ablation(judged) -> None:
     cohort, block = judged
     rows = ablation_rows(cohort, {"a": cohort.reading.original["a"]}, block)
     assert list(rows["architecture"][:3]) == ["Drawn", "Same", "a"] and list(rows["step"][:2]) == [STEP, STEP]
-    assert rows["architecture"].iloc[-1] == "ensemble" and rows["gain_over"].iloc[-1] == "a, + slice interpolation"
+    assert rows["architecture"].iloc[-1] == "ensemble" and rows["gain_over"].iloc[-1] == "a, with slice interpolation"
     first, difference = rows.iloc[0], block["drawn"]["difference"]
     assert first["mean_ap"] == block["drawn"]["mean_ap"]["value"]
     assert first["auc_any"] == block["drawn"]["slice_auc_any"]["value"]

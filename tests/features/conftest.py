@@ -6,4 +6,4 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-import tiny  # noqa: F401  registers them
+import tiny  # noqa: F401  # type: ignore[import-not-found]  registers them

@@ -280,7 +280,7 @@ def test_the_conclusion_on_interpolation_counts_the_networks(inputs):
     row = {
         f"{k}_gain{e}": v for k in ("auc_any", "mean_ap") for e, v in (("", -0.02), ("_low", -0.03), ("_high", -0.01))
     }
-    table = pd.DataFrame([{"architecture": n, "step": "+ slice interpolation", **row} for n in ("a", "b")])
+    table = pd.DataFrame([{"architecture": n, "step": "with slice interpolation", **row} for n in ("a", "b")])
     words = interpolation_conclusion(table, ensemble, ("a", "b"))
     assert "1 of 2 networks were better without slice interpolation (degree 0): a." in words
     assert "a has degree 0: the step changes nothing." in words
@@ -290,7 +290,7 @@ def test_the_conclusion_on_interpolation_counts_the_networks(inputs):
 def test_the_conclusion_on_sequence_heads_says_whether_they_help_and_are_used(inputs):
     def table(**gains):
         row = {f"{k}_gain{e}": v for k, of in gains.items() for e, v in zip(("", "_low", "_high"), of, strict=True)}
-        return pd.DataFrame([{"architecture": "vgg16", "step": "+ sequence head", **row}])
+        return pd.DataFrame([{"architecture": "vgg16", "step": "with sequence head", **row}])
 
     found = table(auc_any=(0.02, 0.01, 0.03), mean_ap=(0.02, -0.01, 0.05))
     words = sequence_conclusion(found, inputs.ensemble, ["vgg16"])

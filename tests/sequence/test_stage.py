@@ -160,7 +160,7 @@ def test_calibrate_weighs_the_head_and_evaluate_measures_it(project) -> None:
     assert f"plain_mean({member})" in metrics["candidates"]
     assert metrics["chosen_degrees"][member] == 0 and len(set(metrics["degrees"][member].values())) == 1
     table = pd.read_csv(folder / "work/evaluate/test_retrospective/ablation.csv").set_index("step")
-    row = table.to_dict("index")["+ sequence head"]
+    row = table.to_dict("index")["with sequence head"]
     assert row["gain_over"] == f"{ARCHITECTURE}, multi-window"
     assert row["mean_ap_gain"] == pytest.approx(row["mean_ap"] - table["mean_ap"]["multi-window"], abs=1e-9)
     assert row["mean_ap_gain_low"] <= row["mean_ap_gain"] <= row["mean_ap_gain_high"]

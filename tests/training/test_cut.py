@@ -111,7 +111,7 @@ def test_a_model_file_with_code_in_it_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_in_the_form_of_radimagenet_is_read(tmp_path: Path) -> None:
     """Its published files are whole notop models in Keras' older HDF5 form."""
-    source = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(64, 64, 3))
+    source = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(64, 64, 3))  # type: ignore[arg-type]
     source.save(tmp_path / "RadImageNet-MobileNet_notop.h5")
     taken = build_backbone("mobilenet", 32, str(tmp_path / "RadImageNet-MobileNet_notop.h5"), "float32")
     assert all(np.array_equal(a, b) for a, b in zip(taken.get_weights(), source.get_weights(), strict=True))

@@ -115,6 +115,6 @@ def test_keras_takes_them_in_order_from_the_first() -> None:
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss=lambda truth, given: truth[:, 0] + 0 * given[:, 0])
     told: Any = lambda batch, logs: seen.append(logs["loss"] * (batch + 1))  # noqa: E731
     batches = Batches(slices(), 12, 5, RANGES, 9, range(3, 10))
-    model.fit(batches, shuffle=False, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=told)])
+    model.fit(batches, shuffle=False, verbose=0, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=told)])  # type: ignore[arg-type]
     expected = [batches[k][1][:, 0].mean() for k in range(7)]
     np.testing.assert_allclose(np.diff([0, *seen]), expected, atol=1e-5)
