@@ -125,7 +125,7 @@ def _spacings(slices: pd.DataFrame, allowed_mm: Millimetres) -> dict[str, Millim
     found = {}
     for name, case in slices.groupby("volume", sort=False)["case_id"].first().items():
         volume = str(name)
-        spacing = series.loc[volume].tolist() if volume in series.index else None
+        spacing = tuple(map(float, series.to_numpy()[series.index.get_loc(volume)])) if volume in series.index else None
         found[volume] = check_spacing(spacing, allowed_mm, f"the series {volume} of case {case}")
     return found
 
