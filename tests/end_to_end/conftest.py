@@ -32,7 +32,7 @@ class Project:
             env={**clean, "PATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true", **environment},
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1400,
         )
 
     def params(self, change: Callable[[dict], None]) -> None:

@@ -20,6 +20,8 @@ from .conftest import Project
 
 TESTS = ("test_retrospective", "test_prospective")
 
+pytestmark = pytest.mark.timeout(1500)  # the first test of a file waits for the whole chain
+
 
 def digest(folder: Path) -> str:
     """sha256 over the names and bytes of all files below a folder, or of one file."""

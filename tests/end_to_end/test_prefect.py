@@ -22,6 +22,8 @@ from tests.prefect_server import WAIT, authorization, get, post, stop
 
 from .conftest import Project
 
+pytestmark = pytest.mark.timeout(1500)  # the first test of a file waits for the whole chain
+
 
 def start(project: Project, module: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "ICH_"))}
