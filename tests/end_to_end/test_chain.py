@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from ich_pipeline.report.metrics import HEADLINE
 from .conftest import Project
 
 TESTS = ("test_retrospective", "test_prospective")
+EMBEDDED = re.compile(rb"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+")
 
 pytestmark = pytest.mark.timeout(1500)  # the first test of a file waits for the whole chain
 
@@ -123,7 +125,8 @@ def test_no_patient_is_named_in_the_record_or_the_reports(chain: Project) -> Non
     for folder in ("mlruns", "reports"):
         # The weights are numbers, and the code that the model carries is the same everywhere.
         for file in (p for p in (chain.root / folder).rglob("*") if p.is_file() and p.suffix not in (".h5", ".py")):
-            content = file.read_bytes()
+            # Six characters of a picture in base64 spell a name by chance now and then; its pixels are no text.
+            content = EMBEDDED.sub(b"", file.read_bytes())
             searched += 1
             found = [name for name in names if name.encode() in content]
             assert not found, f"{file.relative_to(chain.root)} names {found[0]}"
