@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,9 @@ from ich_pipeline.config import load_params
 from ich_pipeline.files import read_table
 from ich_pipeline.report.metrics import HEADLINE
 
-from .conftest import Project
+from .conftest import Project, without_pictures
 
 TESTS = ("test_retrospective", "test_prospective")
-EMBEDDED = re.compile(rb"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+")
 
 pytestmark = pytest.mark.timeout(1500)  # the first test of a file waits for the whole chain
 
@@ -125,8 +123,7 @@ def test_no_patient_is_named_in_the_record_or_the_reports(chain: Project) -> Non
     for folder in ("mlruns", "reports"):
         # The weights are numbers, and the code that the model carries is the same everywhere.
         for file in (p for p in (chain.root / folder).rglob("*") if p.is_file() and p.suffix not in (".h5", ".py")):
-            # Six characters of a picture in base64 spell a name by chance now and then; its pixels are no text.
-            content = EMBEDDED.sub(b"", file.read_bytes())
+            content = without_pictures(file.read_bytes())
             searched += 1
             found = [name for name in names if name.encode() in content]
             assert not found, f"{file.relative_to(chain.root)} names {found[0]}"
