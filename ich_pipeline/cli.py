@@ -306,6 +306,9 @@ def predict(
                     (row["case"], row["haemorrhage"], f"{outcome.labels[0]} {row[outcome.labels[0]]}", row["page"])
                 )
             )
+    for one in outcome.answers:
+        for caution in one["scan_cautions"]:
+            typer.echo(f"Caution: {one['case_id']}: {caution}.", err=True)
     if outcome.skipped:
         typer.echo(f"Left aside, no DICOM image: {outcome.skipped} of the files.")
     for one in outcome.not_read:

@@ -188,7 +188,8 @@ class _Studies:
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
         read = answer(case, uids=self._identifiers, thumbnails=False)
-        write_text(self._out / f"{case.case_id}.html", case_page(case, region_fraction=fraction, caution=said))
+        page = case_page(case, region_fraction=fraction, caution=said, scan_cautions=case.scan_cautions)
+        write_text(self._out / f"{case.case_id}.html", page)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
 
 
@@ -257,7 +258,8 @@ def _csv(outcome: Outcome, identifiers: bool) -> str:
         study = [outcome.studies[one["case_id"]]] if identifiers else []
         page = f"{one['case_id']}.html"
         decision = "" if one["decision"] is None else int(one["decision"])
-        rows.append([one["case_id"], *study, one["verdict"], decision, *scores, len(slices), reread, page, "", said])
+        beware = " ".join(filter(None, (*(f"{c}." for c in one["scan_cautions"]), said)))
+        rows.append([one["case_id"], *study, one["verdict"], decision, *scores, len(slices), reread, page, "", beware])
     for case, reason in sorted(outcome.failures.items()):
         study = [outcome.studies[case]] if identifiers else []
         rows.append([case, *study, "", "", *[""] * len(outcome.labels), "", "", "", reason, said])

@@ -3,6 +3,7 @@
 ::
 
     {"case_id": "C…", "verdict": "suspected", "decision": true | null, "no_answer": null | "why",
+     "scan_cautions": ["slices at … lie in another series and were not read"],
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s | null},                  case scores, see below
      "uncertainty": {"coverage": 0.9, "statement": "At 90 % coverage: …", "sets": {label: word | null},
@@ -60,6 +61,7 @@ def answer(case: ReadCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
         "verdict": case.verdict,
         "decision": case.decision,
         "no_answer": case.no_answer or None,
+        "scan_cautions": list(case.scan_cautions),
         "operating_point": {"name": case.operating_point, "threshold": case.threshold, "gate": case.gate},
         "probabilities": _named(case, case.case_scores),
         "uncertainty": _uncertainty(case),

@@ -61,6 +61,10 @@ class FilePixels:
 
 @dataclass(frozen=True)
 class ReadCase(ExplainedCase):
-    """A case as the system answers for it: read, explained, and with the way back to its files."""
+    """A case as the system answers for it: read, explained, and with the way back to its files.
+
+    ``scan_cautions`` says what to beware of in the scan itself, such as a part of the head that was not read.
+    """
 
     pixels: FilePixels
+    scan_cautions: tuple[str, ...] = ()

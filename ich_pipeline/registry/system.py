@@ -102,7 +102,7 @@ class System:
         synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
         no_answer = self.origin.no_answer(synthetic)
         read = (case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
-        return self._read(*read, no_answer, demonstration)
+        return replace(self._read(*read, no_answer, demonstration), scan_cautions=case.cautions)
 
     def read_hu(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +41,7 @@ def case_page(
     region_fraction: float = REGION,
     home: str | None = None,
     caution: str = "",
+    scan_cautions: Sequence[str] = (),
 ) -> str:
     """The page of one case.
 
@@ -49,6 +51,7 @@ def case_page(
         region_fraction: outline at this share of a map's maximum.
         home: relative link back to an overview, if any.
         caution: what the tests of the version that read it do not show.
+        scan_cautions: what to beware of in the scan, such as a part of the head that was not read.
 
     Returns:
         self-contained HTML; it names the case by ``case_id`` alone.
@@ -61,6 +64,7 @@ def case_page(
         columns=case.labels.columns,
         home=home,
         caution=caution,
+        scan_cautions=[sentence(one) for one in scan_cautions],
         withheld=withheld,
         no_answer=sentence(case.no_answer),
         filters=window_filters(case.windows),

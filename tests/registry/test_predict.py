@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -125,6 +126,26 @@ def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path:
     assert {path.name for path in (tmp_path / "none").iterdir()} == {"predictions.csv", "predictions.json"}
     (row,) = csv.DictReader((tmp_path / "none" / "predictions.csv").open())
     assert "no usable CT series" in row["reason"] and row["decision"] == ""
+
+
+def test_what_to_beware_of_in_a_scan_is_said_wherever_its_answer_stands(studies, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, path in enumerate(studies.files[0]):
+        dataset = pydicom.dcmread(path)
+        dataset.ImageType = ["ORIGINAL", "SECONDARY", "AXIAL"]  # nothing better is there: read as a last resort
+        dataset.save_as(source / str(number))
+    status, _, err = ich("predict", source, studies.files[1][0].parent, "--out", tmp_path / "out")
+    assert status == 0, err
+    rows = {row["case_id"]: row["caution"] for row in csv.DictReader((tmp_path / "out" / "predictions.csv").open())}
+    cases = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
+    [case] = [one for one in cases if one["scan_cautions"]]
+    [caution] = case["scan_cautions"]
+    assert caution.startswith("read as a last resort")
+    assert f"Caution: {case['case_id']}: {caution}." in err
+    assert caution in rows.pop(case["case_id"]) and not any("last resort" in other for other in rows.values())
+    pages = {one["case_id"]: (tmp_path / "out" / f"{one['case_id']}.html").read_text() for one in cases}
+    assert {name for name, page in pages.items() if "Read as a last resort" in page} == {case["case_id"]}
 
 
 def test_sources_that_hold_nothing(tmp_path: Path) -> None:
