@@ -157,6 +157,9 @@ def test_coverage_counts() -> None:
         "2 of 5 slices are labelled; 3 without a label (in 2 series) are left out of every cohort; "
         "label rows for files that ingest set aside, not used: 1"
     )
+    table.loc[table[UID] == "9.9", ["any", "subdural"]] = 1
+    again = check_against(table, slices, set_aside=["9.9", "9.8"])
+    assert again.sentence.endswith("not used: 1 (1 of them with a finding)")
 
 
 @pytest.mark.parametrize(
