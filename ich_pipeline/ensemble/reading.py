@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +23,8 @@ from ich_pipeline.sequence.member import architecture_of, has_head, member_of
 
 if TYPE_CHECKING:
     from ich_pipeline.sequence.reading import SequenceReader
+    from ich_pipeline.training.interpolated import Probabilities
     from ich_pipeline.training.network import Network
-
-
-class Probabilities(Protocol):
-    """:func:`ich_pipeline.training.interpolated.interpolated_probabilities`, or what stands for it."""
-
-    def __call__(
-        self,
-        network: Network,
-        hu: Any,
-        neighbours: NDArray[np.integer],
-        degrees: Sequence[float],
-        original: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)

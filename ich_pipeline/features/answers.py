@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +16,11 @@ from ich_pipeline.features.head import Head
 from ich_pipeline.features.store import TOLD, at_degrees, read
 
 if TYPE_CHECKING:
+    from ich_pipeline.training.interpolated import Probabilities
     from ich_pipeline.training.network import Network
 
 
-class Answers(Protocol):
-    """As :func:`ich_pipeline.training.interpolated.interpolated_probabilities`."""
-
-    def __call__(
-        self,
-        network: Network,
-        hu: Any,
-        neighbours: NDArray[np.integer],
-        degrees: Sequence[float],
-        original: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]: ...
-
-
-def answers_from(features: Path, kind: str, uids: Sequence[str]) -> Answers:
+def answers_from(features: Path, kind: str, uids: Sequence[str]) -> Probabilities:
     """How these slices are answered.
 
     Args:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.training.network import BATCH, Network
 from ich_pipeline.windowing import interpolate
+
+
+class Probabilities(Protocol):
+    """:func:`interpolated_probabilities`, or what stands for it, such as stored features."""
+
+    def __call__(
+        self,
+        network: Network,
+        hu: Any,
+        neighbours: NDArray[np.integer],
+        degrees: Sequence[float],
+        original: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]: ...
+
 
 CHUNK = 8 * BATCH  # slices in memory at once
 
