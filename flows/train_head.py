@@ -33,7 +33,7 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
     from ich_pipeline.ensemble.folds import patient_folds
     from ich_pipeline.features.head import cross_fit
     from ich_pipeline.files import atomic_dir, write_json, write_table, write_text
-    from ich_pipeline.folds import read_folds
+    from ich_pipeline.folds import folds_of, read_folds
     from ich_pipeline.registry.tracking import open_run
     from ich_pipeline.training.data import joined, load_cohort
     from ich_pipeline.training.network import Network
@@ -50,7 +50,7 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
     source = layout.FEATURES / name / (SINGLE if target == layout.ABLATE else MULTI)
     if len(dealt):
         train = validation = joined(train, validation)
-        fold = _folds_of(train, dealt)
+        fold = folds_of(train.table["patient_key"], dealt)
     else:
         fold = patient_folds(pd.factorize(train.table["patient_key"], sort=True)[0], train.truth, params.ensemble.folds)
     features = _features(source, train)
@@ -87,7 +87,9 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
         summary=f"{name}, a head on {fitted.mean.kernel.shape[0]:,} frozen features ({count} folds): "
         + _words(look, "out of fold" if len(dealt) else "validation"),
         tables={
-            "penalties": pd.DataFrame([{"L2 penalty": p, "mean AUC out of fold": v} for p, v in fitted.figures.items()])
+            "penalties": pd.DataFrame(
+                [{"L2 penalty": p, "AUC of any out of fold": v} for p, v in fitted.figures.items()]
+            )
         },
     )
 
@@ -96,12 +98,6 @@ def _features(source: Path, cohort: CohortSlices) -> Features:
     from ich_pipeline.features.store import read
 
     return read(source, list(cohort.table["SOPInstanceUID"]))
-
-
-def _folds_of(cohort: CohortSlices, dealt: pd.DataFrame) -> NDArray[np.int64]:
-    """Fold of each slice's patient."""
-    of_patient = dealt.set_index("patient_key")["fold"]
-    return of_patient.loc[cohort.table["patient_key"]].to_numpy(np.int64)
 
 
 def _at(features: Features, degrees: tuple[float, ...], head: Head) -> NDArray[np.float32]:

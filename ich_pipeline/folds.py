@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params
@@ -177,3 +179,13 @@ def read_folds(path: Path) -> pd.DataFrame:
         InputError: the file is missing or of another version.
     """
     return read_table(path, SCHEMA)
+
+
+def folds_of(patients: pd.Series, dealt: pd.DataFrame) -> NDArray[np.int64]:
+    """Fold of each slice's patient.
+
+    Args:
+        patients: patient_key of each slice.
+        dealt: of :func:`read_folds`.
+    """
+    return dealt.set_index("patient_key")["fold"].loc[patients].to_numpy(np.int64)

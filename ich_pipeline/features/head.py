@@ -141,8 +141,10 @@ class CrossFitted:
 
     Attributes:
         penalty: the chosen one.
-        figures: by penalty, the cross-fitted AUC meaned over the labels. (By the loss, the strongest penalty wins for its
-            modest numbers, though it ranks worse; calibration comes later.)
+        figures: by penalty, the AUC of label 0 ("any") out of fold, on one scale. By the loss, the strongest penalty would win
+            for its modest numbers, though it ranks worse. Without the one scale, the weakest would: where few patients have a
+            finding, a fold without some of them says less of everything, so their slices rank low; strong penalties suffer
+            most. "any" has most patients; a mean over labels follows the finding of one patient (docs/decisions.md).
         folds: one head a fold, on one scale; ``folds[k]`` never saw the slices of fold k.
         mean: their mean, the head that ships.
     """
@@ -186,17 +188,13 @@ def cross_fit(
     workers = min(count, os.cpu_count() or 1) if bytes_each < LARGE else 1
     with threadpool_limits(1 if workers > 1 else None, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         every = list(track(pool.map(without, range(count)), "heads", count))
-    figures = {}
+    figures, scaled = {}, {}
     for position, penalty in enumerate(penalties):
-        logits = np.empty(truth.shape)
-        for k in range(count):
-            logits[fold == k] = every[k][position].logits(views[0][fold == k])
-        figures[penalty] = _auc(logits, truth)
+        scaled[penalty] = to_one_scale([of_fold[position] for of_fold in every], views[0])
+        figures[penalty] = _auc_of_any(scaled[penalty], views[0], truth, fold)
     # Equal figures, and none at all: the strongest penalty.
     chosen = max(figures, key=lambda penalty: (np.nan_to_num(figures[penalty]), penalty))
-    heads = [of_fold[list(penalties).index(chosen)] for of_fold in every]
-    folds = to_one_scale(heads, views[0])
-    return CrossFitted(chosen, figures, folds, mean_head(folds))
+    return CrossFitted(chosen, figures, scaled[chosen], mean_head(scaled[chosen]))
 
 
 def to_one_scale(heads: Sequence[Head], features: NDArray[np.floating]) -> tuple[Head, ...]:
@@ -216,12 +214,16 @@ def mean_head(heads: Sequence[Head]) -> Head:
     return Head(np.mean([head.kernel for head in heads], axis=0), np.mean([head.bias for head in heads], axis=0))
 
 
-def _auc(logits: NDArray[np.float64], truth: NDArray[np.integer]) -> float:
-    """Mean over the labels of both kinds of the area under the ROC curve, by mid-ranks; nan without any."""
-    areas = []
-    for scores, y in zip(logits.T, truth.T, strict=True):
-        positives = int(y.sum())
-        if 0 < positives < len(y):
-            ranks = rankdata(scores)[y > 0].sum() - positives * (positives + 1) / 2
-            areas.append(ranks / (positives * (len(y) - positives)))
-    return float(np.mean(areas)) if areas else float("nan")
+def _auc_of_any(
+    heads: Sequence[Head], features: NDArray[np.floating], truth: NDArray[np.integer], fold: NDArray[np.integer]
+) -> float:
+    """Area under the ROC curve of label 0, each slice read by the head of its fold, by mid-ranks; nan without both kinds."""
+    scores = np.empty(len(truth))
+    for k, head in enumerate(heads):
+        scores[fold == k] = head.logits(features[fold == k])[:, 0]
+    y = truth[:, 0]
+    positives = int(y.sum())
+    if not 0 < positives < len(y):
+        return float("nan")
+    ranks = rankdata(scores)[y > 0].sum() - positives * (positives + 1) / 2
+    return float(ranks / (positives * (len(y) - positives)))

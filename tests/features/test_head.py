@@ -70,7 +70,7 @@ def test_a_fold_s_head_never_saw_the_fold() -> None:
     assert len(before.folds) == 5
 
 
-def test_the_penalty_is_chosen_by_what_was_not_seen() -> None:
+def test_the_penalty_is_chosen_by_what_was_not_seen_on_one_scale() -> None:
     rng = np.random.default_rng(4)
     few = rng.normal(size=(160, 150)).astype(np.float32)  # one feature speaks, the others are noise to overfit on
     truth = (few[:, :1] * 0.8 + rng.logistic(size=(160, 2)) > 0).astype(np.int8)
@@ -78,10 +78,27 @@ def test_the_penalty_is_chosen_by_what_was_not_seen() -> None:
     found = cross_fit([few], truth, fold, [1.0, 0.001], CAP)
     for position, penalty in enumerate([1.0, 0.001]):
         heads = [fit_heads([few[fold != k]], truth[fold != k], [1.0, 0.001], CAP)[position] for k in range(5)]
-        logits = np.stack([head.logits(few) for head in heads])[fold, np.arange(160)]
-        areas = [roc_auc_score(truth[:, k], logits[:, k]) for k in range(2)]
-        assert np.isclose(found.figures[penalty], np.mean(areas))
+        logits = np.stack([head.logits(few)[:, 0] for head in to_one_scale(heads, few)])[fold, np.arange(160)]
+        assert np.isclose(found.figures[penalty], roc_auc_score(truth[:, 0], logits))
     assert found.penalty == max(found.figures, key=lambda penalty: found.figures[penalty])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folds_of_unlike_patients_do_not_make_a_strong_penalty_look_bad(seed: int) -> None:
+    """Most positives of one fold: left out, everything ranks low on raw scales, the more so the stronger the penalty."""
+    rng = np.random.default_rng(seed)
+    fold = np.repeat(np.arange(4), 60)
+    y = (rng.random(240) < np.array([0.6, 0.05, 0.05, 0.05])[fold]).astype(np.int8)
+    x = rng.normal(size=(240, 40)).astype(np.float32)
+    x[:, 0] += 1.2 * y
+    penalties = [3.0, 0.0003]
+    found = cross_fit([x], y[:, None], fold, penalties, CAP)
+    raw = {}
+    for position, penalty in enumerate(penalties):
+        heads = [fit_heads([x[fold != k]], y[fold != k, None], penalties, CAP)[position] for k in range(4)]
+        raw[penalty] = roc_auc_score(y, np.stack([head.logits(x)[:, 0] for head in heads])[fold, np.arange(240)])
+    gain = {penalty: found.figures[penalty] - raw[penalty] for penalty in penalties}
+    assert gain[3.0] > 0.1 and gain[3.0] > gain[0.0003] > 0
 
 
 @settings(max_examples=10, deadline=None)
