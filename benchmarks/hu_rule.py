@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ich_pipeline.baselines.hu_features import neighbourhood, slice_features
-from ich_pipeline.baselines.hu_rule import Lesson, hu_rule
+from ich_pipeline.baselines.hu_rule import Lesson, learn_forest
 from ich_pipeline.config import load_params
 from ich_pipeline.dicom.volumes import SUFFIX, read_volume
 from ich_pipeline.files import read_table
@@ -64,7 +64,7 @@ def _figures(features: NDArray[np.float32], truth: NDArray[np.integer], patients
         held_out = fold[patients] == k
         rows = np.flatnonzero(~held_out)
         lesson = Lesson(rows, truth[rows], patients[rows], truth[rows].mean(axis=0))
-        scores[held_out] = hu_rule(features, lesson, TREES, seed)[held_out, 0]
+        scores[held_out] = learn_forest(features, lesson, TREES, seed).scores(features[held_out])[:, 0]
     of_case = pd.Series(scores).groupby(patients).max()
     of_slices = roc_auc_score(truth[:, 0], scores), average_precision_score(truth[:, 0], scores)
     return [*map(float, of_slices), float(roc_auc_score(bleeding, of_case))]

@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_features import neighbourhood
-from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, hu_rule
+from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, learn_forest
 from ich_pipeline.baselines.measure import measure
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.ensemble.folds import patient_folds
@@ -95,7 +95,7 @@ class Bench:
             chosen = choose_slices(self.truth[rows, 0], self.patients[rows], settings.maximum_slices, seed)
             of = rows[chosen]
             lesson = Lesson(of, self.truth[of], self.patients[of], self.truth[rows].mean(axis=0))
-            return hu_rule(self.rule, lesson, settings.trees, seed)
+            return learn_forest(self.rule, lesson, settings.trees, seed).scores(self.rule)
 
         own = np.empty((len(rows), self.truth.shape[1]))
         for k in np.unique(inner):

@@ -6,20 +6,27 @@ What a baseline is: :mod:`ich_pipeline.baselines.stored`. To add one, write a fu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.baselines.hu_rule import FILE
 from ich_pipeline.baselines.stored import Baseline, write_baseline
 from ich_pipeline.files import atomic_dir
 
 if TYPE_CHECKING:
+    from ich_pipeline.baselines.forest import Forest
+    from ich_pipeline.baselines.hu_rule import HuRule
     from ich_pipeline.training.data import CohortSlices
+
+    Made = tuple[Baseline, HuRule | None]  # what a maker gives: scores, and a rule that can be a member of the ensemble
 
 
 @dataclass(frozen=True)
@@ -30,18 +37,20 @@ class Material:
         stage: parameters, progress and log.
         index: the window index; a baseline scores its slices, in its order.
         array: the window stage's largest pictures, (slices, s, s), HU.
-        train: the labelled slices of the training cohort.
+        train: the labelled slices that it learns from: those of the training cohort, with folds also those of validation.
+        fold: of each of these, where the split stage drew folds; else None.
     """
 
     stage: Stage
     index: pd.DataFrame
     array: Path
     train: CohortSlices
+    fold: NDArray[np.int64] | None
 
 
 def body(stage: Stage) -> StageResult:
     """Read work/window and the label files of train and validation, write work/baselines."""
-    from ich_pipeline.folds import read_folds
+    from ich_pipeline.folds import folds_of, read_folds
     from ich_pipeline.registry.tracking import open_run
     from ich_pipeline.training.data import hu_file, joined, open_slices
 
@@ -50,18 +59,23 @@ def body(stage: Stage) -> StageResult:
     index, _ = open_slices(layout.WINDOW, size)
     # Looked at by nobody but the reader of the summary: nothing is chosen by it.
     train, validation = _cohort(stage, size, "train"), _cohort(stage, size, "validation")
-    if len(read_folds(layout.SPLIT / "folds.parquet")):
-        train = joined(train, validation)  # as the networks' heads do: then validation is no stranger to it
-    material = Material(stage, index, layout.WINDOW / hu_file(size), train)
+    dealt, fold = read_folds(layout.SPLIT / "folds.parquet"), None
+    if len(dealt):
+        train = joined(train, validation)  # as the networks' heads do
+        fold = folds_of(train.table["patient_key"], dealt)
+    material = Material(stage, index, layout.WINDOW / hu_file(size), train, fold)
     rows = []
     with open_run(stage.name, stage.item, params) as run, atomic_dir(layout.BASELINES) as folder:
         run.params({"baselines": params.baselines.model_dump(mode="json")})
         for name, make in MAKERS.items():
-            baseline = make(material)
-            if baseline is None:
+            made = make(material)
+            if made is None:
                 continue
+            baseline, rule = made
             assert baseline.name == name
             write_baseline(folder, baseline, index["SOPInstanceUID"], params.label_set)
+            if rule is not None:
+                rule.save(folder / name / FILE)
             auc = _auc(baseline, validation)
             rows.append({"baseline": baseline.title, "validation AUC, slices": "not estimable" if auc is None else auc})
             run.metrics({name: {"validation auc any": auc}})
@@ -87,31 +101,64 @@ def _auc(baseline: Baseline, cohort: CohortSlices) -> float | None:
     return round(float(roc_auc_score(truth, baseline.scores[cohort.table["row"], 0])), 3)
 
 
-def _hu_rule(material: Material) -> Baseline:
+def _hu_rule(material: Material) -> Made:
+    from ich_pipeline.baselines.forest import mean_forest
     from ich_pipeline.baselines.hu_features import neighbourhood
-    from ich_pipeline.baselines.hu_rule import HOW, TITLE, Lesson, choose_slices, hu_rule
+    from ich_pipeline.baselines.hu_rule import HOW, MEMBER, TITLE, HuRule
     from ich_pipeline.baselines.measure import measure
     from ich_pipeline.training.data import local_neighbours
     from ich_pipeline.windowing import clip_range
 
-    stage, train = material.stage, material.train
+    stage, train, fold = material.stage, material.train, material.fold
     params, rows = stage.params, material.index["row"].to_numpy()
     _, highest = clip_range(params.windowing.windows)
     measured = measure(material.array, rows, highest, params.ingest.workers, stage.track)
     features = neighbourhood(measured, local_neighbours(material.index, rows))
-    patients = train.table["patient_key"].to_numpy()
-    chosen = choose_slices(train.truth[:, 0], patients, params.baselines.maximum_slices, params.seed)
-    stage.log.info("%s: training on %d of %d slices", TITLE, len(chosen), len(train))
-    rows_chosen = train.table["row"].to_numpy()[chosen]
-    lesson = Lesson(rows_chosen, train.truth[chosen], patients[chosen], train.truth.mean(axis=0))
-    scores = hu_rule(features, lesson, params.baselines.trees, params.seed)
-    return Baseline("hu_rule", TITLE, HOW, scores)
+    if fold is None:
+        forests = [_forest(material, features, np.arange(len(train)), params.seed)]
+    else:
+        parts = stage.track(range(int(fold.max()) + 1), "forests", int(fold.max()) + 1)
+        forests = [_forest(material, features, np.flatnonzero(fold != k), params.seed + k) for k in parts]
+    forest = mean_forest(forests)
+    scores = forest.scores(features)
+    if fold is not None:
+        _out_of_fold(
+            scores, train, fold, [forest.scores(features[train.table["row"].to_numpy()]) for forest in forests]
+        )
+    rule = HuRule(params.label_set.columns, max(params.windowing.sizes), highest, forest)
+    return Baseline(MEMBER, TITLE, HOW, scores), rule
 
 
-def _random_network(material: Material) -> Baseline | None:
+def _forest(material: Material, features: NDArray[np.float32], places: NDArray[np.intp], seed: int) -> Forest:
+    """Trained on a choice of these of the slices to learn from."""
+    from ich_pipeline.baselines.hu_rule import TITLE, Lesson, choose_slices, learn_forest
+
+    params, train = material.stage.params, material.train
+    patients, truth = train.table["patient_key"].to_numpy()[places], train.truth[places]
+    chosen = choose_slices(truth[:, 0], patients, params.baselines.maximum_slices, seed)
+    material.stage.log.info("%s: training on %d of %d slices", TITLE, len(chosen), len(places))
+    rows = train.table["row"].to_numpy()[places[chosen]]
+    lesson = Lesson(rows, truth[chosen], patients[chosen], truth.mean(axis=0))
+    return learn_forest(features, lesson, params.baselines.trees, seed)
+
+
+def _out_of_fold(
+    scores: NDArray[np.float64],
+    train: CohortSlices,
+    fold: NDArray[np.int64],
+    of_folds: Sequence[NDArray[np.floating]],
+) -> None:
+    """Put into ``scores`` what each fold's own reader says of its slices, in place of the mean, which has seen them.
+
+    Args:
+        scores: of every slice of the window index, (N, labels).
+        of_folds: by fold, of the slices of ``train``, (n, labels).
+    """
+    scores[train.table["row"].to_numpy()] = np.stack(of_folds)[fold, np.arange(len(fold))]
+
+
+def _random_network(material: Material) -> Made | None:
     """The head that the system's frozen networks have, on a network that has seen nothing."""
-    import numpy as np
-
     from flows.features import RANDOM
     from ich_pipeline.ensemble.folds import patient_folds
     from ich_pipeline.features.head import cross_fit
@@ -123,20 +170,24 @@ def _random_network(material: Material) -> Baseline | None:
     if name is None:
         return None
     folder = layout.FEATURES / name / RANDOM
-    patients = train.table["patient_key"].to_numpy()
-    fold = patient_folds(np.unique(patients, return_inverse=True)[1], train.truth, params.ensemble.folds)
+    fold = material.fold
+    if fold is None:
+        patients = train.table["patient_key"].to_numpy()
+        fold = patient_folds(np.unique(patients, return_inverse=True)[1], train.truth, params.ensemble.folds)
     learnt = read(folder, list(train.table["SOPInstanceUID"])).learning()
     cap = params.training.class_weight_cap
     fitted = cross_fit(learnt, train.truth, fold, params.head.penalties, cap, stage.track)
     every = read(folder, list(material.index["SOPInstanceUID"])).views[AS_IT_IS]
     scores = fitted.mean.probabilities(every).astype(np.float64)
+    if material.fold is not None:
+        _out_of_fold(scores, train, fold, [head.probabilities(learnt[0]) for head in fitted.folds])
     how = (
         f"{name} with random weights, never trained; the same head on its pooled features, fitted to the same patients"
     )
-    return Baseline("random_network", "random network", how, scores)
+    return Baseline("random_network", "random network", how, scores), None
 
 
-MAKERS: dict[str, Callable[[Material], Baseline | None]] = {"hu_rule": _hu_rule, "random_network": _random_network}
+MAKERS: dict[str, Callable[[Material], Made | None]] = {"hu_rule": _hu_rule, "random_network": _random_network}
 
 
 if __name__ == "__main__":

@@ -14,19 +14,22 @@ import pandas as pd
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.baselines.hu_rule import MEMBER, member_title
+from ich_pipeline.baselines.stored import read_baselines
 from ich_pipeline.cohort_names import TRAIN, VALIDATION
 from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.case_rule import CaseChoice, RuleFigure
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.ensemble.ranking import Ranked, estimable, mean_average_precision
 from ich_pipeline.ensemble.selection import Choice, Predictions
 from ich_pipeline.ensemble.uncertainty_fit import fit_uncertainty
 from ich_pipeline.ensemble.validation_tables import ValidationSlices, load_validation
 from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Level, label_metrics
-from ich_pipeline.evaluation.tables import as_text
+from ich_pipeline.evaluation.tables import as_text, baseline_prefix
 from ich_pipeline.files import atomic_dir, write_json, write_table
 from ich_pipeline.folds import read_folds
 
@@ -50,6 +53,7 @@ def body(stage: Stage) -> StageResult:
         degrees=params.interpolation.candidates,
         labels=labels,
         sequence=layout.SEQUENCE,
+        rule=layout.BASELINES / MEMBER if params.ensemble.hu_rule else None,
     )
     predictions = slices.predictions
     with open_run(stage.name, stage.item, params) as run:
@@ -71,6 +75,7 @@ def body(stage: Stage) -> StageResult:
         calibrated = cross_calibrated(validation.combined_second, predictions, params.ensemble.folds)
         metrics = _metrics(ensemble, choice, validation, predictions)
         metrics["chosen_on"] = _source(cohorts)
+        metrics["scale"] = _scales(slices, validation, ensemble)
         metrics["calibration"] = _calibration(
             {"before": validation.combined_second, "after": calibrated}, predictions, params
         )
@@ -115,10 +120,11 @@ def _source(cohorts: tuple[str, ...]) -> str:
 
 def _combination(ensemble: Ensemble, choice: Choice) -> str:
     """What was chosen, and who of it has no say."""
-    idle = [name for name in choice.members if name not in ensemble.members]
-    words = f"{choice.kind.replace('_', ' ')} of {', '.join(ensemble.members)}"
-    if len(ensemble.members) == 1:
-        words = f"{ensemble.members[0]} alone"
+    idle = [member_title(name) for name in choice.members if name not in ensemble.members]
+    members = [member_title(name) for name in ensemble.members]
+    words = f"{choice.kind.replace('_', ' ')} of {', '.join(members)}"
+    if len(members) == 1:
+        words = f"{members[0]} alone"
     return f"{words} (no weight: {', '.join(idle)})" if idle else words
 
 
@@ -135,7 +141,7 @@ def _text(value: float | None) -> str:
 def _ranking(scores: np.ndarray, predictions: Predictions) -> dict[str, float | None]:
     truth = predictions.truth
     return {
-        "mean_ap": _figure(mean_average_precision(scores[:, 1:], truth[:, 1:], predictions.patients)),
+        "mean_ap": _figure(float(mean_average_precision(scores[:, 1:], truth[:, 1:], predictions.patients))),
         "auc_any": _figure(float(Ranked(scores[:, 0], truth[:, 0]).auc())),
     }
 
@@ -160,12 +166,17 @@ def _metrics(ensemble: Ensemble, choice: Choice, validation: Validation, predict
         },
         "case_score": _rules(validation),
         "degrees": {
-            name: {f"{degree:g}": _figure(value) for degree, value in figures.items()}
+            name: {f"{degree:g}": _figure(figure.value) for degree, figure in figures.items()}
             for name, figures in choice.degree_figures.items()
         },
         "chosen_degrees": choice.degrees,
         "candidates": {
-            f"{kind}({'+'.join(members)})": _figure(value) for kind, members, value in choice.candidate_figures
+            f"{kind}({'+'.join(members)})": {
+                "mean_ap": _figure(of.value),
+                "gain": _figure(of.gain),
+                "gain_standard_error": _figure(of.error),
+            }
+            for kind, members, of in choice.candidate_figures
         },
         "reading": {
             "slices_reread": int(validation.reread.sum()),
@@ -196,6 +207,21 @@ def _rules(validation: Validation) -> dict[str, Any]:
             str(f.score): {"auc_any": _figure(f.auc), "gain": _figure(f.gain), "gain_standard_error": _figure(f.error)}
             for f in validation.case_rule.figures
         },
+    }
+
+
+def _scales(slices: ValidationSlices, validation: Validation, ensemble: Ensemble) -> dict[str, Any]:
+    """On what scale system and baselines speak, by level and label: needed where several systems' answers are pooled."""
+    rule, places = ensemble.case_score, (slices.case_index, slices.neighbours)
+    read = {"final": (validation.final, validation.case_scores)}
+    for baseline in read_baselines(layout.BASELINES, slices.table["SOPInstanceUID"], ensemble.labels):
+        read[baseline_prefix(baseline.name)] = (baseline.scores, rule(baseline.scores, *places))
+    return {
+        prefix: {
+            level: {name: Scale.of(scores[:, k]).to_json() for k, name in enumerate(ensemble.labels.columns)}
+            for level, scores in zip(("slice", "case"), both, strict=True)
+        }
+        for prefix, both in read.items()
     }
 
 
@@ -231,7 +257,7 @@ def _degree_table(choice: Choice) -> pd.DataFrame:
         [
             {
                 "architecture": name,
-                **{f"SI {d:g}": round(v, 3) for d, v in figures.items()},
+                **{f"SI {d:g}": round(of.value, 3) for d, of in figures.items()},
                 "chosen": choice.degrees[name],
             }
             for name, figures in choice.degree_figures.items()
@@ -240,8 +266,18 @@ def _degree_table(choice: Choice) -> pd.DataFrame:
 
 
 def _candidate_table(choice: Choice) -> pd.DataFrame:
-    rows = [{"combiner": k, "members": ", ".join(m), "mAP": round(v, 3)} for k, m, v in choice.candidate_figures]
-    return pd.DataFrame(rows).sort_values("mAP", ascending=False, kind="stable").head(8)
+    rows = [
+        {
+            "combiner": kind,
+            "members": ", ".join(members),
+            "mAP": round(of.value, 3),
+            "gain": round(of.gain, 3),
+            "standard error": round(of.error, 3),
+            "chosen": "yes" if (kind, members) == (choice.kind, choice.members) else "",
+        }
+        for kind, members, of in choice.candidate_figures
+    ]
+    return pd.DataFrame(rows).sort_values(["chosen", "mAP"], ascending=False, kind="stable").head(8)
 
 
 def _rule_table(rule: CaseChoice) -> pd.DataFrame:

@@ -206,7 +206,16 @@ def _steps_done(folders: list[Path], state: Path) -> Iterator[str]:
             yield line
 
 
-def _result(folder: Path) -> tuple[tuple[Any, pd.DataFrame, pd.DataFrame], dict[str, Any]]:
+def _scales(found: dict[str, Any]) -> dict[str, Any]:
+    from ich_pipeline.ensemble.one_scale import Scale
+
+    return {
+        prefix: {level: {name: Scale.from_json(one) for name, one in of.items()} for level, of in levels.items()}
+        for prefix, levels in found.items()
+    }
+
+
+def _result(folder: Path) -> tuple[tuple[Any, pd.DataFrame, pd.DataFrame, Any], dict[str, Any]]:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA
 
@@ -215,6 +224,7 @@ def _result(folder: Path) -> tuple[tuple[Any, pd.DataFrame, pd.DataFrame], dict[
         Ensemble.load(folder / layout.CALIBRATE / "ensemble.json"),
         read_table(place / "slices.parquet", SLICES_SCHEMA),
         read_table(place / "cases.parquet", CASES_SCHEMA),
+        _scales(read_json(folder / layout.CALIBRATE / "metrics.json")["scale"]),
     )
     return reading, read_json(place / "metrics.json")
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from flows import layout
 from flows._stage import Stage, StageResult, main
 from flows.features import MULTI, SINGLE
+from ich_pipeline.baselines.hu_rule import FILE, MEMBER
 from ich_pipeline.baselines.stored import read_baselines
 from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
@@ -110,6 +111,7 @@ def body(stage: Stage) -> StageResult:
                     layout.CALIBRATE / "ensemble.json",
                     params.architectures,
                     [layout.SEQUENCE / name for name in cohort.ensemble.heads],
+                    layout.BASELINES / MEMBER / FILE if MEMBER in cohort.ensemble.members else None,
                 ),
                 results=sha256(folder / "metrics.json"),
             )
@@ -142,6 +144,7 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
     stage.log.info("reading %d slices of %d cases", len(table), int(slices.case_index.max()) + 1)
     heads = readers(layout.SEQUENCE, networks, candidates(layout.SEQUENCE))
     case_index = slices.case_index
+    baselines = read_baselines(layout.BASELINES, table["SOPInstanceUID"], labels)
     reading = read(
         networks,
         ensemble,
@@ -152,6 +155,7 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
         sequences=heads,
         ablation=params.ablation,
         probabilities=answers_from(layout.FEATURES, MULTI, list(table["SOPInstanceUID"])),
+        others={b.name: b.scores for b in baselines if b.name == MEMBER and params.ensemble.hu_rule},
     )
     of_single = answers_from(layout.FEATURES, SINGLE, list(table["SOPInstanceUID"]))
     single_window = {
@@ -168,7 +172,7 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
         patients=slices.patients,
         params=params.evaluation,
         seed=params.seed,
-        baselines=read_baselines(layout.BASELINES, table["SOPInstanceUID"], labels),
+        baselines=baselines,
     )
     return cohort, single_window, table
 

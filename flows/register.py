@@ -10,6 +10,7 @@ import pandas as pd
 
 from flows import layout
 from flows._stage import Stage, StageResult, main
+from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.files import atomic_dir, read_json, write_json
 
@@ -49,21 +50,20 @@ def ensure_registered() -> tuple[str, bool]:
 
 
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
-    from ich_pipeline.registry.bundle import assemble
+    from ich_pipeline.registry.bundle import Parts, assemble
     from ich_pipeline.registry.register import headline, register
 
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
         bundle = Path(folder) / "bundle"
-        content = assemble(
-            layout.TRAIN,
-            layout.SEQUENCE,
-            layout.CALIBRATE / "ensemble.json",
-            layout.ATLAS,
-            params,
-            _origin(params),
-            bundle,
+        parts = Parts(
+            train=layout.TRAIN,
+            sequence=layout.SEQUENCE,
+            rule=layout.BASELINES / MEMBER,
+            ensemble=layout.CALIBRATE / "ensemble.json",
+            atlas=layout.ATLAS,
         )
+        content = assemble(parts, params, _origin(params), bundle)
         recorded = read_json(layout.REPORTS / "metrics.json")
         results = {test: recorded[test] for test in params.tests}
         metrics = headline(results, params.labels.any)

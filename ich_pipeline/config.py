@@ -435,6 +435,8 @@ class EnsembleParams(Section):
     case_top_k: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_all_rising)]
     decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
     coverage: Fraction  # of the conformal sets, of patients with and of patients without a finding
+    # The HU rule (:mod:`ich_pipeline.baselines.hu_rule`) is a member beside the networks. Not part of the paper.
+    hu_rule: bool = False
 
 
 Edges = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_all_rising)]

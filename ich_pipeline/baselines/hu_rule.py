@@ -9,12 +9,23 @@ balance, trained on the same training patients as the networks. Its scores rank;
 
 from __future__ import annotations
 
+import json
+import zipfile
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.baselines.forest import Forest, Tree, constant_trees, learnt_trees
+from ich_pipeline.baselines.hu_features import neighbourhood, slice_features
+from ich_pipeline.errors import InputError
+
+MEMBER = "hu_rule"  # its name as a baseline and as a member of the ensemble; no network of Keras is called so
+FILE = "rule.npz"
+SCHEMA = "hu_rule/1"
 TITLE = "HU rule"
 HOW = (
     "no network: randomised trees on brightness above the brain's median, size, shape and place of bright blobs, and asymmetry, in a slice "
@@ -23,6 +34,11 @@ HOW = (
 MINIMUM_PATIENTS = 2  # with positives; from one patient a forest learns the patient
 LEAF = 3  # slices in a leaf, at least
 Features = NDArray[np.float32]
+
+
+def member_title(member: str) -> str:
+    """A member of the ensemble for people."""
+    return TITLE if member == MEMBER else member
 
 
 @dataclass(frozen=True)
@@ -42,8 +58,8 @@ class Lesson:
     prevalence: NDArray[np.float64]
 
 
-def hu_rule(features: Features, lesson: Lesson, trees: int, seed: int) -> NDArray[np.float64]:
-    """Train on some slices and read all.
+def learn_forest(features: Features, lesson: Lesson, trees: int, seed: int) -> Forest:
+    """Train on some slices.
 
     Args:
         features: (n, f), with those of the neighbours.
@@ -52,26 +68,74 @@ def hu_rule(features: Features, lesson: Lesson, trees: int, seed: int) -> NDArra
         seed: all chance comes from it.
 
     Returns:
-        Scores in 0..1, (n, labels). A label that fewer than two of the patients have, or are without, has its prevalence everywhere.
+        The forest. A label that fewer than two of the patients have, or are without, has its prevalence everywhere.
     """
-    columns = [
-        _one(features, lesson, k, trees, zlib.crc32(f"{seed} {TITLE} {k}".encode()))
-        for k in range(lesson.truth.shape[1])
-    ]
-    return np.stack(columns, axis=1)
+    labels = range(lesson.truth.shape[1])
+    return Forest.of([_one(features, lesson, k, trees, zlib.crc32(f"{seed} {TITLE} {k}".encode())) for k in labels])
 
 
-def _one(features: Features, lesson: Lesson, label: int, trees: int, seed: int) -> NDArray[np.float64]:
+def _one(features: Features, lesson: Lesson, label: int, trees: int, seed: int) -> list[Tree]:
     from sklearn.ensemble import ExtraTreesClassifier
 
     truth = lesson.truth[:, label]
     if min(len(np.unique(lesson.patients[truth == value])) for value in (0, 1)) < MINIMUM_PATIENTS:
-        return np.full(len(features), lesson.prevalence[label])
+        return constant_trees(float(lesson.prevalence[label]), trees)
     forest = ExtraTreesClassifier(
         trees, min_samples_leaf=LEAF, class_weight="balanced", random_state=seed, n_jobs=-1
     ).fit(features[lesson.rows], truth)
-    forest.set_params(n_jobs=1)  # several threads would add the trees' answers in the order in which they finish
-    return forest.predict_proba(features)[:, 1]
+    return learnt_trees(forest)
+
+
+@dataclass(frozen=True)
+class HuRule:
+    """A trained rule, ready to read cases; a member of the ensemble where ``ensemble.hu_rule`` says so.
+
+    Attributes:
+        labels: names and order of the scores.
+        image_size: of the slices that it measures, pixels.
+        highest: upper end of the range that these are clipped to, HU.
+        forest: asks the numbers.
+    """
+
+    labels: tuple[str, ...]
+    image_size: int
+    highest: float
+    forest: Forest
+
+    def read(self, hu: NDArray[Any], neighbours: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Scores (n, labels) in 0..1 of slices as the window stage makes them.
+
+        Args:
+            hu: (n, image_size, image_size), HU, clipped.
+            neighbours: (n, 2), rows of the slices before and after; -1 for none.
+        """
+        measured = np.stack([slice_features(picture, self.highest) for picture in hu])
+        return self.forest.scores(neighbourhood(measured, np.asarray(neighbours)))
+
+    def save(self, path: Path) -> None:
+        """Write one ``.npz``; equal rules give equal bytes."""
+        about = {"schema": SCHEMA, "labels": list(self.labels), "image_size": self.image_size, "highest": self.highest}
+        np.savez(path, allow_pickle=False, about=np.array(json.dumps(about)), **self.forest.to_arrays())
+
+    @classmethod
+    def load(cls, path: Path) -> HuRule:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or of another version.
+        """
+        again = "run `dvc repro -f baselines`"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            about = json.loads(str(arrays.pop("about")))
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: {again}.") from None
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read ({error}): {again}.") from None
+        if about["schema"] != SCHEMA:
+            raise InputError(f"{path} has schema {about['schema']!r} where this version reads {SCHEMA!r}: {again}.")
+        return cls(tuple(about["labels"]), about["image_size"], about["highest"], Forest.from_arrays(arrays))
 
 
 def choose_slices(truth: NDArray[np.integer], patients: NDArray, maximum: int, seed: int) -> NDArray[np.intp]:

@@ -33,7 +33,8 @@ class Baseline:
         name: of its folder and of its key in metrics.json.
         title: for people, as in "the HU rule".
         how: what it does, for people, without a capital and a full stop.
-        scores: in 0..1, (slices, labels), in the order that was asked for.
+        scores: in 0..1, (slices, labels), in the order that was asked for; where the split stage drew folds, those of train and
+            validation are out of fold.
     """
 
     name: str
@@ -62,10 +63,11 @@ def read_baselines(work: Path, uids: pd.Series, labels: Labels) -> tuple[Baselin
     if not work.is_dir():
         raise InputError(f"{work} is missing: run `dvc repro baselines`.")
     folders = sorted(path for path in work.iterdir() if path.is_dir())
-    return tuple(_read(folder, uids, labels) for folder in folders)
+    return tuple(read_baseline(folder, uids, labels) for folder in folders)
 
 
-def _read(folder: Path, uids: pd.Series, labels: Labels) -> Baseline:
+def read_baseline(folder: Path, uids: pd.Series, labels: Labels) -> Baseline:
+    """One of them, as :func:`read_baselines`."""
     again = "run `dvc repro -f baselines`"
     about = read_json(folder / ABOUT_FILE)
     if about.get("schema") != SCHEMA:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,13 +10,11 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import EnsembleParams
 from ich_pipeline.ensemble.case_score import CaseScore, cases_positive
-from ich_pipeline.ensemble.ranking import Ranked
+from ich_pipeline.ensemble.ranking import Ranked, jackknife_error, jackknife_weights
 
 # A rule must beat the first candidate by so many standard errors of the difference. With few patients the best figure is
 # often luck; half an error costs little where a rule is better, and saves a part where none is (docs/decisions.md).
 MARGIN = 0.5
-# The jackknife leaves out one patient at a time, or one of so many groups where there are more patients.
-GROUPS = 500
 
 
 @dataclass(frozen=True)
@@ -101,12 +98,12 @@ def choose_case_score(
     """
     positive = cases_positive(truth[:, :1], places.case_index)[:, 0]
     ranked = [Ranked(case_ranking(rule, final, suspicious, places), positive) for rule in tried]
-    without = _left_out(places.case_patients)
+    without = jackknife_weights(places.case_patients)
     first = ranked[0].auc(without)
     figures = []
     for rule, of in zip(tried, ranked, strict=True):
         gains = of.auc(without) - first
-        error = math.sqrt((len(gains) - 1) / len(gains) * float(((gains - gains.mean()) ** 2).sum()))
+        error = jackknife_error(gains)
         figures.append(RuleFigure(rule, float(of.auc()), float(of.auc() - ranked[0].auc()), error))
     # A figure that is not there (NaN) beats nothing.
     better = [figure for figure in figures if figure.gain > MARGIN * figure.error]
@@ -120,9 +117,3 @@ def case_ranking(
     """Case scores of "any" to rank by, shape (cases,): -1 for what the first reading stops, whatever the threshold."""
     scores = rule(final[:, :1], places.case_index, places.neighbours)[:, 0]
     return np.where(cases_positive(suspicious[:, None], places.case_index)[:, 0] == 1, scores, -1.0)
-
-
-def _left_out(patients: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Weights of the cases in each replicate of the jackknife, shape (replicates, cases)."""
-    group = np.unique(patients, return_inverse=True)[1] % GROUPS
-    return (np.arange(int(group.max()) + 1)[:, None] != group).astype(np.float64)

@@ -16,6 +16,7 @@ _Measure = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float
 
 # One patient's slices tell nothing of the next patient: a finding in fewer has no part in a mean over findings.
 MINIMUM_POSITIVE_PATIENTS = 2
+JACKKNIFE_GROUPS = 500
 # Elements of the largest temporary (weightings × slices): 32 MB of float64.
 _CHUNK = 4_000_000
 
@@ -101,15 +102,41 @@ def estimable(truth: NDArray[np.integer], patients: NDArray[np.integer]) -> NDAr
 
 
 def mean_average_precision(
-    scores: NDArray[np.floating], truth: NDArray[np.integer], patients: NDArray[np.integer]
-) -> float:
+    scores: NDArray[np.floating],
+    truth: NDArray[np.integer],
+    patients: NDArray[np.integer],
+    weights: NDArray[np.floating] | None = None,
+) -> NDArray[np.float64]:
     """Unweighted mean of the average precision over the :func:`estimable` columns; NaN where none is.
 
     Args:
         scores: shape (slices, subtypes).
         truth: 0 and 1, the same shape.
         patients: patient of each slice, shape (slices,).
+        weights: shape (replicates, slices); None weighs every slice 1. Which columns count does not depend on them; in a
+            replicate, those that have a positive left.
+
+    Returns:
+        Shape () or (replicates,).
     """
     used = np.flatnonzero(estimable(truth, patients))
-    each = [float(Ranked(scores[:, k], truth[:, k]).average_precision()) for k in used]
-    return float(np.mean(each)) if each else float("nan")
+    each = [Ranked(scores[:, k], truth[:, k]).average_precision(weights) for k in used]
+    if not each:
+        return np.full(() if weights is None else len(weights), np.nan)
+    return np.mean(each, axis=0)
+
+
+def jackknife_weights(patients: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Weights (replicates, rows), each leaving out one patient, or one of :data:`JACKKNIFE_GROUPS` groups of more patients.
+
+    Args:
+        patients: patient of each row, shape (rows,).
+    """
+    group = np.unique(patients, return_inverse=True)[1] % JACKKNIFE_GROUPS
+    return (np.arange(int(group.max()) + 1)[:, None] != group).astype(np.float64)
+
+
+def jackknife_error(differences: NDArray[np.float64]) -> float:
+    """Standard error of a difference from those of the replicates of :func:`jackknife_weights`; NaN where one is."""
+    count = len(differences)
+    return float(np.sqrt((count - 1) / count * ((differences - differences.mean()) ** 2).sum()))

@@ -4,18 +4,20 @@ First every slice is scored without slice interpolation (SI). Slices at or above
 read again with it; the others keep their first score. A case without a slice at the gate is negative: it is never
 rescued.
 
-A member with a sequence head is read at degree 0 in both readings: its neighbours speak through the head.
+A member with a sequence head is read at degree 0 in both readings: its neighbours speak through the head. So is the HU rule,
+which measures the neighbours itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.uncertainty import Disagreement, disagreement
 from ich_pipeline.errors import InputError
@@ -55,8 +57,8 @@ class Reading:
     case_scores: NDArray[np.float64]
     let_through: NDArray[np.bool_]
     decisions: NDArray[np.bool_]
-    original: Mapping[str, NDArray[np.float32]]
-    interpolated: Mapping[str, NDArray[np.float32]]
+    original: Mapping[str, NDArray[np.floating]]
+    interpolated: Mapping[str, NDArray[np.floating]]
     disagreement: Disagreement | None = None
 
 
@@ -70,6 +72,7 @@ def read(
     probabilities: Probabilities | None = None,
     sequences: Mapping[str, SequenceReader] | None = None,
     ablation: Sequence[str] = (),
+    others: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> Reading:
     """Read whole cases.
 
@@ -88,18 +91,21 @@ def read(
             :func:`ich_pipeline.training.interpolated.interpolated_probabilities`.
         sequences: by architecture, the networks of ``networks`` that have a sequence head, with it.
         ablation: architectures that ``everywhere`` reads with SI though they may be no members.
+        others: by name, probabilities (slices, labels) of readers that are no networks, such as the HU rule.
 
     Raises:
         InputError: a member is missing, a network has other labels, or there is no slice.
     """
     run = probabilities or _default_probabilities()
     heads = sequences or {}
-    names = (*networks, *map(member_of, heads)) if everywhere else ensemble.members
-    _check(networks, heads, names, ensemble, len(case_index))
+    given = {name: scores for name, scores in (others or {}).items() if everywhere or name in ensemble.members}
+    members = [name for name in ensemble.members if name not in given]
+    names = (*networks, *map(member_of, heads)) if everywhere else members
+    _check(networks, heads, {*names, *members}, ensemble, len(case_index))
     neighbours = np.asarray(neighbours)
 
-    original: dict[str, NDArray[np.float32]] = {}
-    interpolated: dict[str, NDArray[np.float32]] = {}
+    original: dict[str, NDArray[np.floating]] = dict(given)
+    interpolated: dict[str, NDArray[np.floating]] = dict(given)
     alone: dict[str, NDArray[np.float32]] = {}  # what the pass for a head gave of the network itself
     for name in filter(has_head, names):
         architecture = architecture_of(name)
@@ -119,7 +125,7 @@ def read(
     suspicious = ensemble.suspicious(first)
     reread = ensemble.reread(first, neighbours)
     if not everywhere:
-        interpolated = {
+        interpolated = given | {
             name: _again(
                 networks[architecture_of(name)],
                 images,
@@ -167,13 +173,15 @@ def _default_probabilities() -> Probabilities:
 def _check(
     networks: Mapping[str, Network],
     heads: Mapping[str, SequenceReader],
-    names: Sequence[str],
+    members: Collection[str],
     ensemble: Ensemble,
     slices: int,
 ) -> None:
     if slices == 0:
         raise InputError("There is no slice to read: give at least one case.")
-    for member in {*names, *ensemble.members}:
+    for member in members:
+        if member == MEMBER:
+            raise InputError(f"The ensemble needs the HU rule ({MEMBER}), which is not there: run the baselines stage.")
         name = architecture_of(member)
         if name not in networks:
             raise InputError(f"The ensemble needs the network {name}, which is not there: run its train stage again.")

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ich_pipeline.baselines.hu_rule import MEMBER
+from ich_pipeline.baselines.stored import read_baseline
 from ich_pipeline.ensemble.selection import Predictions
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_table
@@ -51,6 +53,7 @@ def load_validation(
     degrees: Sequence[float],
     labels: Labels,
     sequence: Path | None = None,
+    rule: Path | None = None,
 ) -> ValidationSlices:
     """Read and join.
 
@@ -63,6 +66,7 @@ def load_validation(
         labels: names and order of the label columns.
         sequence: folder of stage sequence. Each head in it that changes anything is a member beside its network, with the
             same answers at every degree: it is read without slice interpolation.
+        rule: folder of the HU rule of stage baselines, if it is a member; it too is read without slice interpolation.
 
     Raises:
         InputError: a table is missing, or two of them do not belong together.
@@ -81,6 +85,9 @@ def load_validation(
         for name in stored.candidates(sequence):
             found = _probabilities(sequence / name / stored.VALIDATION_FILE, uids, (0.0,), labels)
             probabilities[member_of(name)] = np.repeat(found, len(degrees), axis=0)
+    if rule is not None:
+        found = read_baseline(rule, kept.index.to_series(), labels).scores
+        probabilities[MEMBER] = np.stack([found] * len(degrees))
     position = pd.Series(np.arange(len(kept)), index=kept["row"])
     neighbours = np.stack(
         [position.reindex(kept[side]).fillna(-1).to_numpy(np.int64) for side in ("before", "after")], axis=1

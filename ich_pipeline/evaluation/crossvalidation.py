@@ -1,8 +1,9 @@
 """Cross-validated figures: every patient read once, by a system that never saw them; all readings pooled.
 
-AUC and average precision rank the pooled, calibrated scores of different systems against each other, which is harder
-than ranking within one (Airola et al. 2011 discuss both); the figures of each fold stand beside them. Sensitivity and
-the like pool decisions: each fold's own thresholds, chosen on that fold's validation patients.
+AUC and average precision rank the pooled scores of different systems against each other, which is harder than ranking
+within one (Airola et al. 2011 discuss both), each brought to one scale without a look at the held-out patients
+(:mod:`ich_pipeline.ensemble.one_scale`); the figures of each fold stand beside them. Sensitivity and the like pool decisions:
+each fold's own thresholds on its own scores.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import EvaluationParams
 from ich_pipeline.ensemble.model import Ensemble, Points
+from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.evaluation.baselines import Ranked, compare
 from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
@@ -24,6 +26,9 @@ from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean
 from ich_pipeline.evaluation.tables import baseline_prefix
 from ich_pipeline.labels import Labels
 
+Scales = Mapping[str, Mapping[str, Mapping[str, Scale]]]
+SYSTEM = "final"  # prefix of the system's scores in the tables
+SCALED = "scaled_"  # before the name of a column: the same on one scale
 NAMES = ("SOPInstanceUID", "case_id", "patient_key")  # columns of the tables that tell whose a row is
 # Decisions as scores: 1 is called, 0 is not.
 _CALLED = OperatingPoint(0.5, None, None)
@@ -37,11 +42,13 @@ class FoldReading:
         ensemble: the fold's own, with its thresholds.
         slices: table of :func:`ich_pipeline.evaluation.tables.slice_table`.
         cases: table of :func:`ich_pipeline.evaluation.tables.case_table`.
+        scales: of the system (``final``) and each baseline (its prefix in the tables), by level and label.
     """
 
     ensemble: Ensemble
     slices: pd.DataFrame
     cases: pd.DataFrame
+    scales: Scales
 
     def rows(self, level: str) -> pd.DataFrame:
         """Table of ``slice`` or ``case``."""
@@ -138,10 +145,10 @@ def _baselines(
     )
 
     def ranked(prefix: str, level: Level) -> Ranked:
-        scores = slices[[f"{prefix}_{name}" for name in labels.columns]].to_numpy(np.float64)
-        return Ranked(scores, cases[f"{prefix}_{labels.any}"].to_numpy(np.float64), of_slices, level)
+        scores = slices[[f"{SCALED}{prefix}_{name}" for name in labels.columns]].to_numpy(np.float64)
+        return Ranked(scores, cases[f"{SCALED}{prefix}_{labels.any}"].to_numpy(np.float64), of_slices, level)
 
-    system = ranked("final", replace(of_cases, eligible=cases["let_through"].to_numpy(bool)))
+    system = ranked(SYSTEM, replace(of_cases, eligible=cases["let_through"].to_numpy(bool)))
     others = {name: ranked(baseline_prefix(name), of_cases) for name in known}
     truth = slices[[f"truth_{name}" for name in labels.columns]].to_numpy(np.int64)
     found = compare(system, others, truth, cases[f"truth_{labels.any}"].to_numpy(np.int64), confidence)
@@ -149,8 +156,12 @@ def _baselines(
 
 
 def _rows(folds: Sequence[FoldReading], level: str, labels: Labels) -> pd.DataFrame:
-    """All labelled rows of a level, with the fold of each."""
-    parts = [f.rows(level).assign(fold=i) for i, f in enumerate(folds)]
+    """All labelled rows of a level, with the fold of each, and every reader's scores also on one scale."""
+    parts = []
+    for i, fold in enumerate(folds):
+        rows = fold.rows(level)
+        columns = {f"{p}_{name}": scale for p, of in fold.scales.items() for name, scale in of[level].items()}
+        parts.append(rows.assign(fold=i, **{f"{SCALED}{name}": scale(rows[name]) for name, scale in columns.items()}))
     rows = pd.concat(parts, ignore_index=True)
     return rows.loc[rows[f"truth_{labels.any}"].notna()].reset_index(drop=True)
 
@@ -163,11 +174,14 @@ def _label(
     folds: Sequence[FoldReading],
     level: str,
 ) -> dict[str, Estimate]:
-    scores = rows[f"final_{name}"].to_numpy(np.float64)
+    scores = rows[f"{SYSTEM}_{name}"].to_numpy(np.float64)
     truth = rows[f"truth_{name}"].to_numpy(np.int64)
     eligible = rows["let_through"].to_numpy(bool) if level == "case" else None
     not_probabilities = "a case score is no calibrated probability" if level == "case" else None
-    metrics = label_metrics(scores, truth, {}, Level(patients, counts, eligible, not_probabilities))
+    of_all = Level(patients, counts, eligible, not_probabilities)
+    metrics = label_metrics(scores, truth, {}, of_all)
+    ranked = label_metrics(rows[f"{SCALED}{SYSTEM}_{name}"].to_numpy(np.float64), truth, {}, of_all)
+    metrics |= {key: ranked[key] for key in ("auc", "ap")}
     for point in folds[0].points(level)[name]:
         decided, called = _decisions(rows, name, point, folds, level, scores)
         if not decided.any():

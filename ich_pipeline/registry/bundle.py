@@ -4,6 +4,7 @@
 
     networks/<architecture>/network.json, model.weights.h5
     sequence/<architecture>/head.json, head.weights.h5      where the ensemble uses the network with its sequence head
+    rule/rule.npz                                           where the ensemble uses the HU rule
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
     origin.json            what the networks learned from
@@ -20,10 +21,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import model_validator
 
+from ich_pipeline.baselines.hu_rule import FILE, MEMBER
 from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Range, Section, WindowingParams
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
@@ -34,6 +37,7 @@ from ich_pipeline.registry.content import AGAIN, Content, seal
 
 SYSTEM = "system.json"
 ORIGIN = "origin.json"
+RULE = "rule"
 SCHEMA = "system/1"
 NETWORK_FILES = ("network.json", "model.weights.h5")
 HEAD_FILES = ("head.json", "head.weights.h5")
@@ -69,16 +73,30 @@ class SystemParams(Section):
         )
 
 
-def assemble(
-    train: Path, sequence: Path, ensemble: Path, atlas: Path, params: Params, origin: Origin, target: Path
-) -> Content:
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts of a bundle lie.
+
+    Attributes:
+        train: holds ``<architecture>/network.json`` and ``model.weights.h5`` for each of ``params.architectures``.
+        sequence: holds ``<architecture>/head.json`` and ``head.weights.h5`` for each head that the ensemble uses.
+        rule: holds ``rule.npz``, if the ensemble uses the HU rule.
+        ensemble: ``ensemble.json``.
+        atlas: holds ``atlas.npz`` and ``atlas.json``.
+    """
+
+    train: Path
+    sequence: Path
+    rule: Path
+    ensemble: Path
+    atlas: Path
+
+
+def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Content:
     """Put the bundle together in ``target`` (replacing it) and say what it holds.
 
     Args:
-        train: holds ``<architecture>/network.json`` and ``model.weights.h5`` for each of ``params.architectures``.
-        sequence: holds ``<architecture>/head.json`` and ``head.weights.h5`` for each head that the ensemble uses.
-        ensemble: ``ensemble.json``.
-        atlas: holds ``atlas.npz`` and ``atlas.json``.
+        parts: where they lie.
         params: all parameters.
         origin: of the networks.
         target: the bundle.
@@ -88,11 +106,14 @@ def assemble(
     """
     with atomic_dir(target) as folder:
         for architecture in params.architectures:
-            _take(NETWORK_FILES, train / architecture, folder / "networks" / architecture)
-        for architecture in Ensemble.load(ensemble).heads:
-            _take(HEAD_FILES, sequence / architecture, folder / "sequence" / architecture)
-        _take((ensemble.name,), ensemble.parent, folder)
-        _take(("atlas.npz", "atlas.json"), atlas, folder / "atlas")
+            _take(NETWORK_FILES, parts.train / architecture, folder / "networks" / architecture)
+        fitted = Ensemble.load(parts.ensemble)
+        for architecture in fitted.heads:
+            _take(HEAD_FILES, parts.sequence / architecture, folder / "sequence" / architecture)
+        if MEMBER in fitted.members:
+            _take((FILE,), parts.rule, folder / RULE)
+        _take((parts.ensemble.name,), parts.ensemble.parent, folder)
+        _take(("atlas.npz", "atlas.json"), parts.atlas, folder / "atlas")
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
         write_json(folder / ORIGIN, origin.to_json())
         write_json(folder / SYSTEM, {"schema": SCHEMA, **settings})

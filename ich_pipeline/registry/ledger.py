@@ -136,20 +136,23 @@ def counts(found: Iterable[Look]) -> list[Count]:
 
 
 def model_digest(files: Mapping[str, str]) -> str:
-    """One digest of networks and ensemble.
+    """One digest of networks, rule and ensemble.
 
     Args:
-        files: sha256 by path in the bundle (``networks/…``, ``sequence/…``, ``ensemble.json``); other paths are left out.
+        files: sha256 by path in the bundle (``networks/…``, ``sequence/…``, ``rule/…``, ``ensemble.json``); others are left out.
     """
-    counted = [n for n in sorted(files) if n.startswith(("networks/", "sequence/")) or n == "ensemble.json"]
+    counted = [n for n in sorted(files) if n.startswith(("networks/", "sequence/", "rule/")) or n == "ensemble.json"]
     lines = [f"{files[n]}  {n}\n" for n in counted]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def digest_of_files(train: Path, ensemble: Path, architectures: Iterable[str], heads: Iterable[Path] = ()) -> str:
-    """:func:`model_digest` of what evaluate read: ``train/<architecture>/``, the folders of ``heads``, ``ensemble.json``."""
+def digest_of_files(
+    train: Path, ensemble: Path, architectures: Iterable[str], heads: Iterable[Path] = (), rule: Path | None = None
+) -> str:
+    """:func:`model_digest` of what evaluate read: ``train/<architecture>/``, the folders of ``heads``, the HU rule, the ensemble."""
     files = {f"networks/{name}/{file}": sha256(train / name / file) for name in architectures for file in NETWORK_FILES}
     files |= {f"sequence/{head.name}/{file}": sha256(head / file) for head in heads for file in HEAD_FILES}
+    files |= {f"rule/{rule.name}": sha256(rule)} if rule else {}
     return model_digest({**files, "ensemble.json": sha256(ensemble)})
 
 

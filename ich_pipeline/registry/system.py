@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.dicom import geometry
 from ich_pipeline.dicom.case_process import CaseReader
 from ich_pipeline.dicom.orientation import Turn
@@ -24,8 +25,8 @@ from ich_pipeline.frame import Millimetres, check_spacing
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.origin import Origin, is_synthetic
-from ich_pipeline.registry.bundle import SystemParams, read_origin, read_system
-from ich_pipeline.registry.content import check_sealed
+from ich_pipeline.registry.bundle import RULE, SystemParams, read_origin, read_system
+from ich_pipeline.registry.content import AGAIN, check_sealed
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
 from ich_pipeline.registry.verdict import withheld_case
 from ich_pipeline.sequence.member import architecture_of
@@ -45,6 +46,7 @@ class System:
         origin: what the networks learned from; it has no answer for an input of another kind.
         networks: by architecture: the ensemble's members and the network whose attention is shown.
         sequences: by architecture: those that the ensemble uses with their sequence head.
+        rule: the HU rule, where it is a member of the ensemble.
         ensemble: degrees, combiner, calibration, thresholds.
         atlas: training examples for the prediction basis.
         reader: reads the files of a case, in a process of its own.
@@ -54,6 +56,7 @@ class System:
     origin: Origin
     networks: Mapping[str, Network]
     sequences: Mapping[str, SequenceReader]
+    rule: HuRule | None
     ensemble: Ensemble
     atlas: Atlas
     reader: CaseReader
@@ -79,7 +82,13 @@ class System:
         used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
         networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
         sequences = readers(folder / "sequence", networks, ensemble.heads)
-        return cls(params, origin, networks, sequences, ensemble, Atlas.load(folder / "atlas"), reader)
+        rule = HuRule.load(folder / RULE / FILE) if MEMBER in ensemble.members else None
+        if rule is not None and rule.labels != ensemble.labels.columns:
+            raise InputError(
+                f"{folder / RULE / FILE} scores {', '.join(rule.labels)}, the ensemble is for "
+                f"{', '.join(ensemble.labels.columns)}: {AGAIN}."
+            )
+        return cls(params, origin, networks, sequences, rule, ensemble, Atlas.load(folder / "atlas"), reader)
 
     @property
     def labels(self) -> Labels:
@@ -188,11 +197,19 @@ class System:
                 ensemble=self.ensemble,
             )
             return ReadCase(**vars(withheld), pixels=pixels)
-        sizes = sorted({network.spec.image_size for network in self.networks.values()})
+        measured = {} if self.rule is None else {MEMBER: self.rule}
+        sizes = sorted({r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())})
         images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)
         reading = read(
-            self.networks, self.ensemble, images, neighbours, one_case, everywhere=False, sequences=self.sequences
+            self.networks,
+            self.ensemble,
+            images,
+            neighbours,
+            one_case,
+            everywhere=False,
+            sequences=self.sequences,
+            others={name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()},
         )
         explained = explain_case(
             case_id=case_id,

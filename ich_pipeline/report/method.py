@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ich_pipeline.baselines.hu_rule import member_title
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.report.render import score
@@ -22,14 +23,19 @@ def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:
     again = (
         f"with interpolated neighbours,\ndegree α:\n{degrees}"
         if interpolating
-        else "without interpolation\n(degree 0 was the best)"
+        else "without interpolation\n(no degree was clearly better)"
     )
     first = "every slice alone;\na sequence head: all of a case" if ensemble.heads else "every slice alone"
     return [
         ("DICOM", "unenhanced head CT,\none axial series a study,\nHounsfield units"),
         ("Windows", f"three channels:\n{windows}"),
         ("Networks", f"{networks}\nglobal average pooling,\none sigmoid a label"),
-        ("Ensemble", f"{combiner.kind.replace('_', ' ')} of\n{', '.join(combiner.members)}".replace(", ", ",\n")),
+        (
+            "Ensemble",
+            f"{combiner.kind.replace('_', ' ')} of\n{', '.join(map(member_title, combiner.members))}".replace(
+                ", ", ",\n"
+            ),
+        ),
         ("First reading", f"{first};\nsuspicious from\n{ensemble.gate_threshold:.3f} (any)"),
         ("Second reading", f"suspicious slices again,\n{again}"),
         (
@@ -87,7 +93,7 @@ def settings(
         ),
         ("Slice interpolation candidates", ", ".join(f"{d:g}" for d in params.interpolation.candidates)),
         ("Sequence head", _sequence(params)),
-        ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(combiner.members)}, chosen {on}, with cross-fitting"),
+        ("Combiner", f"{combiner.kind.replace('_', ' ')} of {', '.join(map(member_title, combiner.members))}, chosen {on}, with cross-fitting"),
         ("Gate of the second reading", f"{ensemble.gate_threshold:.4f}, sensitivity ≥ {params.ensemble.sensitivity_target:g} {on}"),
         ("Case score", f"{ensemble.case_score} of the slices' calibrated probabilities; not calibrated itself{_rule_choice(calibrated['case_score'])}"),
         ("Decision", f"{ensemble.decision.replace('_', ' ')}: case score of “{params.labels.any}” ≥ {ensemble.decision_threshold:.4f}"),

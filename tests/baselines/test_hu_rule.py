@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, hu_rule
+from ich_pipeline.baselines.hu_features import NAMES
+from ich_pipeline.baselines.hu_rule import HuRule, Lesson, choose_slices, learn_forest
 from ich_pipeline.baselines.stored import Baseline, read_baselines, write_baseline
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import read_json, write_json
 from ich_pipeline.labels import Labels
+from tests.baselines.drawn import SIZE, head
 
 LABELS = Labels("any", ("one", "two"))
 
@@ -54,12 +56,50 @@ def test_it_learns_and_says_the_prevalence_where_it_cannot() -> None:
     patients = np.repeat(np.arange(30), 10)
     rows = np.arange(200)
     lesson = Lesson(rows, truth[rows], patients[rows], np.array([0.3, 0.2, 0.0625]))
-    scores = hu_rule(features, lesson, 40, 7)
+    scores = learn_forest(features, lesson, 40, 7).scores(features)
     assert scores.shape == (300, 3) and scores.min() >= 0 and scores.max() <= 1
     assert roc_auc_score(one[200:], scores[200:, 1]) > 0.95
     np.testing.assert_array_equal(scores[:, 2], 0.0625)
-    np.testing.assert_array_equal(scores, hu_rule(features, lesson, 40, 7))
-    assert (scores != hu_rule(features, lesson, 40, 8)).any()
+    np.testing.assert_array_equal(scores, learn_forest(features, lesson, 40, 7).scores(features))
+    assert (scores != learn_forest(features, lesson, 40, 8).scores(features)).any()
+
+
+def small_rule() -> HuRule:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 3 * len(NAMES))).astype(np.float32)
+    truth = (features[:, :3] > 0.3).astype(np.int8)
+    lesson = Lesson(np.arange(200), truth, np.repeat(np.arange(20), 10), truth.mean(axis=0))
+    return HuRule(LABELS.columns, SIZE, 180.0, learn_forest(features, lesson, 5, 0))
+
+
+def test_a_rule_on_disk_reads_as_before_with_equal_bytes(tmp_path: Path) -> None:
+    rule = small_rule()
+    for name in ("a.npz", "b.npz"):
+        rule.save(tmp_path / name)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    again = HuRule.load(tmp_path / "a.npz")
+    assert (again.labels, again.image_size, again.highest) == (rule.labels, rule.image_size, rule.highest)
+    hu = np.stack([head(stretch=1.1), head(stretch=1.0), head(stretch=1.2)]).astype(np.int16)
+    neighbours = np.array([[-1, 1], [0, 2], [1, -1]])
+    np.testing.assert_array_equal(again.read(hu, neighbours), rule.read(hu, neighbours))
+    # A slice with its neighbours is read as in any other company.
+    np.testing.assert_array_equal(
+        rule.read(hu[::-1], np.array([[1, -1], [2, 0], [-1, 1]]))[1], rule.read(hu, neighbours)[1]
+    )
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "no zip", "another version", "empty"])
+def test_what_is_no_rule_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "rule.npz"
+    if damage != "missing":
+        small_rule().save(path)
+        whole = path.read_bytes()
+        content = {"cut": whole[: len(whole) // 2], "no zip": b"no zip", "empty": b""}.get(damage, whole)
+        path.write_bytes(content)
+    if damage == "another version":
+        np.savez(path, about=np.array('{"schema": "hu_rule/9"}'))
+    with pytest.raises(InputError, match=r"rule\.npz .*run `dvc repro -f baselines`"):
+        HuRule.load(path)
 
 
 def baseline(scores: np.ndarray, name: str = "one_more") -> Baseline:

@@ -11,6 +11,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from flows import baselines
+from ich_pipeline.baselines.hu_rule import FILE, HuRule
 from ich_pipeline.baselines.stored import PREDICTIONS_FILE, SCHEMA
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.errors import InputError
@@ -81,7 +82,7 @@ def test_every_slice_is_scored_from_the_training_patients_alone(project) -> None
     result = run_stage(baselines.body, "baselines", None, params)
     assert set(content(folder / "work/baselines")) == {
         f"{name}/{file}" for name in ("hu_rule", "random_network") for file in ("baseline.json", "predictions.parquet")
-    }
+    } | {"hu_rule/rule.npz"}
     before = content(folder / "work/baselines")
     found = scores(folder)
     assert list(found.columns) == ["SOPInstanceUID", *params.label_set.columns]
@@ -107,6 +108,47 @@ def test_every_slice_is_scored_from_the_training_patients_alone(project) -> None
     run_stage(baselines.body, "baselines", None, params)
     others = scores(folder).loc[~test]
     pd.testing.assert_frame_equal(others, found.loc[~test])
+
+
+def test_with_folds_each_patient_is_read_by_what_never_saw_it(project) -> None:
+    folder, params, index = project
+    learning = index["cohort"].isin(["train", "validation"]).to_numpy()
+    patients = sorted(index.loc[learning, "patient_key"].unique())
+    # Patients are named by number; every other one bleeds, so that each fold has both kinds.
+    dealt = pd.DataFrame({"patient_key": patients, "fold": [(k // 2) % 3 for k in range(len(patients))]})
+    write_table(folder / "work/split/folds.parquet", dealt.astype({"patient_key": "str", "fold": "int64"}), "folds/1")
+    run_stage(baselines.body, "baselines", None, params)
+    before = {
+        name: read_table(folder / "work/baselines" / name / PREDICTIONS_FILE, SCHEMA)
+        for name in ("hu_rule", "random_network")
+    }
+    rule = HuRule.load(folder / "work/baselines/hu_rule" / FILE)
+    hu = np.load(folder / f"work/window/hu_{SIZE}.npy")
+    neighbours = index[["before", "after"]].to_numpy()
+    shipped = rule.read(hu, neighbours)
+    tests = index["cohort"].eq("test_retrospective").to_numpy()
+    columns = list(params.label_set.columns)
+    np.testing.assert_array_equal(before["hu_rule"].loc[tests, columns], shipped[tests])
+    assert (before["hu_rule"].loc[learning, columns].to_numpy() != shipped[learning]).any(axis=1).mean() > 0.5
+
+    # Other labels of fold 1's patients change what is said of the others, never of themselves.
+    of_patient = dealt.set_index("patient_key")["fold"]
+    fold = index["patient_key"].map(of_patient).to_numpy()
+    for cohort in ("train", "validation"):
+        path = folder / f"work/split/labels/{cohort}.csv"
+        table = pd.read_csv(path, dtype={"SOPInstanceUID": str})
+        chosen = table["SOPInstanceUID"].isin(index.loc[fold == 1, "SOPInstanceUID"])
+        table.loc[chosen, "any"] = table.loc[chosen, "intraparenchymal"] = 1 - table.loc[chosen, "any"]
+        write_labels(path, table, params.label_set)
+    run_stage(baselines.body, "baselines", None, params)
+    for name, old in before.items():
+        new = read_table(folder / "work/baselines" / name / PREDICTIONS_FILE, SCHEMA)
+        same = (new[columns] == old[columns]).all(axis=1).to_numpy()
+        own = fold == 1
+        if name == "random_network":  # the penalty is chosen by all, and the one scale joins all
+            assert not same[learning & ~own].all()
+            continue
+        assert same[own].all() and not same[learning & ~own].all() and not same[tests].all()
 
 
 def test_a_missing_label_file_is_named(project) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
-from ich_pipeline.ensemble import case_rule
+from ich_pipeline.ensemble import case_rule, ranking
 from ich_pipeline.ensemble.case_rule import Places, candidates, choose_case_score
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.cross_reading import CrossReading, cross_read
@@ -78,7 +78,7 @@ def test_equal_figures_one_class_and_one_positive_patient_leave_the_first_candid
 def test_groups_of_patients_give_about_the_error_of_single_patients(monkeypatch: pytest.MonkeyPatch) -> None:
     final, truth, places = drawn(240, (1, 4), 0.03)
     single = choose_case_score(RULES, final, final[:, 0] > 0.05, truth, places)
-    monkeypatch.setattr(case_rule, "GROUPS", 60)
+    monkeypatch.setattr(ranking, "JACKKNIFE_GROUPS", 60)
     grouped = choose_case_score(RULES, final, final[:, 0] > 0.05, truth, places)
     for one, other in zip(single.figures[1:], grouped.figures[1:], strict=True):
         assert other.error == pytest.approx(one.error, rel=0.5) and other.auc == one.auc

@@ -54,7 +54,7 @@ def test_final_is_the_second_reading_where_reread_only(fitted) -> None:
 
 def test_the_reported_figure_is_not_above_the_best_candidate_by_luck(fitted, cohort) -> None:
     _, choice, validation = fitted
-    best = max(figure for *_, figure in choice.candidate_figures)
+    best = max(figure.value for *_, figure in choice.candidate_figures)
     honest = mean_average_precision(
         validation.honest[:, 1:], cohort.predictions.truth[:, 1:], cohort.predictions.patients
     )

@@ -13,8 +13,18 @@ from ich_pipeline.ensemble import selection
 from ich_pipeline.ensemble.calibration import logit
 from ich_pipeline.ensemble.combiners import fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
-from ich_pipeline.ensemble.ranking import Ranked
-from ich_pipeline.ensemble.selection import candidates, choose, choose_degrees, cross_fitted, honest_scores
+from ich_pipeline.ensemble.ranking import Ranked, mean_average_precision
+from ich_pipeline.ensemble.selection import (
+    Figure,
+    Predictions,
+    candidates,
+    choose,
+    choose_degrees,
+    cross_fitted,
+    figures_of,
+    honest_scores,
+)
+from tests.ensemble.conftest import make_cohort
 
 
 def test_folds_keep_patients_whole_and_spread_the_rare_label() -> None:
@@ -33,14 +43,53 @@ def test_fewer_patients_than_folds() -> None:
     assert set(patient_folds(np.array([7, 7, 9]), np.zeros((3, 1), dtype=int), 5)) == {0, 1}
 
 
-def test_the_smaller_degree_wins_a_tie_and_a_missing_figure_is_degree_0() -> None:
+def test_what_is_chosen_beats_the_simplest_clearly_and_a_missing_figure_is_degree_0() -> None:
     nan = float("nan")
     figures = {
-        "a": {0.0: 0.4, 0.2: 0.7, 0.4: 0.7},
-        "b": {0.0: nan, 0.2: nan, 0.4: nan},
-        "c": {0.0: 0.5, 0.2: 0.4, 0.4: 0.3},
+        "clear": {0.0: Figure(0.4, 0, 0), 0.2: Figure(0.7, 0.3, 0.1), 0.4: Figure(0.7, 0.3, 0.1)},
+        "luck": {0.0: Figure(0.4, 0, 0), 0.2: Figure(0.6, 0.2, 0.11), 0.4: Figure(0.5, 0.1, 0.04)},
+        "none": {0.0: Figure(nan, nan, nan), 0.2: Figure(nan, nan, nan), 0.4: Figure(nan, nan, nan)},
+        "worse": {0.0: Figure(0.5, 0, 0), 0.2: Figure(0.4, -0.1, 0), 0.4: Figure(0.3, -0.2, 0)},
     }
-    assert choose_degrees(figures) == {"a": 0.2, "b": 0.0, "c": 0.0}
+    assert choose_degrees(figures) == {"clear": 0.2, "luck": 0.4, "none": 0.0, "worse": 0.0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_members_of_equal_worth_are_meaned(seed: int) -> None:
+    cohort = make_cohort(patients=40, seed=seed)
+    truth = cohort.predictions.truth
+    rng = np.random.default_rng(seed)
+    equal = {name: expit(2.0 * truth - 1 + rng.normal(size=(1, *truth.shape))) for name in ("a", "b", "c")}
+    choice = choose(Predictions((0.0,), equal, truth, cohort.predictions.patients), 5)
+    assert (choice.kind, choice.members) == ("plain_mean", ("a", "b", "c"))
+
+
+def test_a_member_that_says_nothing_is_left_out_or_gets_little_weight(cohort) -> None:
+    predictions = cohort.predictions
+    rng = np.random.default_rng(0)
+    probabilities = {"good": predictions.probabilities["inception_v3"][:1]}
+    probabilities["noise"] = expit(6 * rng.normal(size=probabilities["good"].shape))
+    choice = choose(Predictions((0.0,), probabilities, predictions.truth, predictions.patients), 5)
+    assert (choice.kind, choice.members) != ("plain_mean", ("good", "noise"))
+
+
+def test_the_error_of_a_gain_is_that_of_drawing_patients_anew(cohort) -> None:
+    predictions = cohort.predictions
+    one, other = (predictions.probabilities[name][0] for name in ("inception_v3", "resnet50"))
+    [_, figure] = figures_of([one, other], predictions)
+    rng = np.random.default_rng(1)
+    distinct, which = np.unique(predictions.patients, return_inverse=True)
+    drawn = np.stack(
+        [np.bincount(rng.integers(0, len(distinct), len(distinct)), minlength=len(distinct))[which] for _ in range(400)]
+    )
+    truth = predictions.truth[:, 1:]
+    gains = [
+        mean_average_precision(p[:, 1:], truth, predictions.patients, drawn.astype(np.float64)) for p in (other, one)
+    ]
+    assert figure.error == pytest.approx((gains[0] - gains[1]).std(), rel=0.2)
+    assert figure.gain == pytest.approx(
+        figures_of([other], predictions)[0].value - figures_of([one], predictions)[0].value
+    )
 
 
 def test_the_degree_that_was_made_best_is_chosen(cohort) -> None:

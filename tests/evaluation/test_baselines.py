@@ -10,6 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ich_pipeline.baselines.stored import Baseline, write_baseline
+from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import STEP, baselines_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
@@ -125,7 +126,11 @@ def test_folds_pool_to_the_tests_own_comparison(judged) -> None:
         tables[1]["baseline_drawn_any"], tables[0].groupby("case_id")["baseline_drawn_any"].max()
     )
     parts = [[t[t["patient_key"].str[1:].astype(int) % 3 == fold] for t in tables] for fold in range(3)]
-    folds = [FoldReading(cohort.ensemble, *part) for part in parts]
+    scales = {
+        prefix: {level: dict.fromkeys(cohort.labels.columns, Scale(0.0, 1.0)) for level in ("slice", "case")}
+        for prefix in ("final", *(f"baseline_{baseline.name}" for baseline in cohort.baselines))
+    }
+    folds = [FoldReading(cohort.ensemble, part[0], part[1], scales) for part in parts]
     pooled = pooled_metrics(folds, cohort.params, cohort.seed, block)["baselines"]
     assert pooled["drawn"]["title"] == "Drawn"
     for key in ("slice_auc_any", "mean_ap", "case_auc_any"):

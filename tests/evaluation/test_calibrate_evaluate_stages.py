@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from flows import baselines, calibrate, evaluate, sequence
+from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.errors import InputError
@@ -217,9 +218,10 @@ def test_every_evaluation_is_in_the_ledger(project) -> None:
     assert look.results == ledger.sha256(work / "evaluate/test_retrospective/metrics.json")
     files = [ledger.sha256(work / "train" / ARCHITECTURE / n) for n in ("model.weights.h5", "network.json")]
     named = zip((f"networks/{ARCHITECTURE}/{n}" for n in ("model.weights.h5", "network.json")), files, strict=True)
-    assert look.model == ledger.model_digest(
-        {**dict(named), "ensemble.json": ledger.sha256(work / "calibrate/ensemble.json")}
-    )
+    rest = {"ensemble.json": work / "calibrate/ensemble.json", "rule/rule.npz": work / "baselines/hu_rule/rule.npz"}
+    digests = dict(named) | {name: ledger.sha256(path) for name, path in rest.items()}
+    assert look.model == ledger.model_digest(digests)
+    assert look.model != ledger.model_digest({**digests, "rule/rule.npz": "0"})
 
 
 def test_readers_subgroups_and_failures_of_a_test(project) -> None:
@@ -257,7 +259,6 @@ def test_runs_are_recorded_without_patients(project) -> None:
 def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.reading import read
-    from ich_pipeline.ensemble.uncertainty import ONE_NETWORK
     from ich_pipeline.ensemble.uncertainty import of_case as of_case_uncertainty
     from ich_pipeline.training.network import Network
 
@@ -266,7 +267,9 @@ def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
     cases = cases.set_index("case_id")
     slices = read_table(folder / "work/evaluate/test_retrospective/slices.parquet", "predictions/1")
     ensemble = Ensemble.load(folder / "work/calibrate/ensemble.json")
-    networks = {name: Network.load(folder / "work/train" / name) for name in ensemble.members}
+    assert ensemble.members == (ARCHITECTURE, MEMBER)
+    networks = {ARCHITECTURE: Network.load(folder / "work/train" / ARCHITECTURE)}
+    rule = HuRule.load(folder / "work/baselines/hu_rule" / FILE)
     index = read_table(folder / "work/window/index.parquet", "window/1")
     hu = np.load(folder / f"work/window/hu_{SIZE}.npy")
     k = np.arange(SLICES)
@@ -274,10 +277,12 @@ def test_the_system_reads_a_test_case_as_evaluate_did(project) -> None:
     for case in sorted(set(slices["case_id"]))[:3]:
         of_case = slices.loc[slices["case_id"] == case]
         rows = index.set_index("SOPInstanceUID").loc[of_case["SOPInstanceUID"], "row"].to_numpy()
-        reading = read(networks, ensemble, {SIZE: hu[rows]}, neighbours, np.zeros(SLICES, dtype=int), everywhere=False)
+        images, others = {SIZE: hu[rows]}, {MEMBER: rule.read(hu[rows], neighbours)}
+        one_case = np.zeros(SLICES, dtype=int)
+        reading = read(networks, ensemble, images, neighbours, one_case, everywhere=False, others=others)
         np.testing.assert_array_equal(reading.reread, of_case["reread"])
         said = of_case_uncertainty(ensemble, reading)
-        assert said is not None and said.reason == ONE_NETWORK
+        assert said is not None and said.reason is None
         assert {n: said.sets.get(n, NOT_AVAILABLE) for n in params.label_set.columns} == {
             n: cases.loc[case, f"set_{n}"] for n in params.label_set.columns
         }

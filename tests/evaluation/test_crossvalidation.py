@@ -7,8 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from ich_pipeline.ensemble.calibration import logit
+from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.crossvalidation import FoldReading, fold_table, numbered, pooled_metrics
@@ -33,7 +38,42 @@ def folds_of(cohort: TestCohort, count: int) -> list[FoldReading]:
     def part(table: pd.DataFrame, fold: int) -> pd.DataFrame:
         return table.loc[table["patient_key"].str[1:].astype(int) % count == fold].reset_index(drop=True)
 
-    return [FoldReading(cohort.ensemble, part(slices, fold), part(cases, fold)) for fold in range(count)]
+    same = {"final": {level: dict.fromkeys(cohort.labels.columns, Scale(-1.0, 2.0)) for level in ("slice", "case")}}
+    return [FoldReading(cohort.ensemble, part(slices, fold), part(cases, fold), same) for fold in range(count)]
+
+
+def test_folds_that_speak_on_other_scales_are_ranked_on_one() -> None:
+    """A system is the same system after its log-odds are moved and stretched, if what it is known by moves with them."""
+    cohort = make_cohort(seed=5)
+    folds = folds_of(cohort, 4)
+    alone = cohort.metrics()
+    other = []
+    for fold, factor, shift in zip(folds, (0.3, 1.0, 2.5, 1.0), (2.0, -3.0, 0.5, 0.0), strict=True):
+        tables, scales = {}, {}
+        for level in ("slice", "case"):
+            table = fold.rows(level).copy()
+            for name in cohort.labels.columns:
+                table[f"final_{name}"] = expit(factor * logit(table[f"final_{name}"]) + shift)
+            tables[level] = table
+            scales[level] = dict.fromkeys(cohort.labels.columns, Scale(shift - factor, 2.0 * factor))
+        other.append(replace(fold, slices=tables["slice"], cases=tables["case"], scales={"final": scales}))
+    pooled = pooled_metrics(other, cohort.params, cohort.seed)
+    for level in ("slice", "case"):
+        for label in cohort.labels.columns:
+            for key in ("auc", "ap"):
+                assert pooled[level][label][key]["value"] == pytest.approx(alone[level][label][key]["value"], abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(1e-6, 1 - 1e-6), min_size=2, max_size=30))
+def test_a_scale_keeps_the_order_and_takes_mean_and_spread_away(scores: list[float]) -> None:
+    scaled = logit(Scale.of(scores)(scores))
+    order = np.argsort(scores, kind="stable")
+    assert (np.diff(scaled[order]) >= 0).all()
+    assert abs(scaled.mean()) < 1e-6
+    assert Scale.from_json(Scale.of(scores).to_json()) == Scale.of(scores)
+    if np.ptp(scores) > 1e-3:
+        assert scaled.std() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -17,6 +17,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.origin import Origin
+from ich_pipeline.registry.bundle import Parts
 from ich_pipeline.report.cautions import cautions
 
 ARCHITECTURE = "vgg16"  # its features vary from slice to slice without training
@@ -238,9 +239,19 @@ def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, param
     target = tmp_path_factory.mktemp("synthetic") / "bundle"
     made = work / "work"
     phantom = replace(origin, data="synthetic", cohort="phantom")
-    parts = (made / "train", made / "sequence", made / "calibrate" / "ensemble.json", made / "atlas")
-    assemble(*parts, params, phantom, target)
+    assemble(parts_of(made), params, phantom, target)
     return target
+
+
+def parts_of(made: Path) -> Parts:
+    """Where the stages leave the parts of a bundle below ``work/``."""
+    return Parts(
+        train=made / "train",
+        sequence=made / "sequence",
+        rule=made / "baselines" / "hu_rule",
+        ensemble=made / "calibrate" / "ensemble.json",
+        atlas=made / "atlas",
+    )
 
 
 @pytest.fixture(scope="session")
@@ -250,8 +261,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params,
 
     target = tmp_path_factory.mktemp("bundle") / "bundle"
     made = work / "work"
-    parts = (made / "train", made / "sequence", made / "calibrate" / "ensemble.json", made / "atlas")
-    assemble(*parts, params, origin, target)
+    assemble(parts_of(made), params, origin, target)
     return target
 
 

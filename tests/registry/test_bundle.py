@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ich_pipeline.files import read_json, write_json
 from ich_pipeline.origin import Origin
 from ich_pipeline.registry.bundle import SystemParams, assemble, read_system
 from ich_pipeline.registry.content import content_of
+from tests.registry.conftest import parts_of
 
 
 def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
@@ -47,15 +49,7 @@ def test_assembled_again_is_the_same_content(
     work: Path, bundle: Path, params: Params, origin: Origin, tmp_path: Path
 ) -> None:
     made = work / "work"
-    again = assemble(
-        made / "train",
-        made / "sequence",
-        made / "calibrate" / "ensemble.json",
-        made / "atlas",
-        params,
-        origin,
-        tmp_path / "again",
-    )
+    again = assemble(parts_of(made), params, origin, tmp_path / "again")
     assert again == content_of(bundle)
 
 
@@ -65,15 +59,7 @@ def test_a_setting_that_serving_uses_changes_the_content(
     made = work / "work"
     for change, same in (({"basis_neighbours": 2}, False), ({}, True)):
         other = params.model_copy(update={"explain": params.explain.model_copy(update=change), "seed": params.seed + 1})
-        content = assemble(
-            made / "train",
-            made / "sequence",
-            made / "calibrate" / "ensemble.json",
-            made / "atlas",
-            other,
-            origin,
-            tmp_path / "o",
-        )
+        content = assemble(parts_of(made), other, origin, tmp_path / "o")
         assert (content == content_of(bundle)) is same
 
 
@@ -82,15 +68,7 @@ def test_a_missing_part_is_one_sentence_and_leaves_nothing(
 ) -> None:
     made = work / "work"
     with pytest.raises(InputError, match=r"nowhere/vgg16/network.json is missing"):
-        assemble(
-            tmp_path / "nowhere",
-            made / "sequence",
-            made / "calibrate" / "ensemble.json",
-            made / "atlas",
-            params,
-            origin,
-            tmp_path / "target",
-        )
+        assemble(replace(parts_of(made), train=tmp_path / "nowhere"), params, origin, tmp_path / "target")
     assert list(tmp_path.iterdir()) == []
 
 

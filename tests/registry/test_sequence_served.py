@@ -13,7 +13,7 @@ from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.errors import InputError
 from ich_pipeline.origin import Origin
-from ich_pipeline.registry.bundle import assemble
+from ich_pipeline.registry.bundle import Parts, assemble
 from ich_pipeline.registry.content import seal
 from ich_pipeline.registry.system import System
 
@@ -47,8 +47,8 @@ def with_head(work: Path, params: Params, origin: Origin, tmp_path_factory: pyte
     replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading, uncertainty=certain).save(
         folder / "ensemble.json"
     )
-    parts = (made / "train", folder / "sequence", folder / "ensemble.json", made / "atlas")
-    assemble(*parts, params, origin, folder / "bundle")
+    parts = Parts(made / "train", folder / "sequence", made / "baselines", folder / "ensemble.json", made / "atlas")
+    assemble(parts, params, origin, folder / "bundle")
     return folder / "bundle"
 
 
@@ -103,8 +103,10 @@ def test_a_bundle_without_its_head_is_one_sentence(
         System.load(copy)
     made = work / "work"
     with pytest.raises(InputError, match=r"nowhere/vgg16/head\.json is missing"):
-        parts = (made / "train", tmp_path / "nowhere", with_head / "ensemble.json", made / "atlas")
-        assemble(*parts, params, origin, tmp_path / "b")
+        parts = Parts(
+            made / "train", tmp_path / "nowhere", made / "baselines", with_head / "ensemble.json", made / "atlas"
+        )
+        assemble(parts, params, origin, tmp_path / "b")
 
 
 def test_a_head_of_another_network_is_one_sentence(with_head: Path, tmp_path: Path) -> None:
