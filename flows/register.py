@@ -62,6 +62,7 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
             rule=layout.BASELINES / MEMBER,
             ensemble=layout.CALIBRATE / "ensemble.json",
             atlas=layout.ATLAS,
+            precedent=layout.PRECEDENT,
         )
         content = assemble(parts, params, _origin(params), bundle)
         recorded = read_json(layout.REPORTS / "metrics.json")

@@ -423,6 +423,14 @@ def _all_rising(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+class PrecedentParams(Section):
+    """The verdict *not read* for scans that are unlike those of training (:mod:`ich_pipeline.precedent`)."""
+
+    false_alarms: Fraction = 0.05  # of scans of the training kind that are turned away
+    neighbours: Annotated[int, Field(ge=1)] = 5  # nearest training slices that a distance is the mean over
+    maximum_cases: Annotated[int, Field(ge=10)] = 300  # described, of the training cases; as many are held out at most
+
+
 class EnsembleParams(Section):
     """Combination, calibration, operating points, case score."""
 
@@ -532,6 +540,7 @@ class Params(Section):
     baselines: BaselineParams
     ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
     ensemble: EnsembleParams
+    precedent: PrecedentParams = PrecedentParams()
     tests: Annotated[tuple[Name, ...], Field(min_length=1)]
     evaluation: EvaluationParams
     explain: ExplainParams

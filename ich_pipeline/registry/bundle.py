@@ -7,6 +7,7 @@
     rule/rule.npz                                           where the ensemble uses the HU rule
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
+    precedent/precedent.npz   what scans the system learned from
     origin.json            what the networks learned from
     system.json            the parameters that reading a case uses
     code.json              sha256 of every file of the package that it was made with
@@ -32,12 +33,13 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.files import atomic_dir, read_json, write_json
 from ich_pipeline.origin import Origin
+from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
 from ich_pipeline.registry.code import write_code
 from ich_pipeline.registry.content import AGAIN, Content, seal
 
 SYSTEM = "system.json"
 ORIGIN = "origin.json"
-RULE = "rule"
+RULE, PRECEDENT = "rule", "precedent"
 SCHEMA = "system/1"
 NETWORK_FILES = ("network.json", "model.weights.h5")
 HEAD_FILES = ("head.json", "head.weights.h5")
@@ -83,6 +85,7 @@ class Parts:
         rule: holds ``rule.npz``, if the ensemble uses the HU rule.
         ensemble: ``ensemble.json``.
         atlas: holds ``atlas.npz`` and ``atlas.json``.
+        precedent: holds ``precedent.npz``.
     """
 
     train: Path
@@ -90,6 +93,7 @@ class Parts:
     rule: Path
     ensemble: Path
     atlas: Path
+    precedent: Path
 
 
 def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Content:
@@ -114,6 +118,7 @@ def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Cont
             _take((FILE,), parts.rule, folder / RULE)
         _take((parts.ensemble.name,), parts.ensemble.parent, folder)
         _take(("atlas.npz", "atlas.json"), parts.atlas, folder / "atlas")
+        _take((PRECEDENT_FILE,), parts.precedent, folder / PRECEDENT)
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
         write_json(folder / ORIGIN, origin.to_json())
         write_json(folder / SYSTEM, {"schema": SCHEMA, **settings})

@@ -25,7 +25,11 @@ from ich_pipeline.frame import Millimetres, check_spacing
 from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.origin import Origin, is_synthetic
-from ich_pipeline.registry.bundle import RULE, SystemParams, read_origin, read_system
+from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
+from ich_pipeline.precedent.model import Precedent
+from ich_pipeline.precedent.nearest import layouts
+from ich_pipeline.precedent.scan_numbers import looked_at, scan_numbers
+from ich_pipeline.registry.bundle import PRECEDENT, RULE, SystemParams, read_origin, read_system
 from ich_pipeline.registry.content import AGAIN, check_sealed
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
 from ich_pipeline.registry.verdict import withheld_case
@@ -49,6 +53,7 @@ class System:
         rule: the HU rule, where it is a member of the ensemble.
         ensemble: degrees, combiner, calibration, thresholds.
         atlas: training examples for the prediction basis.
+        precedent: what scans it learned from; None in a version from before there was that.
         reader: reads the files of a case, in a process of its own.
     """
 
@@ -59,6 +64,7 @@ class System:
     rule: HuRule | None
     ensemble: Ensemble
     atlas: Atlas
+    precedent: Precedent | None
     reader: CaseReader
 
     @classmethod
@@ -88,7 +94,9 @@ class System:
                 f"{folder / RULE / FILE} scores {', '.join(rule.labels)}, the ensemble is for "
                 f"{', '.join(ensemble.labels.columns)}: {AGAIN}."
             )
-        return cls(params, origin, networks, sequences, rule, ensemble, Atlas.load(folder / "atlas"), reader)
+        atlas, known = Atlas.load(folder / "atlas"), folder / PRECEDENT / PRECEDENT_FILE
+        precedent = Precedent.load(known) if known.is_file() else None  # check_sealed: none has been taken away
+        return cls(params, origin, networks, sequences, rule, ensemble, atlas, precedent, reader)
 
     @property
     def labels(self) -> Labels:
@@ -169,6 +177,24 @@ class System:
     def _explainer(self) -> Explainer:
         return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
 
+    def _unlike(self, images: Mapping[int, NDArray[Any]]) -> str:
+        """Why a case is not read: it is unlike the scans of training; empty where it is like them."""
+        if self.precedent is None:
+            return ""
+        pictures, (network, pooled) = images[self.precedent.image_size], self._pooled
+        rows = looked_at(len(pictures))
+        features = network.run_batched(pooled, np.asarray(images[network.spec.image_size])[rows])[0]
+        measured = np.asarray(pictures)[rows]
+        ends = self.precedent.lowest, self.precedent.highest
+        numbers, places = scan_numbers(measured, *ends), layouts(measured, self.precedent.lowest)
+        return self.precedent.judge(numbers, features, places).no_answer
+
+    @cached_property
+    def _pooled(self) -> tuple[Network, Any]:
+        """The network whose features tell what a scan is like, and the model that gives them."""
+        network = self.networks[self.params.explain.architecture]
+        return network, network.pooled_features()
+
     def _read(
         self,
         case_id: str,
@@ -186,6 +212,11 @@ class System:
         rows, columns = hu.shape[1:]
         seen = focus(hu, self.params.windowing, spacing_mm)
         pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
+        measured = {} if self.rule is None else {MEMBER: self.rule}
+        sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
+        sizes |= set() if self.precedent is None else {self.precedent.image_size}
+        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        no_answer = no_answer or self._unlike(images)
         if no_answer and not demonstration:
             withheld = withheld_case(
                 no_answer,
@@ -197,9 +228,6 @@ class System:
                 ensemble=self.ensemble,
             )
             return ReadCase(**vars(withheld), pixels=pixels)
-        measured = {} if self.rule is None else {MEMBER: self.rule}
-        sizes = sorted({r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())})
-        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sizes}
         one_case = np.zeros(len(hu), np.int64)
         reading = read(
             self.networks,

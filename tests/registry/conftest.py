@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,13 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.origin import Origin
+from ich_pipeline.precedent.model import FILE as PRECEDENT
 from ich_pipeline.registry.bundle import Parts
 from ich_pipeline.report.cautions import cautions
+
+if TYPE_CHECKING:
+    from ich_pipeline.precedent.model import Precedent
+    from ich_pipeline.training.network import Network
 
 ARCHITECTURE = "vgg16"  # its features vary from slice to slice without training
 SIZE = 32
@@ -173,6 +179,8 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     )
     (root / "work" / "atlas").mkdir()
     atlas.save(root / "work" / "atlas")
+    (root / "work" / "precedent").mkdir()
+    small_precedent(network).save(root / "work" / "precedent" / PRECEDENT)
     metrics = {
         test: {
             "slice": {
@@ -189,6 +197,30 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     write_text(root / "reports" / "model_card.md", "# Model card\n")
     write_learners(root, ("Philips", "SIEMENS"), "H31s", "folder")
     return root
+
+
+def small_precedent(network: Network) -> Precedent:
+    """What scans the small system learned from: eight heads of :func:`head`, and eight to choose the limit by."""
+    from ich_pipeline.precedent.model import Scans, Seen, fit_precedent
+    from ich_pipeline.precedent.nearest import layouts
+    from ich_pipeline.precedent.scan_numbers import scan_numbers
+    from ich_pipeline.windowing import clip_range, prepare
+
+    ends = clip_range(network.spec.windows)
+
+    def scans(seeds: range) -> Scans:
+        hu = [prepare(head(seed), SIZE, network.spec.windows) for seed in seeds]
+        slices = np.concatenate(hu)
+        return Scans(
+            numbers=np.stack([scan_numbers(case, *ends) for case in hu]),
+            features=network.run_batched(network.pooled_features(), slices)[0],
+            layouts=layouts(slices, ends[0]),
+            case=np.repeat(np.arange(len(hu)), SLICES),
+            owners=np.arange(len(hu)),
+        )
+
+    seen = Seen(ARCHITECTURE, SIZE, *ends, 3)
+    return fit_precedent(seen, scans(range(1, 9)), scans(range(9, 17)), 0.1)
 
 
 def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: str) -> None:
@@ -251,6 +283,7 @@ def parts_of(made: Path) -> Parts:
         rule=made / "baselines" / "hu_rule",
         ensemble=made / "calibrate" / "ensemble.json",
         atlas=made / "atlas",
+        precedent=made / "precedent",
     )
 
 

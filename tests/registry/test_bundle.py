@@ -25,6 +25,7 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "networks/vgg16/model.weights.h5",
         "ensemble.json",
         "atlas/atlas.npz",
+        "precedent/precedent.npz",
         "atlas/atlas.json",
         "origin.json",
         "system.json",

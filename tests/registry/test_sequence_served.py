@@ -13,11 +13,11 @@ from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.errors import InputError
 from ich_pipeline.origin import Origin
-from ich_pipeline.registry.bundle import Parts, assemble
+from ich_pipeline.registry.bundle import assemble
 from ich_pipeline.registry.content import seal
 from ich_pipeline.registry.system import System
 
-from .conftest import ARCHITECTURE, SIZE, SLICES, Studies
+from .conftest import ARCHITECTURE, SIZE, SLICES, Studies, parts_of
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def with_head(work: Path, params: Params, origin: Origin, tmp_path_factory: pyte
     replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading, uncertainty=certain).save(
         folder / "ensemble.json"
     )
-    parts = Parts(made / "train", folder / "sequence", made / "baselines", folder / "ensemble.json", made / "atlas")
+    parts = replace(parts_of(made), sequence=folder / "sequence", ensemble=folder / "ensemble.json")
     assemble(parts, params, origin, folder / "bundle")
     return folder / "bundle"
 
@@ -103,9 +103,7 @@ def test_a_bundle_without_its_head_is_one_sentence(
         System.load(copy)
     made = work / "work"
     with pytest.raises(InputError, match=r"nowhere/vgg16/head\.json is missing"):
-        parts = Parts(
-            made / "train", tmp_path / "nowhere", made / "baselines", with_head / "ensemble.json", made / "atlas"
-        )
+        parts = replace(parts_of(made), sequence=tmp_path / "nowhere", ensemble=with_head / "ensemble.json")
         assemble(parts, params, origin, tmp_path / "b")
 
 

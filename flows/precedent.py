@@ -1,0 +1,144 @@
+"""Stage precedent: what scans the system learned from, and from where on one is unlike all of them. No label is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from flows import layout
+from flows._stage import Stage, StageResult, main
+from ich_pipeline.files import atomic_dir
+
+if TYPE_CHECKING:
+    from ich_pipeline.precedent.model import Precedent, Scans
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the scans are measured on.
+
+    Attributes:
+        stage: parameters, progress and log.
+        index: the window index of all slices.
+        array: the window stage's largest pictures.
+        lowest, highest: ends of their range, HU.
+    """
+
+    stage: Stage
+    index: pd.DataFrame
+    array: Path
+    lowest: float
+    highest: float
+
+
+def body(stage: Stage) -> StageResult:
+    """Read work/window, write work/precedent/precedent.npz."""
+    from ich_pipeline.folds import folds_of, read_folds
+    from ich_pipeline.precedent.model import FILE, Seen, fit_precedent
+    from ich_pipeline.training.data import hu_file, open_slices
+    from ich_pipeline.windowing import clip_range
+
+    params = stage.params
+    settings, size = params.precedent, max(params.windowing.sizes)
+    index, _ = open_slices(layout.WINDOW, size)
+    lowest, highest = clip_range(params.windowing.windows)
+    material = Material(stage, index, layout.WINDOW / hu_file(size), lowest, highest)
+    dealt = read_folds(layout.SPLIT / "folds.parquet")
+    learning = ("train", "validation") if len(dealt) else ("train",)
+    cases = _cases(material, learning)
+    learned = _scans(material, cases)
+    if len(dealt):
+        fold = folds_of(cases["patient_key"], dealt)
+        held_out = [fold == k for k in range(int(fold.max()) + 1)]
+    else:
+        held_out = _scans(material, _cases(material, ("validation",)))
+    seen = Seen(params.explain.architecture, size, lowest, highest, settings.neighbours)
+    precedent = fit_precedent(seen, learned, held_out, settings.false_alarms)
+    with atomic_dir(layout.PRECEDENT) as folder:
+        precedent.save(folder / FILE)
+    words = (
+        f"{len(cases)} training cases described; of {precedent.held_out} held out, {precedent.false_alarms:.0%} may be turned "
+        f"away: from {precedent.limit:.1f} spreads on a scan is not read"
+    )
+    return StageResult(words, tables={"scans": _table(precedent)})
+
+
+def _cases(material: Material, cohorts: tuple[str, ...]) -> pd.DataFrame:
+    """case_id and patient_key of cases of these cohorts, at most ``precedent.maximum_cases``, by the seed."""
+    of = material.index.loc[material.index["cohort"].isin(cohorts), ["case_id", "patient_key"]].drop_duplicates(
+        "case_id"
+    )
+    of = of.sort_values("case_id", kind="stable")
+    most = material.stage.params.precedent.maximum_cases
+    if len(of) > most:
+        rng = np.random.default_rng([material.stage.params.seed, len(of)])
+        of = of.iloc[np.sort(rng.choice(len(of), most, replace=False))]
+    return of.reset_index(drop=True)
+
+
+def _scans(material: Material, cases: pd.DataFrame) -> Scans:
+    from ich_pipeline.precedent.model import Scans
+    from ich_pipeline.precedent.nearest import layouts
+    from ich_pipeline.precedent.scan_numbers import looked_at, measure_cases
+
+    stage, index = material.stage, material.index
+    rows_of = {case: rows["row"].to_numpy() for case, rows in index.sort_values("row").groupby("case_id", sort=False)}
+    rows = [rows_of[case][looked_at(len(rows_of[case]))] for case in cases["case_id"]]
+    ends = (material.lowest, material.highest)
+    every = np.concatenate(rows)
+    return Scans(
+        numbers=measure_cases(material.array, rows, *ends, stage.params.ingest.workers, stage.track),
+        features=_features(material, every),
+        layouts=layouts(np.load(material.array, mmap_mode="r")[every], material.lowest),
+        case=np.repeat(np.arange(len(rows)), [len(of_case) for of_case in rows]),
+        owners=pd.factorize(cases["patient_key"], sort=True)[0],
+    )
+
+
+def _features(material: Material, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Pooled features of these rows of the window index: stored ones where the backbone is frozen, else the network's."""
+    from flows.features import MULTI
+    from ich_pipeline.features.store import AS_IT_IS, TOLD, read
+    from ich_pipeline.training.data import hu_file
+    from ich_pipeline.training.network import Network
+
+    name = material.stage.params.explain.architecture
+    stored = layout.FEATURES / name / MULTI
+    if (stored / TOLD).is_file():
+        uids = material.index.set_index("row")["SOPInstanceUID"].loc[rows]
+        return read(stored, list(uids)).views[AS_IT_IS]
+    network = Network.load(layout.TRAIN / name)
+    hu = np.load(layout.WINDOW / hu_file(network.spec.image_size), mmap_mode="r")
+    model = network.pooled_features()
+    blocks = range(0, len(rows), BLOCK)
+    parts = [
+        network.run_batched(model, hu[rows[start : start + BLOCK]])[0]
+        for start in material.stage.track(blocks, "features of scans", len(blocks))
+    ]
+    return np.concatenate(parts)
+
+
+BLOCK = 256  # slices between two signs of progress
+
+
+def _table(precedent: Precedent) -> pd.DataFrame:
+    from ich_pipeline.precedent.model import NAMES, WORDS
+
+    return pd.DataFrame(
+        {
+            "number": NAMES,
+            "what": WORDS,
+            "middle": precedent.centre.round(3),
+            "spread": precedent.spread.round(3),
+            "every scan has it": ["yes" if known else "no" for known in precedent.expected],
+        }
+    )
+
+
+if __name__ == "__main__":
+    main("precedent", body)

@@ -1,0 +1,257 @@
+"""The verdict *not read*: a scan that is unlike all that the system learned from.
+
+A case is described by its scan numbers (:mod:`.scan_numbers`), and by the distance of its slices to the nearest training slices
+in the network's features and in what lies where (:mod:`.nearest`); each is compared with the training cases', in their spreads.
+The largest excess decides. Its limit is that of split conformal prediction (Vovk et al. 2005): of cases of the training kind that
+the description never saw, the stated share is turned away. Nothing here reads a label.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.errors import InputError
+from ich_pipeline.precedent.nearest import Neighbourhood
+from ich_pipeline.precedent.scan_numbers import MEASURED
+
+SCHEMA = "precedent/1"
+FILE = "precedent.npz"
+AGAIN = "run `dvc repro -f precedent`"
+DISTANCES = {
+    "features": "what the network sees in its slices",
+    "layout": "what lies where in its slices",
+}
+WORDS = (*MEASURED.values(), *DISTANCES.values())
+NAMES = (*MEASURED, *DISTANCES)
+# A training cohort of one scanner may have hardly any spread; smaller differences than these tell no kind of scan.
+SMALLEST_SPREAD = {
+    "brain_found": 0.05, "brain_median": 1.0, "brain_spread": 1.0, "brain_brightest": 2.0, "brain_low": 0.01, "sides": 0.5,
+    "shape": 0.02, "grain": 0.1, "grain_size": 0.05, "thin": 0.1, "head_share": 0.02, "head_shape": 0.02, "tilt": 2.0,
+    "skull_height": 0.01, "skull_side": 0.005, "skull_share": 0.01, "features": 0.05, "layout": 0.05,
+}  # fmt: skip
+# Share of the training cases by whose distance from the middle the spread is taken, and how many standard deviations that is
+# where values are normal: far out, so that what a few training cases have is not unlike training.
+OUTER, OUT = 0.95, 1.96
+ALWAYS = 0.95  # of the training cases have a number that every scan is expected to have
+NOT_MEASURED = 10.0  # spreads: in place of such a number where a scan has none
+GROUPS = 5  # of patients, for the distances of training cases
+NAMED = 3  # reasons in a sentence, at most
+
+
+@dataclass(frozen=True)
+class Scans:
+    """What is known of cases.
+
+    Attributes:
+        numbers: (cases, numbers) of :func:`.scan_numbers.scan_numbers`.
+        features: pooled features of the slices, (slices, F).
+        layouts: of :func:`.nearest.layouts`, (slices, fields).
+        case: of each slice, 0 to cases - 1.
+        owners: number of each case's patient, (cases,).
+    """
+
+    numbers: NDArray[np.float64]
+    features: NDArray[np.floating]
+    layouts: NDArray[np.floating]
+    case: NDArray[np.integer]
+    owners: NDArray[np.integer]
+
+    def of(self, chosen: NDArray[np.bool_]) -> Scans:
+        """The same of some cases only, numbered anew in their order."""
+        kept = chosen[self.case]
+        number = np.cumsum(chosen) - 1
+        return Scans(
+            self.numbers[chosen], self.features[kept], self.layouts[kept], number[self.case[kept]], self.owners[chosen]
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of one case.
+
+    Attributes:
+        unlike: what is beyond the limit, most first, for people; empty for a scan of the training kind.
+        excess: by name, how far beyond the training cases' middle, in their spreads.
+    """
+
+    unlike: tuple[str, ...]
+    excess: dict[str, float]
+
+    @property
+    def no_answer(self) -> str:
+        """Why there is no answer; empty where there is one."""
+        if not self.unlike:
+            return ""
+        more = len(self.unlike) - NAMED
+        named = "; ".join(self.unlike[:NAMED]) + (f"; {more} more" if more > 0 else "")
+        return f"not read: unlike the scans that the system learned from in {named}"
+
+
+@dataclass(frozen=True)
+class Precedent:
+    """What scans the system learned from.
+
+    Attributes:
+        architecture: whose features.
+        image_size: of the slices that are measured, pixels.
+        lowest, highest: ends of the range that these are clipped to, HU.
+        neighbours: nearest training slices that a distance is the mean over.
+        features, layouts: the training slices.
+        centre, spread: of each of :data:`NAMES` over the training cases.
+        expected: which of them nearly every training case has.
+        limit: of the largest excess.
+        false_alarms: share of cases of the training kind that are turned away, as far as known.
+        held_out: how many cases the limit is from.
+    """
+
+    architecture: str
+    image_size: int
+    lowest: float
+    highest: float
+    neighbours: int
+    features: Neighbourhood
+    layouts: Neighbourhood
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    expected: NDArray[np.bool_]
+    limit: float
+    false_alarms: float
+    held_out: int
+
+    def judge(
+        self, numbers: NDArray[np.float64], features: NDArray[np.floating], layouts: NDArray[np.floating]
+    ) -> Judgement:
+        """One case.
+
+        Args:
+            numbers: of the case, (numbers,).
+            features, layouts: of its slices, (n, F) and (n, fields).
+        """
+        one = Scans(numbers[None], features, layouts, np.zeros(len(features), np.intp), np.zeros(1, np.intp))
+        excess = self._excess(self._described(one))[0]
+        order = np.argsort(-excess, kind="stable")
+        unlike = tuple(WORDS[k] for k in order if excess[k] > self.limit)
+        return Judgement(unlike, {name: float(value) for name, value in zip(NAMES, excess, strict=True)})
+
+    def _described(self, scans: Scans) -> NDArray[np.float64]:
+        """(cases, NAMES)."""
+        columns = [scans.numbers]
+        for space, of_slices in ((self.features, scans.features), (self.layouts, scans.layouts)):
+            distances = space.distances(of_slices, self.neighbours)
+            columns.append(np.array([[np.median(distances[scans.case == k])] for k in range(len(scans.numbers))]))
+        return np.concatenate(columns, axis=1)
+
+    def _excess(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far from the middle, in spreads, (cases, NAMES); a distance only where it is large."""
+        away = (described - self.centre) / self.spread
+        first = len(MEASURED)
+        away[:, :first] = np.abs(away[:, :first])
+        return np.where(np.isnan(away), np.where(self.expected, NOT_MEASURED, 0.0), np.maximum(away, 0.0))
+
+    def save(self, path: Path) -> None:
+        """Write one ``.npz``; equal content gives equal bytes."""
+        names = ("architecture", "image_size", "lowest", "highest", "neighbours", "limit", "false_alarms", "held_out")
+        about = json.dumps({"schema": SCHEMA, "names": NAMES, **{name: getattr(self, name) for name in names}})
+        arrays = {**self.features.to_arrays("features"), **self.layouts.to_arrays("layouts")}
+        arrays |= {name: getattr(self, name) for name in ("centre", "spread", "expected")}
+        np.savez(path, allow_pickle=False, about=np.array(about), **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Precedent:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or of another version.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            about = json.loads(str(arrays.pop("about")))
+        except FileNotFoundError:
+            raise InputError(f"{path} is missing: {AGAIN}.") from None
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} cannot be read ({error}): {AGAIN}.") from None
+        found, names = about.pop("schema"), tuple(about.pop("names"))
+        if found != SCHEMA or names != NAMES:
+            raise InputError(f"{path} was made by another version of this software ({found!r}): {AGAIN}.")
+        spaces = {name: Neighbourhood.from_arrays(name, arrays) for name in ("features", "layouts")}
+        return cls(**about, **spaces, **{name: arrays[name] for name in ("centre", "spread", "expected")})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is measured, and how: the part of :class:`Precedent` that no cohort decides."""
+
+    architecture: str
+    image_size: int
+    lowest: float
+    highest: float
+    neighbours: int
+
+
+def fit_precedent(
+    seen: Seen, learned: Scans, held_out: Scans | Sequence[NDArray[np.bool_]], false_alarms: float
+) -> Precedent:
+    """Describe the training cases, and choose the limit by cases that the description does not know.
+
+    Args:
+        seen: what is measured.
+        learned: cases that the system learned from.
+        held_out: cases of the same kind that it did not learn from; or, where there are none, the folds of ``learned``, each of
+            which is held out in its turn.
+        false_alarms: share of cases of the training kind to turn away. With fewer than 1 / share cases held out the limit is the
+            largest excess among them, and :attr:`Precedent.false_alarms` says what that gives.
+    """
+    if isinstance(held_out, Scans):
+        largest = _largest(_describe(seen, learned), held_out)
+    else:
+        largest = np.concatenate([_largest(_describe(seen, learned.of(~fold)), learned.of(fold)) for fold in held_out])
+    count = len(largest)
+    rank = min(ceil((count + 1) * (1 - false_alarms)), count)
+    limit = float(np.sort(largest)[rank - 1])
+    return replace(_describe(seen, learned), limit=limit, false_alarms=1 - rank / (count + 1), held_out=count)
+
+
+def _largest(precedent: Precedent, scans: Scans) -> NDArray[np.float64]:
+    return precedent._excess(precedent._described(scans)).max(axis=1)
+
+
+def _describe(seen: Seen, learned: Scans) -> Precedent:
+    """Without a limit."""
+    made = _spaces(seen, learned)
+    described = np.empty((len(learned.numbers), len(NAMES)))
+    # As far as a slice of a stranger would be: from spaces that know nothing of its patient.
+    group = np.unique(learned.owners, return_inverse=True)[1] % GROUPS
+    for k in np.unique(group):
+        rest = learned.of(group != k) if (group != k).any() else learned
+        described[group == k] = _spaces(seen, rest)._described(learned.of(group == k))
+    known = ~np.isnan(described)
+    columns = [described[known[:, k], k] if known[:, k].any() else np.zeros(1) for k in range(len(NAMES))]
+    centre = np.array([np.median(column) for column in columns])
+    outer = [np.quantile(np.abs(column - middle), OUTER) for column, middle in zip(columns, centre, strict=True)]
+    floor = [SMALLEST_SPREAD[name] for name in NAMES]
+    spread = np.maximum(np.array(outer) / OUT, floor)
+    return replace(made, centre=centre, spread=spread, expected=known.mean(axis=0) >= ALWAYS)
+
+
+def _spaces(seen: Seen, learned: Scans) -> Precedent:
+    """With the spaces of the slices alone."""
+    return Precedent(
+        **vars(seen),
+        features=Neighbourhood.of(learned.features),
+        layouts=Neighbourhood.of(learned.layouts),
+        centre=np.zeros(len(NAMES)),
+        spread=np.ones(len(NAMES)),
+        expected=np.ones(len(NAMES), bool),
+        limit=np.inf,
+        false_alarms=0.0,
+        held_out=0,
+    )

@@ -1,0 +1,60 @@
+"""A scan that is unlike those of training gets no answer, in whatever form the system is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ich_pipeline.registry.answer import answer
+from ich_pipeline.registry.system import System
+from tests.registry.conftest import SLICES, head, write_study
+
+Change = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def noise(hu: NDArray[np.float64]) -> NDArray[np.float64]:
+    return hu + np.random.default_rng(0).normal(0, 60, hu.shape)
+
+
+CHANGES: dict[str, Change] = {
+    "offset": lambda hu: hu + 45 * (hu > -500),
+    "noise": noise,
+    "no skull": lambda hu: np.where(hu > 200, 30, hu),
+    "water": lambda hu: np.where(hu > -500, 0, hu),
+}
+
+
+@pytest.fixture(scope="module")
+def system(bundle: Path) -> System:
+    return System.load(bundle)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_unlike_scan_is_not_read_and_says_why(system: System, change: str, tmp_path: Path) -> None:
+    hu = CHANGES[change](head(1).astype(np.float64)).round().astype(np.int16)
+    case = system.read_hu(hu)
+    assert case.no_answer.startswith("not read: unlike the scans that the system learned from in ")
+    assert case.decision is None and np.isnan(case.final).all() and np.isnan(case.case_scores).all()
+    assert not case.shown and not case.basis and case.uncertainty is None
+    said = answer(case, uids=False, thumbnails=False)
+    assert said["verdict"] == said["no_answer"] == case.no_answer and said["decision"] is None
+    shown = system.read_hu(hu, demonstration=True)
+    assert shown.decision is not None and np.isfinite(shown.final).all()
+    assert shown.no_answer == case.no_answer
+
+
+def test_scans_of_the_training_kind_are_read(system: System) -> None:
+    cases = [system.read_hu(head(seed)) for seed in range(20, 32)]
+    assert sum(bool(case.no_answer) for case in cases) <= 2  # a tenth may be turned away
+    assert all(case.decision is not None for case in cases if not case.no_answer)
+
+
+def test_from_dicom_it_is_the_same_verdict(system: System, tmp_path: Path) -> None:
+    hu = noise(head(2).astype(np.float64)).round().astype(np.int16)
+    case = system.read_case(write_study(tmp_path / "one", hu, "9"))
+    assert case.no_answer == system.read_hu(hu).no_answer != ""
+    assert len(case.sop_instance_uids) == SLICES
