@@ -49,14 +49,15 @@ def body(stage: Stage) -> StageResult:
     lowest, highest = clip_range(params.windowing.windows)
     material = Material(stage, index, layout.WINDOW / hu_file(size), lowest, highest)
     dealt = read_folds(layout.SPLIT / "folds.parquet")
-    learning = ("train", "validation") if len(dealt) else ("train",)
-    cases = _cases(material, learning)
-    learned = _scans(material, cases)
+    cases = _cases(material, ("train", "validation") if len(dealt) else ("train",))
+    held_out: Scans | list[NDArray[np.bool_]]
     if len(dealt):
-        fold = folds_of(cases["patient_key"], dealt)
+        learned, fold = _scans(material, cases), folds_of(cases["patient_key"], dealt)
         held_out = [fold == k for k in range(int(fold.max()) + 1)]
     else:
-        held_out = _scans(material, _cases(material, ("validation",)))
+        every = pd.concat([cases, _cases(material, ("validation",))], ignore_index=True)
+        scans, learning = _scans(material, every), np.arange(len(every)) < len(cases)
+        learned, held_out = scans.of(learning), scans.of(~learning)
     seen = Seen(params.explain.architecture, size, lowest, highest, settings.neighbours)
     precedent = fit_precedent(seen, learned, held_out, settings.false_alarms)
     with atomic_dir(layout.PRECEDENT) as folder:
@@ -110,7 +111,7 @@ def _features(material: Material, rows: NDArray[np.integer]) -> NDArray[np.float
     name = material.stage.params.explain.architecture
     stored = layout.FEATURES / name / MULTI
     if (stored / TOLD).is_file():
-        uids = material.index.set_index("row")["SOPInstanceUID"].loc[rows]
+        uids = material.index.set_index("row")["SOPInstanceUID"].loc[list(rows)]
         return read(stored, list(uids)).views[AS_IT_IS]
     network = Network.load(layout.TRAIN / name)
     hu = np.load(layout.WINDOW / hu_file(network.spec.image_size), mmap_mode="r")

@@ -428,7 +428,7 @@ class PrecedentParams(Section):
 
     false_alarms: Fraction = 0.05  # of scans of the training kind that are turned away
     neighbours: Annotated[int, Field(ge=1)] = 5  # nearest training slices that a distance is the mean over
-    maximum_cases: Annotated[int, Field(ge=10)] = 300  # described, of the training cases; as many are held out at most
+    maximum_cases: Annotated[int, Field(ge=10)] = 200  # described, of the training cases; as many are held out at most
 
 
 class EnsembleParams(Section):

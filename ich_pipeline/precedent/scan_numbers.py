@@ -68,10 +68,10 @@ def slice_numbers(hu: NDArray[Any], lowest: float, highest: float) -> NDArray[np
     """
     picture = np.asarray(hu, np.float32)
     brain = find_brain(picture, highest)
-    found = {"brain_found": float(brain is not None)}
+    found = {"brain_found": float(brain is not None), **_head(picture, lowest, highest)}
     if brain is not None:
         found |= _brain(brain, len(picture))
-    return np.array([(found | _head(picture, lowest, highest)).get(name, np.nan) for name in NAMES])
+    return np.array([found.get(name, np.nan) for name in NAMES])
 
 
 def scan_numbers(hu: Any, lowest: float, highest: float) -> NDArray[np.float64]:

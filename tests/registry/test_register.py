@@ -203,8 +203,8 @@ def test_at_true_scale_dicom_its_array_and_the_window_stage_give_the_same(
     hu = studies.hu[0]
     with pytest.raises(InputError, match="without pixel_spacing_mm, but this model reads at true scale"):
         scaled.read_hu(hu)
-    from_files = scaled.read_case(studies.files[0])
-    from_array = scaled.read_hu(hu, np.arange(len(hu)) * 5.0, pixel_spacing_mm=(3.0, 3.0))
+    from_files = scaled.read_case(studies.files[0], demonstration=True)
+    from_array = scaled.read_hu(hu, np.arange(len(hu)) * 5.0, pixel_spacing_mm=(3.0, 3.0), demonstration=True)
     for name in ("first", "second", "final", "case_scores", "reread", "hu"):
         np.testing.assert_array_equal(getattr(from_files, name), getattr(from_array, name))
     assert from_files.hu.shape[1:] == (93, 93), "280 mm of 3 mm"
