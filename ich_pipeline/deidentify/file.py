@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian
 
-from ich_pipeline.deidentify import pixels, scan, streams, table, words
+from ich_pipeline.deidentify import pixels, scan, secondary, streams, table, words
 from ich_pipeline.deidentify.header import HeaderCleaner, Person, Tally
 from ich_pipeline.deidentify.judge import judge
 from ich_pipeline.deidentify.key import Key
@@ -108,7 +108,7 @@ def _clean(
         owner: PatientID and StudyInstanceUID.
     """
     original = scan.parse(data)
-    verdict = judge(ds)
+    verdict = judge(data, ds)
     if verdict:
         raise _Aside(*verdict)
     syntax = transfer_syntax(ds)
@@ -160,10 +160,13 @@ def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tupl
             tally["(7FE0,0010)", "PixelData", "bytes_after_last_pixel_removed"] += 1
         if pixels.unused_bits(ds):
             flags.append("unused_bits")
-    if ds.SOPClassUID != CTImageStorage or (fields.integer(ds, "NumberOfFrames") or 1) > 1:
+    made_later = secondary.is_secondary(ds)
+    if made_later:
+        flags.append(secondary.FLAG)
+    elif ds.SOPClassUID != CTImageStorage or (fields.integer(ds, "NumberOfFrames") or 1) > 1:
         return (*flags, "pixels_not_looked_at")
     try:
-        rows = text_rows(read_hu(data))
+        rows = secondary.rows_of_text(data) if made_later else text_rows(read_hu(data))
     except PixelError as error:
         raise _Aside(Outcome.PIXELS_UNREADABLE, str(error.reason)) from None
     if rows:
