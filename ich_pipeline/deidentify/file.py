@@ -22,7 +22,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.deidentify.values import listed
-from ich_pipeline.dicom import fields, multiframe
+from ich_pipeline.dicom import delimiter, fields, multiframe
 from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reader import looks_like_dicom
 from ich_pipeline.dicom.stored import PixelError, transfer_syntax
@@ -78,6 +78,9 @@ def deidentify_bytes(data: bytes, key: Key, options: Options) -> Cleaned:
 
 def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
     ds = scan.parse(data)
+    ended = delimiter.with_end(data, ds)
+    if ended is not None:
+        data, ds = ended, scan.parse(ended)
     if len(ds) == 0:  # pydicom gives up all that it had read where a value has no end
         return Cleaned(Outcome.BROKEN_HEADER, "a value without its end: the file is damaged")
     patient, study, series, instance = old = _names(ds)
