@@ -130,14 +130,14 @@ def _staged(out: Path) -> Iterator[Path]:
         finally:
             if all((staged / name).exists() for name in TABLES):
                 with not_between():
-                    _publish(staged, out)
+                    publish(staged, out)
     finally:
         with not_between():
             remove_folder(staged)
 
 
-def _publish(staged: Path, out: Path) -> None:
-    """Never a table beside pages of another run: the old ones go first, the new ones come last."""
+def publish(staged: Path, out: Path) -> None:
+    """Move pages and tables into ``out``, never a table beside pages of another run: old ones go first, new ones come last."""
     for name in TABLES:
         (out / name).unlink(missing_ok=True)
     pages = sorted(path.name for path in staged.iterdir() if path.name not in TABLES)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ich_pipeline.commands.predict import SCRATCH, STAGED, TABLES
+from ich_pipeline.commands.predict import SCRATCH, STAGED, TABLES, publish
 from tests.registry.conftest import head, write_study
 
 MARK = "ICH_KILL_TEST"
@@ -144,3 +144,30 @@ def test_at_any_moment_a_whole_result_or_none(runs: Runs, received: signal.Signa
         assert found or not runs.out.exists(), ends
     print(f"{received.name}: {begins:.1f} s until it reads, {lasts:.1f} s more", *ends, sep="\n")
     assert runs.whole()[0] == {**older, **expected}
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2, 3])
+def test_a_kill_between_two_renames_leaves_no_table_beside_pages_of_another_run(tmp_path: Path, renames: int) -> None:
+    out = tmp_path / "out"
+    for folder, said in ((out, "older"), (out / STAGED, "new")):
+        folder.mkdir()
+        for name in (*TABLES, "C1.html", "C2.html"):
+            (folder / name).write_text(said)
+    child = os.fork()
+    if child == 0:
+        plain, done = Path.replace, []
+
+        def replace(self: Path, target: Path) -> Path:
+            if len(done) == renames:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done.append(target)
+            return plain(self, target)
+
+        Path.replace = replace  # pyright: ignore[reportAttributeAccessIssue]
+        publish(out / STAGED, out)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    found = {name: data.decode() for name, data in content(out).items()}
+    assert not {name: found[name] for name in TABLES if found.get(name) == "older"}
+    assert "predictions.json" not in found and list(found.values()).count("new") == renames
