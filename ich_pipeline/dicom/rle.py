@@ -30,7 +30,7 @@ def behind(frame: bytes, pixels: int) -> bytes:
 
 def is_cut(frame: bytes, pixels: int) -> bool:
     """Does it hold zeros in place of coded pixels?"""
-    if _CUT not in frame:
+    if frame.find(_CUT, _HEADER) < 0:
         return False
     return any(_coded(frame[start:stop], pixels)[1] >= _ZEROS_OF_NO_ENCODER for start, stop in _segments(frame))
 
