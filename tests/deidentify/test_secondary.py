@@ -113,7 +113,7 @@ def test_an_enhanced_object_without_a_place_for_each_frame_is_set_aside(to_bytes
     assert deidentify_bytes(to_bytes(ds), key, Options()).outcome is Outcome.SCREEN_CAPTURE
 
 
-@pytest.mark.parametrize("image_type", KINDS[:4], ids="-".join)
+@pytest.mark.parametrize("image_type", [KINDS[0], KINDS[3]], ids="-".join)
 def test_the_ingest_reads_the_copies_with_its_remark(tmp_path: Path, key, image_type):
     for number in range(5):
         save(ct_slice(number=number, ImageType=image_type), tmp_path / "export" / f"{number}")

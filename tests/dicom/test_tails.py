@@ -91,7 +91,7 @@ def test_without_its_delimiter_it_is_read(syntax, tail):
 
 
 @given(st.sampled_from(SYNTAXES), st.binary(max_size=300))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_tail_behind_the_items_changes_nothing(syntax, tail):
     _, frame, hu = whole(syntax)
     if tail[:4] not in (DELIMITER[:4], b"\xfe\xff\x00\xe0"):  # its delimiter, or an item that is cut short
@@ -100,7 +100,7 @@ def test_any_tail_behind_the_items_changes_nothing(syntax, tail):
 
 
 @given(st.sampled_from(SYNTAXES), st.binary(min_size=1, max_size=300))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_tail_behind_the_stream_is_read_and_never_kept(syntax, tail):
     _, frame, hu = whole(syntax)
     data = with_frame(syntax, frame + tail) + DELIMITER
@@ -110,7 +110,7 @@ def test_any_tail_behind_the_stream_is_read_and_never_kept(syntax, tail):
 
 
 @given(st.sampled_from(SYNTAXES), st.floats(0.02, 0.98), st.sampled_from([b"", bytes(4096), b"Jane Doe " * 90]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_stream_that_was_cut_is_no_picture(syntax, share, behind):
     _, frame, _ = whole(syntax)
     cut = frame[: int(len(frame.rstrip(b"\0")) * share)]
