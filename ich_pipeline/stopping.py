@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import threading
+from collections.abc import Iterator
 from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def stop_on_signals() -> None:
@@ -15,3 +20,23 @@ def stop_on_signals() -> None:
     for received in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(received) is not signal.SIG_IGN:
             signal.signal(received, stop)
+
+
+@contextlib.contextmanager
+def not_between() -> Iterator[None]:
+    """What is inside belongs together: a signal that comes meanwhile stops the command behind it.
+
+    For what takes moments: renames that only make sense together, and the removal of what a run kept meanwhile.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals come in the main thread alone
+        yield
+        return
+    came: list[int] = []
+    before = {one: signal.signal(one, lambda number, _: came.append(number)) for one in STOPPING}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, signal.SIG_DFL if handler is None else handler)
+        for number in came[:1]:
+            signal.raise_signal(number)

@@ -65,6 +65,10 @@ WRONG: dict[str, tuple[Callable[[dict], None], str]] = {
         put("validate.label_coverage", 1.5),
         "validate.label_coverage is 1.5, but input should be less than or equal to 1; change that value.",
     ),
+    "a share of a share": (
+        put("ingest.pixels.contrast_quartile", 1.5),
+        "ingest.pixels.contrast_quartile is 1.5, but input should be less than or equal to 1; change that value.",
+    ),
     "not a choice": (
         put("training.optimizer", "adagrad"),
         "training.optimizer is 'adagrad', but input should be 'nesterov', 'adam' or 'adamw'; change that value.",
@@ -94,6 +98,12 @@ WRONG: dict[str, tuple[Callable[[dict], None], str]] = {
         "split: validation and tests take 0.98 of the patients, which leaves too few to train on; change that value.",
     ),
 }
+
+
+def test_a_file_of_an_earlier_version_has_the_quartile_of_today() -> None:
+    assert (
+        "contrast_quartile" not in PHANTOM.read_text() and load_params(PHANTOM).ingest.pixels.contrast_quartile == 0.15
+    )
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -89,7 +89,9 @@ def test_no_source_that_is_a_link_or_an_account_in_such_a_place(here: Path) -> N
         refused("o.unusable", "ingest", name, "--out", "o")
     (here / "o" / ".members").mkdir(parents=True)
     (here / "o" / ".members" / "a").write_text("an export")
+    (here / "o" / ".unfinished").mkdir()
     refused("SOURCE o/.members lies in .members", "predict", "o/.members", "--out", "o")
+    refused("SOURCE o/.unfinished lies in .unfinished", "predict", "o/.unfinished", "--out", "o")
     (here / ".state" / "deidentified").mkdir(parents=True)
     (here / ".state" / "deidentified" / "a").write_text("an export")
     refused(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from ich_pipeline.config import IngestParams, Params
 from ich_pipeline.dicom.identity import case_id, refuse_shared_names
 from ich_pipeline.dicom.scan import NO_MEMORY, read_headers
 from ich_pipeline.errors import InputError
-from ich_pipeline.files import beside, remove_folder, write_json, write_text
+from ich_pipeline.files import beside, private_folder, remove_folder, write_json, write_text
 from ich_pipeline.formulas import csv_text
 from ich_pipeline.outputs import check_output, refuse_within
 from ich_pipeline.progress import Track, quiet
@@ -23,12 +24,15 @@ from ich_pipeline.sources.listing import Judged, Listing
 from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, named
+from ich_pipeline.stopping import not_between
 
 OTHER_CODE = "{} was registered with other code than runs here: its answers may differ from those that were tested."
 if TYPE_CHECKING:
     from ich_pipeline.registry.system import System
 
-SCRATCH = ".members"  # in the folder for the results
+# In the folder for the results, while a run is at it: members of archives, and pages and tables until all are there.
+SCRATCH, STAGED = ".members", ".unfinished"
+TABLES = ("predictions.csv", "predictions.json")
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,13 @@ def predict(
 ) -> Outcome:
     """Read every study and write ``<case_id>.html``, ``predictions.json`` and ``predictions.csv`` into ``out``.
 
+    They appear there together, once all are written: a run that is stopped leaves ``out`` as it was.
+
     Args:
         sources: folders (searched to any depth), archives, DICOMDIRs, files and ``s3://bucket/prefix``. Objects of a store
             lie in ``.NAME.fetched`` beside ``out`` meanwhile, and stay there for the next run where this one does not end well.
-        out: folder for the results, made where it is missing; members of archives lie in ``out/.members`` meanwhile.
+        out: folder for the results, made where it is missing; members of archives lie in ``out/.members`` meanwhile, results
+            in ``out/.unfinished``.
         params: names the model; limits of archives.
         model: ``NAME/ALIAS`` or ``NAME/NUMBER``; None is the champion, or the challenger while there is none.
         identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
@@ -86,6 +93,8 @@ def predict(
     version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
     with alone_with(out, "--out", inside=True) as lock:
+        for left in (SCRATCH, STAGED):  # by a run that was killed; before a source that contains ``out`` is listed
+            remove_folder(out / left)
         given = list_several(sources, fetched, remote, track)
         # A source may contain ``out``, and then what this run itself has put there.
         files = (one for one in given.files if one[0].name != lock.name or not one[0].samefile(lock))
@@ -93,7 +102,8 @@ def predict(
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
             named = ", ".join(str(source) for source in sources)
             studies, skipped = find_studies(listing, named, params.ingest, track)
-            outcome = _read(studies, skipped, not_read(listing), out, version, identifiers, demonstration, track)
+            with _staged(out) as staged:
+                outcome = _read(studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track)
         if any(map(is_remote, sources)):
             remove_folder(fetched)
     return outcome
@@ -105,15 +115,41 @@ def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | Non
     whole = out.resolve()
     for source in map(named, sources):
         if isinstance(source, Path):
-            for place in (whole / SCRATCH, whole / INSIDE, beside(whole, "fetched")):
+            for place in (whole / SCRATCH, whole / STAGED, whole / INSIDE, beside(whole, "fetched")):
                 refuse_within(place, f"SOURCE {source}", source, f"--out {out}")
+
+
+@contextlib.contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """A folder whose files come into ``out`` when the block ends, with a sentence about studies too; not when it is stopped."""
+    staged = out / STAGED
+    private_folder(staged)
+    try:
+        try:
+            yield staged
+        finally:
+            if all((staged / name).exists() for name in TABLES):
+                with not_between():
+                    publish(staged, out)
+    finally:
+        with not_between():
+            remove_folder(staged)
+
+
+def publish(staged: Path, out: Path) -> None:
+    """Move pages and tables into ``out``, never a table beside pages of another run: old ones go first, new ones come last."""
+    for name in TABLES:
+        (out / name).unlink(missing_ok=True)
+    pages = sorted(path.name for path in staged.iterdir() if path.name not in TABLES)
+    for name in (*pages, *TABLES):
+        (staged / name).replace(out / name)
 
 
 def _read(
     studies: dict[str, list[Path]],
     skipped: int,
     unread: tuple[Judged, ...],
-    out: Path,
+    staged: Path,
     version: versions.Version,
     identifiers: bool,
     demonstration: bool,
@@ -127,7 +163,7 @@ def _read(
     called = f"{version.name} version {version.number}"
     read = _Studies(
         system,
-        out,
+        staged,
         identifiers,
         demonstration,
         (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else ""),
@@ -144,12 +180,12 @@ def _read(
         unread,
         *read.cautions,
     )
-    _write_tables(outcome, out, identifiers)
+    _write_tables(outcome, staged, identifiers)
     if read.fault is not None:
         raise read.fault
     if not read.answers:
         reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(read.failures.items()))
-        tables = f"{out / 'predictions.csv'} says the same"
+        tables = f"{staged.parent / 'predictions.csv'} says the same"
         raise InputError(f"None of {len(studies)} studies could be read ({reasons}); {tables}.")
     return outcome
 
@@ -193,7 +229,7 @@ class _Studies:
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
 
 
-def _write_tables(outcome: Outcome, out: Path, identifiers: bool) -> None:
+def _write_tables(outcome: Outcome, staged: Path, identifiers: bool) -> None:
     counts = Counter(one.reason.value for one in outcome.not_read)
     tables = {
         "model": outcome.model,
@@ -202,8 +238,8 @@ def _write_tables(outcome: Outcome, out: Path, identifiers: bool) -> None:
         "failures": outcome.failures,
         "files_not_read": dict(counts),
     }
-    write_json(out / "predictions.json", tables)
-    write_text(out / "predictions.csv", _csv(outcome, identifiers))
+    write_json(staged / "predictions.json", tables)
+    write_text(staged / "predictions.csv", _csv(outcome, identifiers))
 
 
 def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:

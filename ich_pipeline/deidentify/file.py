@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian
 
-from ich_pipeline.deidentify import pixels, scan, streams, table, words
+from ich_pipeline.deidentify import pixels, scan, secondary, streams, table, words
 from ich_pipeline.deidentify.header import HeaderCleaner, Person, Tally
 from ich_pipeline.deidentify.judge import judge
 from ich_pipeline.deidentify.key import Key
@@ -22,7 +22,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.deidentify.values import listed
-from ich_pipeline.dicom import fields, multiframe
+from ich_pipeline.dicom import delimiter, fields, multiframe
 from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reader import looks_like_dicom
 from ich_pipeline.dicom.stored import PixelError, transfer_syntax
@@ -78,6 +78,9 @@ def deidentify_bytes(data: bytes, key: Key, options: Options) -> Cleaned:
 
 def _deidentify(data: bytes, key: Key, options: Options) -> Cleaned:
     ds = scan.parse(data)
+    ended = delimiter.with_end(data, ds)
+    if ended is not None:
+        data, ds = ended, scan.parse(ended)
     if len(ds) == 0:  # pydicom gives up all that it had read where a value has no end
         return Cleaned(Outcome.BROKEN_HEADER, "a value without its end: the file is damaged")
     patient, study, series, instance = old = _names(ds)
@@ -108,7 +111,7 @@ def _clean(
         owner: PatientID and StudyInstanceUID.
     """
     original = scan.parse(data)
-    verdict = judge(ds)
+    verdict = judge(data, ds)
     if verdict:
         raise _Aside(*verdict)
     syntax = transfer_syntax(ds)
@@ -160,10 +163,13 @@ def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tupl
             tally["(7FE0,0010)", "PixelData", "bytes_after_last_pixel_removed"] += 1
         if pixels.unused_bits(ds):
             flags.append("unused_bits")
-    if ds.SOPClassUID != CTImageStorage or (fields.integer(ds, "NumberOfFrames") or 1) > 1:
+    made_later = secondary.is_secondary(ds)
+    if made_later:
+        flags.append(secondary.FLAG)
+    elif ds.SOPClassUID != CTImageStorage or (fields.integer(ds, "NumberOfFrames") or 1) > 1:
         return (*flags, "pixels_not_looked_at")
     try:
-        rows = text_rows(read_hu(data))
+        rows = secondary.rows_of_text(data) if made_later else text_rows(read_hu(data))
     except PixelError as error:
         raise _Aside(Outcome.PIXELS_UNREADABLE, str(error.reason)) from None
     if rows:

@@ -16,10 +16,10 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
-from ich_pipeline.deidentify import dates, retained, table, values, words
+from ich_pipeline.deidentify import dates, retained, table, values
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
-from ich_pipeline.dicom.contrast_header import NO_AGENT
+from ich_pipeline.dicom.contrast_header import named_by_header
 
 Tally = Counter[tuple[str, str, str]]  # (tag, keyword, what was done) → elements
 DATE_VRS = ("DA", "DT", "TM")
@@ -162,9 +162,12 @@ class HeaderCleaner:
         if element.is_empty:
             return
         new = values.kept(element, self.person.words, False) if self.options.descriptors else None
-        says_no = words.fold(str(element.value)).strip() in NO_AGENT
-        if says_no or (new and words.fold(str(new[0])) not in NO_AGENT):
+        given, left = (bool(named_by_header(str(v), None, "")) for v in (element.value, new[0] if new else ""))
+        if given == left and new:
             self._text(ds, where)
+        elif not given:
+            self._count(element.tag, "cleaned")
+            element.value = "NONE" if self.options.descriptors else None
         else:
             self._count(element.tag, "replaced")
             table.action(*where)(ds, where)

@@ -10,6 +10,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
+from ich_pipeline.deidentify import secondary
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.values import registered
 from ich_pipeline.dicom import fields
@@ -20,8 +21,32 @@ _DOCUMENTS, _REPORTS, _CAPTURES = f"{_ROOT}104.", (f"{_ROOT}88.", f"{_ROOT}11.")
 _SCREEN = ("SCREEN", "SCREENSHOT", "SECONDARY CAPTURE", "DOSE", "SUMMARY", "REPORT", "SAVE", "PHOTO")
 
 
-def judge(ds: Dataset) -> tuple[Outcome, str] | None:
-    """Why a file is set aside, with a detail that holds none of its values; None for one that may go on."""
+def judge(data: bytes, ds: Dataset) -> tuple[Outcome, str] | None:
+    """Why a file is set aside, with a detail that holds none of its values; None for one that may go on.
+
+    Args:
+        data: the file.
+        ds: what it holds.
+    """
+    if found := _object_verdict(ds):
+        return found
+    image_type = fields.text(ds, "ImageType").upper().split("\\")
+    if any(word in value for value in image_type for word in _SCREEN):
+        return Outcome.SCREEN_CAPTURE, "ImageType names a screen, dose or report page"
+    if fields.text(ds, "BurnedInAnnotation").upper() not in ("", "NO"):
+        return Outcome.BURNED_IN, ""
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        if not fields.text(ds, keyword):
+            return Outcome.UIDS_MISSING, keyword
+    if "PixelData" not in ds:
+        return Outcome.PIXELS_MISSING, ""
+    if secondary.is_secondary(ds) and (why := secondary.why_no_slice(data, ds)):
+        return Outcome.SCREEN_CAPTURE, f"ImageType value 2 is SECONDARY, and {why}"
+    return None
+
+
+def _object_verdict(ds: Dataset) -> tuple[Outcome, str] | None:
+    """What kind of object is it, if not a CT image?"""
     meta = getattr(ds, "file_meta", Dataset())
     sop_class = fields.text(ds, "SOPClassUID") or fields.text(meta, "MediaStorageSOPClassUID")
     if sop_class == MediaStorageDirectoryStorage:
@@ -36,16 +61,4 @@ def judge(ds: Dataset) -> tuple[Outcome, str] | None:
         return Outcome.SOP_CLASS_UNSUPPORTED, "a standard SOP class" if registered(
             sop_class
         ) else "an unknown SOP class"
-    image_type = [v.strip().upper() for v in fields.text(ds, "ImageType").split("\\")]
-    if "SECONDARY" in image_type[1:2]:
-        return Outcome.SCREEN_CAPTURE, "ImageType value 2 is SECONDARY"
-    if any(word in value for value in image_type for word in _SCREEN):
-        return Outcome.SCREEN_CAPTURE, "ImageType names a screen, dose or report page"
-    if fields.text(ds, "BurnedInAnnotation").upper() not in ("", "NO"):
-        return Outcome.BURNED_IN, ""
-    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        if not fields.text(ds, keyword):
-            return Outcome.UIDS_MISSING, keyword
-    if "PixelData" not in ds:
-        return Outcome.PIXELS_MISSING, ""
     return None

@@ -62,7 +62,7 @@ _MEANING = {
     Outcome.STRUCTURED_REPORT: "a report or a presentation state: free text",
     Outcome.SECONDARY_CAPTURE: "a secondary capture: screen shots and scanned pages often show names",
     Outcome.SOP_CLASS_UNSUPPORTED: "no CT image: what such an object holds is not judged here",
-    Outcome.SCREEN_CAPTURE: "a CT object that says it is a screen shot, dose page or secondary image",
+    Outcome.SCREEN_CAPTURE: "a CT object that says it is a screen shot or dose page, or a secondary image that the ingest could not read either",
     Outcome.BURNED_IN: "BurnedInAnnotation is YES",
     Outcome.UIDS_MISSING: "SOP, series or study UID is missing",
     Outcome.PIXELS_MISSING: "no pixel data",

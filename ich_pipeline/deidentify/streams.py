@@ -1,8 +1,4 @@
-"""What a compressed frame carries beside its picture: comments, application data, and bytes behind its end.
-
-Segments are walked as the standards lay them out: ISO 10918-1 annex B (JPEG), ISO 14495-1 annex C (JPEG-LS), ISO 15444-1
-annex A (JPEG 2000, HTJ2K). In the coded data of all of them no byte FF is followed by one of 0x90 and above but for a marker.
-"""
+"""What a compressed frame carries beside its picture: comments, application data, and bytes behind its end."""
 
 from __future__ import annotations
 
@@ -10,23 +6,17 @@ import re
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from ich_pipeline.deidentify import words
-from ich_pipeline.dicom import fields
+from ich_pipeline.dicom import fields, rle, segments
 
 _CODECS = (
-    "KAKADU OPENJPEG OPENJPH CREATED BY VERSION DICOM JPEG JPEG2000 LOSSLESS LOSSY LEAD TECHNOLOGIES INC JFIF EXIF IJG CODEC "
+    "KAKADU OPENJPEG OPENJPH CREATED BY VER VERSION DICOM JPEG JPEG2000 LOSSLESS LOSSY LEAD TECHNOLOGIES INC JFIF EXIF IJG CODEC "
     "ENCODER LIBJPEG GDCM DCMTK AWARE LURATECH JASPER PEGASUS ACCUSOFT MATLAB FFMPEG LAVC KDU IMAGEMAGICK CREATOR CORP LAYER INFO LOG DELTA MSE BYTES"
 )
 _CODEC_WORDS = frozenset(_CODECS.split())
 _PLAIN_WORD = re.compile(rb"[0-9A-Za-z\xc0-\xff][0-9A-Za-z\xc0-\xff']{2,}")
-
-_JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
-_SCAN, _END = 0xDA, 0xD9  # SOS; EOI and EOC are one number
-_JPEG_NOTES = frozenset({0xFE, *range(0xE0, 0xF0)})  # COM, APPn
-_MARKER_IN_SCAN = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # no stuffed byte, restart or fill byte
-_TILE_PART, _TILE_DATA, _COMMENT = 0x90, 0x93, 0x64  # SOT, SOD, COM of JPEG 2000
 
 
 def says_more(ds: Dataset, syntax: UID) -> str:
@@ -35,7 +25,7 @@ def says_more(ds: Dataset, syntax: UID) -> str:
         return ""
     frames = fields.integer(ds, "NumberOfFrames") or 1
     for frame in generate_frames(ds.PixelData, number_of_frames=frames):
-        said, behind = notes(frame)
+        said, behind = notes(frame) if syntax != RLELossless else ([], rle.behind(frame, ds.Rows * ds.Columns))
         if any(map(_of_words, said)):
             return "a comment"
         if behind:
@@ -49,71 +39,10 @@ def notes(frame: bytes) -> tuple[list[bytes], bytes]:
     All of a JPEG or JPEG-LS frame, between its scans too; of a JPEG 2000 frame those of the main header and of every
     tile-part; of a JP2 file all before its codestream. Nothing of any other frame.
     """
-    if frame.startswith(_JPEG):
-        found, end = _jpeg(frame)
-    elif frame.startswith(_JPEG_2000):
-        found, end = _jpeg_2000(frame)
-    elif frame[4:8] == b"jP  ":  # a JP2 file: its boxes may hold XML, names and links
-        start = frame.find(_JPEG_2000)
-        if start < 0:
-            return [frame], b""
-        found, behind = notes(frame[start:])
-        return [frame[:start], *found], behind
-    else:
+    walked = segments.walk(frame)
+    if walked is None:
         return [], b""
-    return found, frame[end:].strip(b"\0\xff")
-
-
-def _jpeg(frame: bytes) -> tuple[list[bytes], int]:
-    """Notes, and where the frame ends: behind its first EOI, or at its last byte where it has none."""
-    found, at = [], 2
-    while at + 2 <= len(frame) and frame[at] == 0xFF:
-        marker = frame[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker == _END:
-            return found, at + 2
-        body, at = _segment(frame, at)
-        if marker in _JPEG_NOTES:
-            found.append(body)
-        if marker == _SCAN:
-            following = _MARKER_IN_SCAN.search(frame, at)
-            if following is None:
-                break
-            at = following.start()
-    return found, len(frame)
-
-
-def _jpeg_2000(frame: bytes) -> tuple[list[bytes], int]:
-    found, at, next_part = [], 2, 0
-    while at + 4 <= len(frame) and frame[at] == 0xFF:
-        marker = frame[at + 1]
-        if marker == _END:
-            return found, at + 2
-        if marker == _TILE_DATA:
-            if next_part <= at:  # of unknown length: it goes on to the end of the codestream
-                break
-            at = next_part
-            continue
-        start = at
-        body, at = _segment(frame, at)
-        if marker == _COMMENT:
-            found.append(body)
-        if marker == _TILE_PART:
-            length = int.from_bytes(body[2:6], "big")
-            next_part = start + length if length else 0
-    if frame[at : at + 2] == b"\xff\xd9":
-        return found, at + 2
-    # The last tile-part says no length, or a wrong one: only coded data may stand between here and the first end marker.
-    end = frame.find(b"\xff\xd9", at)
-    return found, end + 2 if end >= 0 else len(frame)
-
-
-def _segment(frame: bytes, at: int) -> tuple[bytes, int]:
-    """The body of a marker segment, and where the next one begins."""
-    length = int.from_bytes(frame[at + 2 : at + 4], "big")
-    return frame[at + 4 : at + 2 + length], at + 2 + max(length, 2)
+    return walked.notes, b"" if walked.end is None else frame[walked.end :].strip(b"\0\xff")
 
 
 def _of_words(note: bytes) -> bool:

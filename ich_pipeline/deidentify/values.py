@@ -23,6 +23,9 @@ _ENUMERATED = {
     "LossyImageCompression": {"00", "01"},
     "LossyImageCompressionMethod": {"ISO_10918_1", "ISO_14495_1", "ISO_15444_1", "ISO_15444_15"},
 }
+_RESCALED = frozenset(
+    ["HU", "US", "OD", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"]
+)  # RescaleType (PS3.3 C.11.1.1.2)
 NUMBER_VRS = frozenset({"US", "SS", "UL", "SL", "FL", "FD", "AT", "UV", "SV"})
 MOST_DIGITS = 9  # of a whole number: more could be somebody's number
 
@@ -103,4 +106,9 @@ def kept(element: DataElement, own: frozenset[str], device: bool) -> list[Any] |
         return [v for v in plain if not words.words_of(v) & own] or None
     kernel = element.tag in retained.KERNELS
     texts = [words.clean(str(v), own, kernel) for v in old]
-    return texts if any(texts) else None
+    if element.keyword == "RescaleType":
+        texts = [text if text in _RESCALED else "" for text in (str(v).strip().upper() for v in old)]
+    if any(texts):
+        return texts
+    # Where there is no kernel the ingest asks the description, and without a type it takes the values for HU.
+    return ["UNKNOWN"] if element.keyword in ("ConvolutionKernel", "RescaleType") and any(map(str, old)) else None

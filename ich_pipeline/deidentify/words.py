@@ -28,6 +28,11 @@ _LISTS = (
     "SIN CON SENZA IV ORAL VENOUS ARTERIAL ANGIO DUAL ENERGY MONOENERGETIC DERIVED ORIGINAL PRIMARY SECONDARY OTHER NONE "
     "CSA RESAMPLED IMAGE IMAGES SPI SOM5 SOM7 STATISTICAL MONOCHROME2 OM SN LINEAR SIGMOID EXACT IDENTITY US HFS HFP FFS "
     "FFP HFDL HFDR FFDL FFDR YES NO OF AND THE FROM TO AT FOR UNKNOWN UNSPECIFIED",
+    # what the ingest judges by: contrast agent or none, another part of the body, images of two energies
+    "NON NECT CECT NONIONIC IONIC GIVEN ML CONTRASTED KONTRASTMITTEL ANGIOGRAPHY ANGIOGRAM SECOND HALS HWS CSP LSP TSP CSPINE "
+    "LSPINE TSPINE THORAX SHOULDER CAROTID CAROTIDS CERVIX BONEPLUS VMI VNC VNCA VIRTUAL NONCONTRAST IODIN IODINE IOD "
+    "IODWATER IODMAP JOD KEV MONO MONOE MONOPLUS MONOCHROMATIC ZEFF EFF EFFECTIVE ATOMIC NUMBER NUM ELECTRON DENSITY "
+    "ELECTRONDENSITY RHO RHOZ MATERIAL DECOMPOSITION MAP MAPS MAT SPECIFIC REMOVED FRACTIONAL VALUE BASED MODIFIED",
     # contrast agents
     "IOMERON IOPAMIDOL IOPAMIRO ISOVUE OMNIPAQUE IOHEXOL ULTRAVIST IOPROMIDE VISIPAQUE IODIXANOL XENETIX IOBITRIDOL "
     "IMERON IOVERSOL OPTIRAY AGENT BOLUS",
@@ -38,7 +43,8 @@ _LISTS = (
     "INGENUITY ICT IQON MX8000 MX16 SPECTRAL INCISIVE ACCESS AQUILION ONE PRIME LIGHTNING GENESIS ASTEION ACTIVION "
     "SCENARIA SUPRIA XPRESS GX RHAPSODE CERETOM PHANTOM SYNTHETIC CORE PRO",
 )
-_EXACT = frozenset(w for text in _LISTS for w in text.split())
+_STEMS = "ANGIO CONTRAST KONTRAST CRANI CEREBR NEURO CAROTID BONE VIRTUAL IODINE MONOENERG MONOCHROM"
+_EXACT = frozenset(w for text in (*_LISTS, _STEMS) for w in text.split())
 _INGEST = frozenset(
     part
     for value in LOCALIZER_VALUES | REFORMATTED_VALUES | NO_AGENT
@@ -48,7 +54,15 @@ _INGEST = frozenset(
 VOCABULARY = _EXACT | _INGEST
 # Siemens and Canon kernels; a number of up to three digits with decimals and a unit of CT.
 _KERNEL = re.compile(r"(?:[A-Z]{1,2}\d{2}[A-Z]?|FC\d{2})")
-_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,4})?(?:MM|CM|KV|KVP|MA|MAS|SEC|S|HU|%)?")
+_NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,4})?(?:MM|CM|KEV|KV|KVP|MA|MAS|SEC|S|HU|CC|ML|%)?")
+# By these beginnings the ingest judges a word, whatever follows them.
+_STEM = re.compile(rf"{_STEMS.replace(' ', '|')}|MONO(?![A-Z])")
+# Signs that the separators below would take away, and with them the meaning: W/O CONTRAST, C-, 4 ml/s.
+_SPELT = (
+    (re.compile(r"\bW ?/ ?O\b", re.IGNORECASE), "WO"),
+    (re.compile(r"\bC-(?!\w)", re.IGNORECASE), "NO C"),
+    (re.compile(r"(?<=\d)( ?(?:cc|ml)) ?/ ?s\b", re.IGNORECASE), r"\1 sec"),
+)
 _PHILIPS_KERNELS = frozenset({"A", "B", "C", "D", "E", "L", "UA", "UB", "UC", "YA", "YB", "YC", "YD", "EB", "EC"})
 _SEPARATORS = re.compile(r"([\s,;:_/()\[\]^=&|-]+)")
 
@@ -73,20 +87,34 @@ def is_known(word: str, kernel: bool = False) -> bool:
 def clean(text: str, own: frozenset[str] = frozenset(), kernel: bool = False) -> str:
     """The known words of ``text`` in their order, as ASCII, joined by spaces (underscores stay).
 
+    Of an unknown word the beginning stays by which the ingest judges it, so that it judges a copy as the original.
+
     Args:
         text: one value of an attribute.
         own: words of the patient's names and numbers, folded: these never stay.
         kernel: single letters and makers' kernel names may stay too.
     """
+    for sign, spelt in _SPELT:
+        text = sign.sub(spelt, text)
     kept: list[str] = []
     joint = ""
     for i, part in enumerate(_SEPARATORS.split(text)):
         if i % 2:
             joint = "_" if part == "_" else " "
-        elif part and is_known(part, kernel) and fold(part).strip("+.") not in own:
-            plain = unicodedata.normalize("NFKD", part).encode("ascii", "ignore").decode()
+        elif plain := _kept_of(part, own, kernel):
             kept += [joint, plain] if kept else [plain]
     return "".join(kept)
+
+
+def _kept_of(word: str, own: frozenset[str], kernel: bool) -> str:
+    """A known word, or the beginning of an unknown one that the ingest judges by; empty for any other."""
+    folded = fold(word).strip("+.")
+    if not folded or folded in own:
+        return ""
+    if is_known(word, kernel):
+        return unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
+    stem = _STEM.match(folded)
+    return "" if stem is None or stem[0] in own else stem[0]
 
 
 def words_of(text: str) -> set[str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from pydicom import uid
 
+from ich_pipeline.dicom import segments
+
 JPEG_2000 = frozenset({uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K})
 JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 JPEG = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1})
@@ -51,13 +53,18 @@ def describe(stream: bytes, syntax: str) -> StreamInfo:
     Raises:
         ValueError: it is no such stream, or has no end.
     """
-    # A stream that was cut short decodes to a picture whose lower part is invented. Behind the end comes padding.
-    if _END_MARKER not in stream.rstrip(b"\x00\xff")[-64:]:
+    # A stream that was cut short decodes to a picture whose lower part is invented. Behind the end comes padding, or more.
+    if _END_MARKER not in stream.rstrip(b"\x00\xff")[-64:] and not _ends(stream):
         raise ValueError("the compressed stream has no end marker: it was cut short")
     try:
         return _jpeg_2000(stream) if syntax in JPEG_2000 else _jpeg(stream)
     except (struct.error, IndexError):
         raise ValueError("the header of the compressed stream is cut short") from None
+
+
+def _ends(stream: bytes) -> bool:
+    walked = segments.walk(stream)
+    return walked is not None and walked.end is not None
 
 
 def _jpeg_2000(stream: bytes) -> StreamInfo:

@@ -21,7 +21,6 @@ CLOSE_MM, AWAY_FROM_BONE_MM = 6.0, 5.0
 LEAST_BRAIN_MM2 = 5000.0  # a slice with less brain inside the closed skull is not counted
 SLICES = 12  # looked at, evenly over the volume
 LEAST_SLICES = 2
-QUARTILE = 0.15  # of the limit of the median, from which the lower quartile tells
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,14 @@ class Bright:
     median: float
     quartile: float  # the lower one
 
-    def suspected(self, limit: float) -> bool:
-        """Do they tell of contrast agent: much in half of the slices, or a little in three quarters of them?"""
-        return bool(self.median >= limit or self.quartile >= QUARTILE * limit)
+    def suspected(self, limit: float, quartile: float) -> bool:
+        """Do they tell of contrast agent: much in half of the slices, or a little in three quarters of them?
+
+        Args:
+            limit: of the median, ingest.contrast_share.
+            quartile: of that limit, from which the lower quartile tells: ingest.pixels.contrast_quartile.
+        """
+        return bool(self.median >= limit or self.quartile >= quartile * limit)
 
 
 def brightness(hu: NDArray[np.int16], spacing_mm: tuple[float, float]) -> Bright:

@@ -41,6 +41,7 @@ class SliceReader:
         self._inflated_mib = inflated_mib
         self._source: Source | None = None
         self._ds: Dataset | None = None
+        self._note = ""
 
     def read(self, header: Header) -> Decoded:
         """Decode the slice of a header.
@@ -49,15 +50,18 @@ class SliceReader:
             PixelError: for everything that can be wrong with the file.
         """
         if self._ds is None or self._source is not header.source:
-            self._ds = _open(header.source, self._inflated_mib)
+            self._ds, self._note = _open(header.source, self._inflated_mib)
             self._source = header.source
         if header.frame is None:
-            return decode(self._ds, self._ds, 0)
+            return self._noted(decode(self._ds, self._ds, 0))
         try:
             of_frame = multiframe.frame_dataset(self._ds, header.frame)
         except Exception as error:  # as above
             raise PixelError(Reason.DECODE_FAILED, type(error).__name__) from None
-        return decode(of_frame, self._ds, header.frame - 1)
+        return self._noted(decode(of_frame, self._ds, header.frame - 1))
+
+    def _noted(self, decoded: Decoded) -> Decoded:
+        return Decoded(decoded.hu, "; ".join(filter(None, (self._note, decoded.note))))
 
 
 def read_hu(source: Path | bytes) -> NDArray[np.int16]:
@@ -66,7 +70,7 @@ def read_hu(source: Path | bytes) -> NDArray[np.int16]:
     Raises:
         PixelError: for everything that can be wrong with the file.
     """
-    return decode_hu(_open(source, DEFAULT_LIMITS.inflated_mib))
+    return decode_hu(_open(source, DEFAULT_LIMITS.inflated_mib)[0])
 
 
 def decode_hu(ds: Dataset) -> NDArray[np.int16]:
@@ -134,21 +138,22 @@ def _rescaled(values: NDArray[np.int32], slope: float, intercept: float) -> NDAr
         return np.clip(np.rint(values * slope + intercept), limits.min, limits.max).astype(np.int16)
 
 
-def _open(source: Source, inflated_mib: int) -> Dataset:
+def _open(source: Source, inflated_mib: int) -> tuple[Dataset, str]:
+    """What a file holds, and what was mended to read it."""
     try:
         with open_source(source) as file:
             data = file.read()
     except OSError as error:
         raise PixelError(Reason.UNREADABLE, error.strerror or type(error).__name__) from None
     try:
-        ds = read_whole_dataset(data, inflated_mib)
+        ds, note = read_whole_dataset(data, inflated_mib)
     except TooLargeError as error:
         raise PixelError(Reason.TOO_LARGE, str(error)) from None
     except Exception as error:  # whatever a hostile file makes pydicom raise
         raise PixelError(Reason.DECODE_FAILED, type(error).__name__) from None
     if "PixelData" not in ds:  # the header's reading saw the element begin, so it does not end
         raise PixelError(Reason.DECODE_FAILED, "the pixel data is cut short")
-    return ds
+    return ds, note
 
 
 def _padding(ds: Dataset, stored: StoredFrame) -> NDArray[np.bool_] | None:

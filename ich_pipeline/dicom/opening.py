@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_sequence
 from pydicom.tag import Tag
 
+from ich_pipeline.dicom import delimiter
 from ich_pipeline.dicom.header import Source
 
 META_START = 132
@@ -121,8 +122,8 @@ def _is_sequence(raw: RawDataElement) -> bool:
     return dictionary_has_tag(raw.tag) and dictionary_VR(raw.tag) == "SQ"
 
 
-def read_whole_dataset(data: bytes, inflated_mib: int) -> Dataset:
-    """All elements with the pixels.
+def read_whole_dataset(data: bytes, inflated_mib: int) -> tuple[Dataset, str]:
+    """All elements with the pixels, and what was mended to read them; empty for nothing.
 
     Raises:
         TooLargeError: it inflates to more than ``inflated_mib``.
@@ -131,8 +132,10 @@ def read_whole_dataset(data: bytes, inflated_mib: int) -> Dataset:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if is_deflated(data[:1024]):
-            return _read_inflated(io.BytesIO(data), inflated_mib)[0]
-        return pydicom.dcmread(io.BytesIO(data), force=True)
+            return _read_inflated(io.BytesIO(data), inflated_mib)[0], ""
+        ds = pydicom.dcmread(io.BytesIO(data), force=True)
+        ended = delimiter.with_end(data, ds)
+        return (ds, "") if ended is None else (pydicom.dcmread(io.BytesIO(ended), force=True), delimiter.NOTE)
 
 
 def _read_inflated(

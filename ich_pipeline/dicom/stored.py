@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
+from ich_pipeline.dicom import rle
 from ich_pipeline.dicom.codestream import JPEG, JPEG_2000, JPEG_LS, StreamInfo, describe
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.repair import choose_sign
@@ -136,9 +137,14 @@ def _decode(ds: Dataset, syntax: uid.UID, frame: int) -> StoredFrame:
 
 def _stream_info(ds: Dataset, syntax: uid.UID, frame: int) -> StreamInfo | None:
     """The compressed stream's own header, which must agree with the data set's."""
-    if syntax in _NATIVE or syntax == uid.RLELossless:
+    if syntax in _NATIVE:
         return None
-    info = describe(get_frame(ds.PixelData, frame, number_of_frames=_number_of_frames(ds)), syntax)
+    stream = get_frame(ds.PixelData, frame, number_of_frames=_number_of_frames(ds))
+    if syntax == uid.RLELossless:
+        if rle.is_cut(stream, ds.Rows * ds.Columns):
+            raise ValueError("the compressed stream holds zeros in place of pixels: it was cut short")
+        return None
+    info = describe(stream, syntax)
     if (info.rows, info.columns, info.components) != (ds.Rows, ds.Columns, 1):
         raise ValueError(
             f"the compressed stream holds {info.rows} x {info.columns} x {info.components}, "

@@ -145,7 +145,7 @@ def series_row(
         facts: for the chosen series only.
         reason: why it is, or is not, used.
         detail: what was seen.
-        ingest: contrast_share and spacing_tolerance count.
+        ingest: contrast_share, pixels.contrast_quartile and spacing_tolerance count.
         place: in the choice among the study's usable series: 1 chosen, 2 the runner-up, 0 for one that was no candidate.
     """
     first = group.first
@@ -189,7 +189,7 @@ def series_row(
         "tilt_lost_voxels": volume.lost if volume else 0,
         "reorientation": volume.turn.code if volume else "",
         "bright_share": bright.median,
-        "contrast_suspected": bright.suspected(ingest.contrast_share),
+        "contrast_suspected": bright.suspected(ingest.contrast_share, ingest.pixels.contrast_quartile),
         "air_share": _mean(facts, "air_fraction"),
         "soft_share": _mean(facts, "soft_fraction"),
         "hu_histogram": facts.histogram.tolist() if facts else [],

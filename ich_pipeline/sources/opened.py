@@ -15,6 +15,7 @@ from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import is_remote, open_source
 from ich_pipeline.sources.unpack import unpack
+from ich_pipeline.stopping import not_between
 
 NAMED_AT_MOST = 3  # in a sentence; the count says the rest
 
@@ -37,7 +38,8 @@ def opened(listing: Listing, scratch: Path, limits: ArchiveParams, track: Track 
     try:
         yield unpack(listing, scratch, limits, track)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with not_between():
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def list_several(

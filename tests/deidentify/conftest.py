@@ -133,7 +133,7 @@ def planted_slice(plants: Plants, number: int, names: dict[str, str]) -> bytes:
     name_as(ds, names, "", "", "", f".{number}")
     if number == 6:  # a series of its own: the ingest sets contrast aside
         ds.SeriesInstanceUID += ".6"
-        ds.ContrastBolusAgent = f"none, says {names['contrast agent']}"
+        ds.ContrastBolusAgent = f"given, says {names['contrast agent']}"
     return plant(ds, names)
 
 

@@ -56,8 +56,9 @@ def test_a_little_in_three_quarters_of_the_slices_is_suspected_too():
         hu[1:, np.hypot(x, y + 20) < 1.7] = 250
 
     bright = brightness(volume(faint), PIXEL)
-    assert 0.0003 <= bright.quartile <= bright.median < 0.002 and bright.suspected(0.002)
-    assert not brightness(volume(calcium), PIXEL).suspected(0.002)
+    assert 0.0003 <= bright.quartile <= bright.median < 0.002 and bright.suspected(0.002, 0.15)
+    assert not bright.suspected(0.002, 1.0), "the quartile alone tells"
+    assert not brightness(volume(calcium), PIXEL).suspected(0.002, 0.15)
 
 
 def test_without_a_closed_skull_there_is_no_evidence():

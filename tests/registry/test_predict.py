@@ -219,6 +219,19 @@ def test_studies_in_a_bucket_are_read_as_those_in_folders(studies, tmp_path: Pat
     assert (status, err.count("\n")) == (2, 1) and "--endpoint-url" in err and "leave it out" in err
 
 
+def test_what_a_killed_run_left_is_gone_and_counts_for_nothing(studies, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "in" / "out"
+    for name in (".members/0", ".unfinished/C0.html"):
+        (out / name).parent.mkdir(parents=True)
+        shutil.copyfile(studies.files[1][0], out / name)
+    for number, path in enumerate(studies.files[0]):
+        shutil.copyfile(path, source / str(number))
+    status, said, err = ich("predict", source, "--out", out)
+    assert status == 0 and "Left aside" not in said, said + err
+    (row,) = csv.DictReader((out / "predictions.csv").open())
+    assert {path.name for path in out.iterdir()} == {"predictions.csv", "predictions.json", row["page"]}
+
+
 def test_an_unknown_model_is_one_sentence(studies, tmp_path: Path) -> None:
     status, _, err = ich("predict", studies.folder, "--out", tmp_path, "--model", "ich-ensemble/nobody")
     assert status == 2

@@ -1,0 +1,103 @@
+"""The ingest judges a de-identified copy as it judges the original: what it reads out of words must survive their cleaning."""
+
+from __future__ import annotations
+
+import pytest
+
+from ich_pipeline.deidentify import words
+from ich_pipeline.deidentify.file import deidentify_bytes
+from ich_pipeline.deidentify.options import Options
+from ich_pipeline.dicom.body_part import named_elsewhere
+from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.kernels import sharpness
+from ich_pipeline.dicom.reader import read_header
+
+CONTRAST = [
+    "HEAD C+", "Head w/o contrast", "HEAD W/WO CONTRAST", "HEAD W / O CONTRAST", "W&W/O CONTRAST", "non contrast head",
+    "Non-Contrast", "NON-ENHANCED", "NECT", "CECT", "Kontrastmittel", "nonionic contrast", "C-/C+", "no contrast",
+    "CT-Angiographie", "angiography", "contrasted", "4cc sec 150cc", "Head 3.5 ml/s", "Head 3 ml / s", "100ML 5mm", "5cc",
+    "CTA head", "sin contraste", "mit KM", "ohne KM", "Head w/o and with contrast",
+]  # fmt: skip
+ENERGIES = [
+    "Mono 40 keV", "40keV", "MonoE 40keV", "Mono+ 70", "MonoPlus", "Monoenergetisch", "Monochromatic 65", "Head VNC 5.0", "VNCa",
+    "Iodine map", "Iodine(Water)", "IodineNoWater", "IodMap", "Jod", "Z-eff", "Zeff", "Z Effective", "Electron Density", "Rho/Z",
+    "Material density", "Virtual Non Contrast", "VirtualNonContrast", "Virtual Unenhanced", "Monopole",
+]  # fmt: skip
+PLACES = [
+    "C-Spine 3.0", "CSP", "LSP", "T spine", "Hals", "HWS", "Thorax", "shoulder", "Carotids", "carotis", "Cervix", "Cranioplasty",
+    "Neurocranium", "neck and head", "Cerebral",
+]  # fmt: skip
+KERNELS = ["Bone 1mm", "boneplus", "BONE+", "Head Std", "soft brain", "bones"]
+VALUES = [
+    "VMI",
+    "VNC",
+    "MAT_SPECIFIC",
+    "MAT_REMOVED",
+    "MAT_FRACTIONAL",
+    "MAT_VALUE_BASED",
+    "MAT_MODIFIED",
+    "EFF_ATOMIC_NUM",
+]
+VALUES += ["ELECTRON_DENSITY", "IODINE", "MPR", "MIP", "LOCALIZER"]
+AGENTS = [
+    "Iomeron",
+    "Foo",
+    "none",
+    "None Given",
+    "N/A",
+    "W/O",
+    "NO CONTRAST",
+    "ohne KM",
+    "without",
+    "0",
+    "-",
+    "non-ionic",
+    "C+",
+]
+CASES = [
+    *({"SeriesDescription": text, "ConvolutionKernel": ""} for text in (*CONTRAST, *ENERGIES, *PLACES, *KERNELS)),
+    *({"ImageType": ["DERIVED", "PRIMARY", "AXIAL", value]} for value in VALUES),
+    *({"ContrastBolusAgent": text} for text in AGENTS),
+    *({"ConvolutionKernel": text} for text in ("BONEPLUS", "BONEPLUS2", "STD+", "Hr68h", "FC30", "YB", "CHST")),
+    *({"RescaleType": text} for text in ("HU", "hu", "US", "MGML", "Z_EFF", "HU_MOD", "Jane")),
+    *({"BodyPartExamined": text, "SeriesDescription": "5.0"} for text in ("TSPINE", "SHOULDER", "CAROTID", "HEAD")),
+]
+
+
+def judged(header: Header) -> tuple[object, ...]:
+    sharp = sharpness(header.kernel, header.series_description)
+    return header.reason, header.last_resort, bool(named_elsewhere(header)), sharp
+
+
+@pytest.mark.parametrize("fields", CASES, ids=lambda fields: "-".join(map(str, fields.values())))
+def test_a_copy_is_judged_as_the_original(make_ct, to_bytes, key, fields):
+    original = to_bytes(make_ct(**fields))
+    done = deidentify_bytes(original, key, Options())
+    assert done.data is not None, (done.outcome, done.detail)
+    assert judged(read_header(done.data, "", (0.5, 15))) == judged(read_header(original, "", (0.5, 15)))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Angiolino Jane", "ANGIO"),
+        ("Carotidova", "CAROTID"),
+        ("Bonehill", "BONE"),
+        ("Monopole", ""),
+        ("Jane w/o", "WO"),
+    ],
+)
+def test_of_an_unknown_word_no_more_stays_than_what_the_ingest_judges_by(text, kept):
+    assert words.clean(text) == kept
+
+
+@pytest.mark.parametrize("agent", ["NONE", "no contrast", "N/A", "Iomeron"])
+def test_an_agent_without_descriptors(make_ct, to_bytes, from_bytes, key, agent):
+    done = deidentify_bytes(to_bytes(make_ct(ContrastBolusAgent=agent)), key, Options(descriptors=False))
+    assert done.data is not None, done.detail
+    assert from_bytes(done.data).ContrastBolusAgent == ("ANONYMIZED" if agent == "Iomeron" else "")
+
+
+def test_of_the_patient_s_own_name_nothing_stays():
+    own = frozenset(words.words_of("Bonehill^Virtual^Bone"))
+    assert words.clean("Bonehill virtual Boneyard 5.0", own) == "5.0"
