@@ -25,7 +25,7 @@ from ich_pipeline.precedent.scan_numbers import looked_at, scan_numbers
 from ich_pipeline.progress import terminal
 from ich_pipeline.training.network import Network
 
-Volume = NDArray[np.float32]
+Volume = NDArray[np.floating]
 Change = Callable[[Volume, np.random.Generator], Volume]
 MOST = 40  # cases
 
@@ -42,7 +42,7 @@ def contrast(hu: Volume, rng: np.random.Generator) -> Volume:
             continue
         for _ in range(rng.integers(8, 16)):
             at, angle = places[rng.integers(len(places))].astype(float), rng.uniform(0, 2 * np.pi)
-            for _ in range(int(rng.integers(0.03 * len(picture), 0.1 * len(picture)))):
+            for _ in range(int(rng.integers(len(picture) // 33, len(picture) // 10))):
                 angle += rng.normal(0, 0.25)
                 at += np.sin(angle), np.cos(angle)
                 y, x = np.clip(at.round().astype(int), 1, len(picture) - 2)

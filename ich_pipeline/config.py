@@ -429,9 +429,9 @@ def _all_rising(values: tuple[float, ...]) -> tuple[float, ...]:
 class PrecedentParams(Section):
     """The verdict *not read* for scans that are unlike those of training (:mod:`ich_pipeline.precedent`)."""
 
-    false_alarms: Fraction = 0.05  # of scans of the training kind that are turned away
-    neighbours: Annotated[int, Field(ge=1)] = 5  # nearest training slices that a distance is the mean over
-    maximum_cases: Annotated[int, Field(ge=10)] = 200  # described, of the training cases; as many are held out at most
+    false_alarms: Fraction  # of scans of the training kind that are turned away
+    neighbours: Annotated[int, Field(ge=1)]  # nearest training slices that a distance is the mean over
+    maximum_cases: Annotated[int, Field(ge=10)]  # described, of the training cases; as many are held out at most
 
 
 class EnsembleParams(Section):
@@ -447,7 +447,7 @@ class EnsembleParams(Section):
     decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
     coverage: Fraction  # of the conformal sets, of patients with and of patients without a finding
     # The HU rule (:mod:`ich_pipeline.baselines.hu_rule`) is a member beside the networks. Not part of the paper.
-    hu_rule: bool = False
+    hu_rule: bool
 
 
 Edges = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(_all_rising)]
@@ -543,7 +543,7 @@ class Params(Section):
     baselines: BaselineParams
     ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
     ensemble: EnsembleParams
-    precedent: PrecedentParams = PrecedentParams()
+    precedent: PrecedentParams
     tests: Annotated[tuple[Name, ...], Field(min_length=1)]
     evaluation: EvaluationParams
     explain: ExplainParams

@@ -84,4 +84,5 @@ def ensemble_params() -> EnsembleParams:
         case_top_k=(3,),
         decision="balanced",
         coverage=0.9,
+        hu_rule=False,
     )
