@@ -104,7 +104,7 @@ def agreement(header: Header) -> str:
     except PixelError as error:
         return f"not decoded ({error.reason})"
     hu = np.stack([one.hu for one in decoded]).astype(np.int64)
-    ds = read_whole_dataset(header.source.read_bytes(), 512)
+    ds, _ = read_whole_dataset(header.source.read_bytes(), 512)
     lossy = transfer_syntax(ds) in LOSSY
     try:
         theirs = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(header.source))).astype(np.int64)
