@@ -20,6 +20,7 @@ KEPT = 0.98  # of the variance
 AXES = 60  # at most
 SHRINK = 0.1  # of the mean variance is added to each axis: a small one is known badly
 FAR = 8.0  # spreads; beyond, farther is no more unlike
+NEGLIGIBLE = 1e-3  # of the variance; less lies off the axes by rounding alone
 TINY = 1e-6
 ARRAYS = ("mean", "spread", "centre", "axes", "variances", "off_axes", "places")
 
@@ -73,7 +74,7 @@ class Neighbourhood:
         variances, axes = np.linalg.eigh((z - centre).T @ (z - centre) / len(z))
         variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1].T
         kept = min(AXES, int(np.searchsorted(np.cumsum(variances), KEPT * variances.sum())) + 1, len(z) - 1)
-        off = variances[kept:].sum()
+        off = max(variances[kept:].sum(), NEGLIGIBLE * variances.sum(), TINY)
         variances = variances[:kept] + SHRINK * variances[:kept].mean()
         nowhere = cls(
             mean=mean.astype(np.float32),
@@ -81,7 +82,7 @@ class Neighbourhood:
             centre=centre.astype(np.float32),
             axes=axes[:kept].astype(np.float32),
             variances=variances.astype(np.float32),
-            off_axes=np.float32(max(off, TINY)),
+            off_axes=np.float32(off),
             places=np.zeros((0, kept), np.float32),
         )
         return replace(nowhere, places=nowhere._place(numbers)[0])
