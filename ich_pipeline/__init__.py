@@ -4,6 +4,7 @@ The science lives here as plain functions and frozen dataclasses; it imports nei
 in :mod:`ich_pipeline.registry`.
 """
 
+import logging
 import os
 
 # TensorFlow leaves its oneDNN kernels off on processors without AVX512_VNNI. On AVX2 they train ResNet-50 three times
@@ -11,3 +12,5 @@ import os
 # imported, whichever module does that: so they are set here, before any.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A case is read by several networks, and each is traced once: that is no mistake to warn of.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -285,7 +285,7 @@ def predict(
     outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote, demonstration)
     rows = prediction_rows(outcome, out)
     console = Console()
-    for sentence in {one["no_answer"] for one in outcome.answers if one["no_answer"]}:
+    for sentence in {one["no_answer"] for one in outcome.answers if one["no_answer"] and not one["unlike"]}:
         shown = (
             "shown for demonstration only"
             if demonstration

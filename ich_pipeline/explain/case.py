@@ -69,6 +69,7 @@ class ExplainedCase:
         uncertainty: conformal sets and disagreement; None where the ensemble was made without them.
         no_answer: why the model has no answer for this input; empty where it has one. Where there is a decision all the
             same, it is shown for demonstration.
+        unlike: in what the scan is unlike those of training, where that is why there is no answer; the most unlike first.
     """
 
     case_id: str
@@ -96,6 +97,7 @@ class ExplainedCase:
     uncalibrated: Mapping[str, str]
     uncertainty: CaseUncertainty | None
     no_answer: str = field(default="", kw_only=True)
+    unlike: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def verdict(self) -> str:

@@ -2,7 +2,7 @@
 
 ::
 
-    {"case_id": "C…", "verdict": "suspected", "decision": true | null, "no_answer": null | "why",
+    {"case_id": "C…", "verdict": "suspected", "decision": true | null, "no_answer": null | "why", "unlike": ["the noise in the brain", …],
      "scan_cautions": ["slices at … lie in another series and were not read"],
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s | null},                  case scores, see below
@@ -18,7 +18,8 @@
                                       "truth": [subtype], "thumbnail": {"rows", "columns", "hu": base64}}]}}],
      "reasons": {subtype: why it has no prediction basis}}
 
-Where the model has no answer for the input (``no_answer``: it was trained on synthetic heads, and this is not known to be one),
+Where the model has no answer for the input (``no_answer``: it was trained on synthetic heads, and this is not known to be one;
+or the scan is ``unlike`` those of training),
 ``verdict`` says so, ``decision`` and every score are null, and sets, maps and prediction basis are not there. Asked for a
 demonstration, they are, and ``verdict`` begins with ``no_answer``.
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
@@ -61,6 +62,7 @@ def answer(case: ReadCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
         "verdict": case.verdict,
         "decision": case.decision,
         "no_answer": case.no_answer or None,
+        "unlike": list(case.unlike),
         "scan_cautions": list(case.scan_cautions),
         "operating_point": {"name": case.operating_point, "threshold": case.threshold, "gate": case.gate},
         "probabilities": _named(case, case.case_scores),

@@ -26,7 +26,7 @@ from ich_pipeline.head import focus
 from ich_pipeline.labels import Labels
 from ich_pipeline.origin import Origin, is_synthetic
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
-from ich_pipeline.precedent.model import Precedent
+from ich_pipeline.precedent.model import Judgement, Precedent
 from ich_pipeline.precedent.nearest import layouts
 from ich_pipeline.precedent.scan_numbers import looked_at, scan_numbers
 from ich_pipeline.registry.bundle import PRECEDENT, RULE, SystemParams, read_origin, read_system
@@ -177,17 +177,17 @@ class System:
     def _explainer(self) -> Explainer:
         return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
 
-    def _unlike(self, images: Mapping[int, NDArray[Any]]) -> str:
-        """Why a case is not read: it is unlike the scans of training; empty where it is like them."""
+    def _judged(self, images: Mapping[int, NDArray[Any]]) -> Judgement:
+        """Whether a case is unlike the scans of training."""
         if self.precedent is None:
-            return ""
+            return Judgement((), {})
         pictures, (network, pooled) = images[self.precedent.image_size], self._pooled
         rows = looked_at(len(pictures))
         features = network.run_batched(pooled, np.asarray(images[network.spec.image_size])[rows])[0]
         measured = np.asarray(pictures)[rows]
         ends = self.precedent.lowest, self.precedent.highest
         numbers, places = scan_numbers(measured, *ends), layouts(measured, self.precedent.lowest)
-        return self.precedent.judge(numbers, features, places).no_answer
+        return self.precedent.judge(numbers, features, places)
 
     @cached_property
     def _pooled(self) -> tuple[Network, Any]:
@@ -216,10 +216,12 @@ class System:
         sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
         sizes |= set() if self.precedent is None else {self.precedent.image_size}
         images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
-        no_answer = no_answer or self._unlike(images)
+        judged = Judgement((), {}) if no_answer else self._judged(images)
+        no_answer = no_answer or judged.no_answer
         if no_answer and not demonstration:
             withheld = withheld_case(
                 no_answer,
+                judged.unlike,
                 case_id=case_id,
                 sop_instance_uids=uids,
                 hu=seen.shown,
@@ -254,4 +256,4 @@ class System:
             ensemble=self.ensemble,
             explainer=self._explainer,
         )
-        return ReadCase(**vars(replace(explained, no_answer=no_answer)), pixels=pixels)
+        return ReadCase(**vars(replace(explained, no_answer=no_answer, unlike=judged.unlike)), pixels=pixels)

@@ -1,4 +1,4 @@
-"""Cases that a model has no answer for: it was trained on synthetic heads, and the input is not known to be one."""
+"""Cases that a model has no answer for: it learned from synthetic heads and the input is not known to be one, or from other scans."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ich_pipeline.windowing import WindowLike
 
 def withheld_case(
     no_answer: str,
+    unlike: tuple[str, ...],
     *,
     case_id: str,
     sop_instance_uids: Sequence[str],
@@ -26,6 +27,7 @@ def withheld_case(
 
     Args:
         no_answer: why.
+        unlike: in what the scan is unlike those of training, if that is why.
         case_id: name of the case.
         sop_instance_uids: n slices in order.
         hu: (n, Rows, Columns).
@@ -61,4 +63,5 @@ def withheld_case(
         uncalibrated={},
         uncertainty=None,
         no_answer=no_answer,
+        unlike=unlike,
     )

@@ -121,7 +121,7 @@ class Verdict:
 def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
     """A negative decision is never green: it says that nothing reached a threshold, not that nothing is there."""
     if case.decision is None:
-        return Verdict("neutral", sentence(case.no_answer))
+        return Verdict("neutral", "Not read" if case.unlike else sentence(case.no_answer))
     called = "Haemorrhage suspected" if case.decision else "No haemorrhage suspected"
     if truth is not None and truth.case and not case.decision:
         return Verdict("alarm", "Missed: the reference is positive", f"The system’s decision: {called.lower()}.")

@@ -58,3 +58,14 @@ def test_from_dicom_it_is_the_same_verdict(system: System, tmp_path: Path) -> No
     case = system.read_case(write_study(tmp_path / "one", hu, "9"))
     assert case.no_answer == system.read_hu(hu).no_answer != ""
     assert len(case.sop_instance_uids) == SLICES
+
+
+def test_the_page_names_what_is_unlike_and_nothing_else(system: System) -> None:
+    from ich_pipeline.report.case_page import case_page
+
+    case = system.read_hu(noise(head(1).astype(np.float64)).round().astype(np.int16))
+    assert len(case.unlike) >= 1 and answer(case, uids=False, thumbnails=False)["unlike"] == list(case.unlike)
+    page = case_page(case)
+    assert "<strong>Not read</strong>" in page and "synthetic" not in page
+    assert all(f"<li>{one.replace(chr(39), '&#39;')}</li>" in page for one in case.unlike)
+    assert "Case scores" not in page and "reached the first reading" not in page
