@@ -5,8 +5,8 @@ In a project whose stages window and features ran (profile ``laptop``):
     python benchmarks/small_data.py                     # 5 folds × 3 seeds, every network of params.yaml alone and all together
     python benchmarks/small_data.py --curve 10,20,30    # the ensemble from so many training patients a fold
 
-Held-out scores of all folds are pooled. The scores are logits of the mean head, in units of their spread on the training patients; an ensemble is
-their plain mean. Case: the largest slice. Thresholds: largest Youden index on out-of-fold scores of the training patients. Intervals: bootstrap by
+Held-out scores of all folds are pooled. The scores are log-odds of the mean head, or of the HU rule, in units of their spread over the learning
+patients; an ensemble is their plain mean. Case: the largest slice. Thresholds: largest Youden index on out-of-fold scores of the training patients. Intervals: bootstrap by
 patient, first seed; the range is over seeds. ``make crossvalidate`` measures the whole system instead, with its choices and calibration.
 """
 
@@ -21,12 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from ich_pipeline.baselines.hu_features import neighbourhood
 from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, learn_forest
 from ich_pipeline.baselines.measure import measure
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.ensemble.calibration import logit
 from ich_pipeline.ensemble.folds import patient_folds
+from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.ensemble.operating_points import OperatingPoint, balanced_threshold
 from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Level, label_metrics
@@ -84,7 +87,7 @@ class Bench:
         mean, spread = every[learn].mean(axis=0), every[learn].std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)
         own = np.stack([head.logits(plain[learn]) for head in found.folds])[inner, np.arange(learn.sum())]
-        return (every - mean) / spread, (own - mean) / spread
+        return expit((every - mean) / spread), expit((own - mean) / spread)
 
     def _of_rule(
         self, learn: NDArray[np.bool_], inner: NDArray[np.intp], seed: int
@@ -100,7 +103,9 @@ class Bench:
         own = np.empty((len(rows), self.truth.shape[1]))
         for k in np.unique(inner):
             own[inner == k] = forest(rows[inner != k])[rows[inner == k]]
-        return forest(rows), own
+        scales = [Scale.of(column) for column in own.T]
+        of_all = forest(rows)
+        return tuple(np.stack([s(c) for s, c in zip(scales, of.T, strict=True)], axis=1) for of in (of_all, own))  # type: ignore[return-value]
 
 
 def pooled(
@@ -115,7 +120,7 @@ def pooled(
         if patients is not None:
             learn = _fewer(bench, learn, patients, seed)
         found = [bench.scores(name, learn, seed) for name in names]
-        of_all, own = (np.mean([pair[i] for pair in found], axis=0) for i in (0, 1))
+        of_all, own = (expit(np.mean([logit(pair[i]) for pair in found], axis=0)) for i in (0, 1))
         scores[held] = of_all[held]
         slices[held] = of_all[held, 0] >= balanced_threshold(own[:, 0], bench.truth[learn, 0])
         of_cases, truths = _by_case(bench, own[:, 0], learn), _by_case(bench, bench.truth[learn, 0], learn)
@@ -190,12 +195,13 @@ def main() -> int:
     networks = [name for name in bench.features if name != RANDOM]
     readers: list[tuple[str, list[str], int | None]]
     if asked.curve:
-        readers = [(f"{n} patients a fold", networks, n) for n in asked.curve] + [("all of them", networks, None)]
+        everyone = [*networks, RULE]
+        readers = [(f"{n} patients a fold", everyone, n) for n in asked.curve] + [("all of them", everyone, None)]
     else:
         alone = [RULE, *([RANDOM] if RANDOM in bench.features else []), *networks]
         readers = [(name, [name], None) for name in alone]
         pairs = [networks[:k] for k in range(2, len(networks) + 1)]
-        readers += [(" + ".join(pair), pair, None) for pair in pairs]
+        readers += [(" + ".join(pair), pair, None) for pair in [*pairs, [*networks, RULE]]]
     rows = []
     for name, members, count in terminal(readers, "readers", len(readers)):
         rows.append(

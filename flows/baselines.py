@@ -1,4 +1,7 @@
-"""Stage baselines: readers without a trained network, from the training cohort alone; each scores every slice of the window index.
+"""Stage baselines: readers without a trained network; each scores every slice of the window index.
+
+They learn from the training cohort, and where the split stage drew folds from validation too, as the networks' heads do; the
+HU rule may be a member of the ensemble.
 
 What a baseline is: :mod:`ich_pipeline.baselines.stored`. To add one, write a function like :func:`_hu_rule` and name it in
 :data:`MAKERS`; evaluate and report find its folder by themselves.
@@ -57,7 +60,7 @@ def body(stage: Stage) -> StageResult:
     params = stage.params
     size = max(params.windowing.sizes)
     index, _ = open_slices(layout.WINDOW, size)
-    # Looked at by nobody but the reader of the summary: nothing is chosen by it.
+    # Figures on validation are for the reader of the summary; without folds nothing is learnt from it.
     train, validation = _cohort(stage, size, "train"), _cohort(stage, size, "validation")
     dealt, fold = read_folds(layout.SPLIT / "folds.parquet"), None
     if len(dealt):

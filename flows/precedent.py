@@ -53,7 +53,7 @@ def body(stage: Stage) -> StageResult:
     held_out: Scans | list[NDArray[np.bool_]]
     if len(dealt):
         learned, fold = _scans(material, cases), folds_of(cases["patient_key"], dealt)
-        held_out = [fold == k for k in range(int(fold.max()) + 1)]
+        held_out = [fold == k for k in np.unique(fold)]
     else:
         every = pd.concat([cases, _cases(material, ("validation",))], ignore_index=True)
         scans, learning = _scans(material, every), np.arange(len(every)) < len(cases)

@@ -269,7 +269,7 @@ def predict(
         bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
     ] = False,
     demonstration: Annotated[
-        bool, typer.Option("--demonstration", help="Show what a model of synthetic heads makes of others: no answer.")
+        bool, typer.Option("--demonstration", help="Show what a model makes of what it has no answer for.")
     ] = False,
     endpoint_url: Endpoint = None,
     cache: Cache = None,

@@ -124,11 +124,11 @@ class HuRule:
         Raises:
             InputError: the file is missing, damaged, or of another version.
         """
-        again = "run `dvc repro -f baselines`"
+        again = "run `dvc repro -f baselines`, and register the model again"
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            about = json.loads(str(arrays.pop("about")))
+            about = {"schema": None, **json.loads(str(arrays.pop("about")))}
         except FileNotFoundError:
             raise InputError(f"{path} is missing: {again}.") from None
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -33,8 +33,8 @@ class Baseline:
         name: of its folder and of its key in metrics.json.
         title: for people, as in "the HU rule".
         how: what it does, for people, without a capital and a full stop.
-        scores: in 0..1, (slices, labels), in the order that was asked for; where the split stage drew folds, those of train and
-            validation are out of fold.
+        scores: in 0..1, (slices, labels), in the order that was asked for; where the split stage drew folds, those of labelled
+            slices of train and validation are out of fold.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +102,7 @@ def predict(
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
             named = ", ".join(str(source) for source in sources)
             studies, skipped = find_studies(listing, named, params.ingest, track)
-            with _staged(out) as staged:
+            with _staged(out, [f"{case_id(study)}.html" for study in studies]) as staged:
                 outcome = _read(studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track)
         if any(map(is_remote, sources)):
             remove_folder(fetched)
@@ -120,8 +120,13 @@ def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | Non
 
 
 @contextlib.contextmanager
-def _staged(out: Path) -> Iterator[Path]:
-    """A folder whose files come into ``out`` when the block ends, with a sentence about studies too; not when it is stopped."""
+def _staged(out: Path, asked: Collection[str]) -> Iterator[Path]:
+    """A folder whose files come into ``out`` when the block ends, with a sentence about studies too; not when it is stopped.
+
+    Args:
+        out: the folder for the results.
+        asked: names of the pages of this run's studies, whether or not they can be read.
+    """
     staged = out / STAGED
     private_folder(staged)
     try:
@@ -130,15 +135,18 @@ def _staged(out: Path) -> Iterator[Path]:
         finally:
             if all((staged / name).exists() for name in TABLES):
                 with not_between():
-                    publish(staged, out)
+                    publish(staged, out, asked)
     finally:
         with not_between():
             remove_folder(staged)
 
 
-def publish(staged: Path, out: Path) -> None:
-    """Move pages and tables into ``out``, never a table beside pages of another run: old ones go first, new ones come last."""
-    for name in TABLES:
+def publish(staged: Path, out: Path, asked: Collection[str]) -> None:
+    """Move pages and tables into ``out``: the old tables go first, the new ones come last.
+
+    A study that has no page this time loses the one of an earlier run; pages of studies that were not asked for stay.
+    """
+    for name in (*TABLES, *asked):
         (out / name).unlink(missing_ok=True)
     pages = sorted(path.name for path in staged.iterdir() if path.name not in TABLES)
     for name in (*pages, *TABLES):

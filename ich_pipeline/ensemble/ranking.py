@@ -123,7 +123,7 @@ def mean_average_precision(
     each = [Ranked(scores[:, k], truth[:, k]).average_precision(weights) for k in used]
     if not each:
         return np.full(() if weights is None else len(weights), np.nan)
-    return np.mean(each, axis=0)
+    return np.mean(each, axis=0) if weights is None else np.nanmean(each, axis=0)
 
 
 def jackknife_weights(patients: NDArray[np.integer]) -> NDArray[np.float64]:

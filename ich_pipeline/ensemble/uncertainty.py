@@ -1,6 +1,6 @@
-"""How sure the system is: conformal sets of cases and slices, and how far its networks disagree.
+"""How sure the system is: conformal sets of cases and slices, and how far its members disagree.
 
-Disagreement is the standard deviation of the networks' probabilities, each calibrated by itself (or the networks' own
+Disagreement is the standard deviation of the members' probabilities, each calibrated by itself (or the members' own
 scales would differ, not their opinions). It is taken without slice interpolation, where every network that reads has read
 every slice, so it costs no further pass. Of a case it is the standard deviation of the networks' case scores.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.reading import Reading
 
-ONE_NETWORK = "one network: no disagreement"
+ONE_NETWORK = "one member: no disagreement"
 NOT_FITTED = "not available: the ensemble was made without it; run the calibrate stage"
 _SPOKEN = {ABSENT: "absent", PRESENT: "present", UNDECIDED: "undecided", NEITHER: "fits neither"}
 

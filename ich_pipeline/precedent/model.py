@@ -3,7 +3,8 @@
 A case is described by its scan numbers (:mod:`.scan_numbers`), and by the distance of its slices to the nearest training slices
 in the network's features and in what lies where (:mod:`.nearest`); each is compared with the training cases', in their spreads.
 The largest excess decides. Its limit is that of split conformal prediction (Vovk et al. 2005): of cases of the training kind that
-the description never saw, the stated share is turned away. Nothing here reads a label.
+the description never saw, the stated share is turned away. (With folds the limit is from descriptions of the other folds each, and
+the description that ships is of all: nearly the same, and not exactly what that theory is about.) Nothing here reads a label.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ich_pipeline.precedent.scan_numbers import MEASURED
 
 SCHEMA = "precedent/1"
 FILE = "precedent.npz"
-AGAIN = "run `dvc repro -f precedent`"
+AGAIN = "run `dvc repro -f precedent`, and register the model again"
 DISTANCES = {
     "features": "what the network sees in its slices",
     "layout": "what lies where in its slices",
@@ -146,7 +147,8 @@ class Precedent:
         columns = [scans.numbers]
         for space, of_slices in ((self.features, scans.features), (self.layouts, scans.layouts)):
             distances = space.distances(of_slices, self.neighbours)
-            columns.append(np.array([[np.median(distances[scans.case == k])] for k in range(len(scans.numbers))]))
+            medians = [np.median(distances[scans.case == k]) for k in range(len(scans.numbers))]
+            columns.append(np.reshape(medians, (-1, 1)))
         return np.concatenate(columns, axis=1)
 
     def _excess(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,7 +176,7 @@ class Precedent:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            about = json.loads(str(arrays.pop("about")))
+            about = {"schema": None, "names": (), **json.loads(str(arrays.pop("about")))}
         except FileNotFoundError:
             raise InputError(f"{path} is missing: {AGAIN}.") from None
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -207,17 +209,25 @@ def fit_precedent(
         learned: cases that the system learned from.
         held_out: cases of the same kind that it did not learn from; or, where there are none, the folds of ``learned``, each of
             which is held out in its turn.
-        false_alarms: share of cases of the training kind to turn away. With fewer than 1 / share cases held out the limit is the
-            largest excess among them, and :attr:`Precedent.false_alarms` says what that gives.
+        false_alarms: share of cases of the training kind to turn away. With few cases held out (of 5 %: up to 38) the limit is the
+            largest excess among them, and :attr:`Precedent.false_alarms` says what that gives: with under 19 more than 5 %.
+
+    Raises:
+        InputError: no case is held out.
     """
+    whole = _describe(seen, learned)
     if isinstance(held_out, Scans):
-        largest = _largest(_describe(seen, learned), held_out)
+        largest = _largest(whole, held_out)
     else:
         largest = np.concatenate([_largest(_describe(seen, learned.of(~fold)), learned.of(fold)) for fold in held_out])
     count = len(largest)
+    if not count:
+        raise InputError(
+            "There is no case to choose the limit of strange scans by: raise split.validation in params.yaml."
+        )
     rank = min(ceil((count + 1) * (1 - false_alarms)), count)
     limit = float(np.sort(largest)[rank - 1])
-    return replace(_describe(seen, learned), limit=limit, false_alarms=1 - rank / (count + 1), held_out=count)
+    return replace(whole, limit=limit, false_alarms=1 - rank / (count + 1), held_out=count)
 
 
 def _largest(precedent: Precedent, scans: Scans) -> NDArray[np.float64]:

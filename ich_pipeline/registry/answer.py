@@ -28,7 +28,7 @@ The slices' ``first``, ``second`` and ``final`` are calibrated wherever validati
 ``sets`` are conformal (:mod:`ich_pipeline.ensemble.conformal`): absent, present, undecided (both) or neither. A case's
 holds the truth for ``coverage`` of new patients with, and of those without, the finding; a slice's for one slice drawn at
 random from a patient's slices of its kind, not for all of them at once. ``disagreement`` is the standard deviation over the
-ensemble's networks. ``uncertainty`` is null where the model was registered before it had any.
+ensemble's members. ``uncertainty`` is null where the model was registered before it had any.
 ``map`` has the rows and columns of the file that its slice came from, however the patient lay: the page alone turns pictures to the
 standard view. ``cells`` says where the map's cells are centred, in pixels of the file (0 is the centre of the first pixel): the
 first, and the step to the next. Some lie outside the file where the networks' square reaches beyond it. Of HU arrays they are

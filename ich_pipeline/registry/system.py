@@ -96,6 +96,10 @@ class System:
             )
         atlas, known = Atlas.load(folder / "atlas"), folder / PRECEDENT / PRECEDENT_FILE
         precedent = Precedent.load(known) if known.is_file() else None  # check_sealed: none has been taken away
+        if precedent is not None and precedent.architecture != params.explain.architecture:
+            raise InputError(
+                f"{known} is of the network {precedent.architecture}, the maps of {params.explain.architecture}: {AGAIN}."
+            )
         return cls(params, origin, networks, sequences, rule, ensemble, atlas, precedent, reader)
 
     @property

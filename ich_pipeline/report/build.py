@@ -159,6 +159,7 @@ def _model_card(
         settings=described,
         weights={name: sources.get(spec.weights, spec.weights) for name, spec in specs.items()},
         results=results.replace("\n## ", "\n### ").replace("# Results", "## Results", 1),
+        not_read=params.precedent.false_alarms,
         tests=[_spoken(inputs, test) for test in inputs.tests],
         tolerance=params.explain.hit_tolerance_mm,
         one_map=params.explain.maps == "any",

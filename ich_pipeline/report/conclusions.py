@@ -47,7 +47,7 @@ def reading_conclusion(reading: Mapping[str, Any]) -> str:
 def interpolation_conclusion(ablation: pd.DataFrame, ensemble: Ensemble, architectures: Sequence[str]) -> str:
     """What slice interpolation brought on this test, and how many networks use it at all."""
     without = [name for name in architectures if ensemble.degrees[name] == 0]
-    words = f"In calibration {len(without)} of {len(architectures)} networks were better without slice interpolation (degree 0)"
+    words = f"In calibration slice interpolation was not clearly better for {len(without)} of {len(architectures)} networks (degree 0)"
     words += f": {', '.join(without)}." if without else "."
     for row in ablation[ablation["step"] == INTERPOLATION].to_dict("records"):
         name = row["architecture"]

@@ -72,9 +72,9 @@ def coverage_words(found: Mapping[str, Any], level: str, labels: Sequence[str]) 
 
 
 def disagreement_words(found: Mapping[str, Any], level: str, label: str) -> str:
-    """Whether disagreement of the networks tells right from wrong decisions."""
+    """Whether disagreement of the members tells right from wrong decisions."""
     parts = []
-    for which, whose in (("members", "the ensemble’s networks"), ("all", "all trained networks")):
+    for which, whose in (("members", "the ensemble’s members"), ("all", "all that were trained")):
         of = found["disagreement"][which]
         if "reason" in of:
             parts.append(f"{whose}: {of['reason']}")

@@ -170,7 +170,7 @@ def test_the_card_has_a_row_a_finding(tested) -> None:
     shown = card(found, cohort.metrics(), cohort.labels.columns)
     assert [row["finding"] for row in shown["cases"]] == ["Any", *(name.capitalize() for name in SUBTYPES)]
     assert shown["cases"][1]["without it"] == "not available: validation has 2 patients with the finding"
-    assert "one network: no disagreement; all trained networks: AUC" in shown["disagreement"]["case"].lower().replace(
+    assert "one member: no disagreement; all that were trained: AUC" in shown["disagreement"]["case"].lower().replace(
         "auc", "AUC"
     )
     assert " wrong from right" in shown["disagreement"]["slice"]

@@ -77,7 +77,7 @@ def test_a_number_that_every_scan_has_is_missed_and_another_is_not() -> None:
     assert missing.unlike[0] == WORDS[0] and missing.excess[NAMES[0]] == NOT_MEASURED
 
 
-def test_labels_and_company_have_no_say_and_bytes_are_equal(tmp_path: Path) -> None:
+def test_a_description_on_disk_judges_as_before_with_equal_bytes(tmp_path: Path) -> None:
     precedent = fit_precedent(SEEN, scans(30, 1), scans(30, 2), 0.05)
     for name in ("a.npz", "b.npz"):
         precedent.save(tmp_path / name)
@@ -97,7 +97,7 @@ def test_what_is_no_precedent_is_one_sentence(tmp_path: Path, damage: str) -> No
         path.write_bytes(path.read_bytes()[:3000])
     if damage == "another version":
         np.savez(path, about=np.array('{"schema": "precedent/9", "names": []}'))
-    with pytest.raises(InputError, match=r"precedent\.npz .*run `dvc repro -f precedent`"):
+    with pytest.raises(InputError, match=r"precedent\.npz .*run `dvc repro -f precedent`, and register"):
         Precedent.load(path)
 
 

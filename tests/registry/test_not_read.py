@@ -34,7 +34,7 @@ def system(bundle: Path) -> System:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_an_unlike_scan_is_not_read_and_says_why(system: System, change: str, tmp_path: Path) -> None:
+def test_an_unlike_scan_is_not_read_and_says_why(system: System, change: str) -> None:
     hu = CHANGES[change](head(1).astype(np.float64)).round().astype(np.int16)
     case = system.read_hu(hu)
     assert case.no_answer.startswith("not read: unlike the scans that the system learned from in ")

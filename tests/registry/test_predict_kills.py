@@ -164,7 +164,7 @@ def test_a_kill_between_two_renames_leaves_no_table_beside_pages_of_another_run(
             return plain(self, target)
 
         Path.replace = replace  # pyright: ignore[reportAttributeAccessIssue]
-        publish(out / STAGED, out)
+        publish(out / STAGED, out, ())
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL

@@ -282,7 +282,7 @@ def test_the_conclusion_on_interpolation_counts_the_networks(inputs):
     }
     table = pd.DataFrame([{"architecture": n, "step": "with slice interpolation", **row} for n in ("a", "b")])
     words = interpolation_conclusion(table, ensemble, ("a", "b"))
-    assert "1 of 2 networks were better without slice interpolation (degree 0): a." in words
+    assert "slice interpolation was not clearly better for 1 of 2 networks (degree 0): a." in words
     assert "a has degree 0: the step changes nothing." in words
     assert "b, degree 0.3, on this test: AUC of “any” -0.020 (-0.030 to -0.010), a loss" in words
 
