@@ -26,7 +26,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 repro: $(VENV)/ready ## data, training, evaluation, report, registered model; only what changed
 	@$(RUN) -m flows.pipeline
 
-demo: $(VENV)/ready ## a first look in four minutes: a few synthetic heads, two networks, every page; touches nothing else
+demo: $(VENV)/ready ## a first look: a few synthetic heads, two networks, every page; touches nothing else
 	@$(RUN) -m flows.demo
 
 # Two processes: the end-to-end project in one, every other file by itself in the other (tests/conftest.py groups them).
