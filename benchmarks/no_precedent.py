@@ -20,8 +20,6 @@ from ich_pipeline.files import read_table
 from ich_pipeline.frame import Millimetres
 from ich_pipeline.head import focus
 from ich_pipeline.precedent.model import FILE, Precedent
-from ich_pipeline.precedent.nearest import layouts
-from ich_pipeline.precedent.scan_numbers import looked_at, scan_numbers
 from ich_pipeline.progress import terminal
 from ich_pipeline.training.network import Network
 
@@ -125,11 +123,10 @@ def main(cohort: str) -> None:
         for kind, change in KINDS.items():
             changed = change(whole.astype(np.float32), np.random.default_rng(1))
             seen = focus(np.clip(changed.round(), -1024, 3071).astype(np.int16), params.windowing, spacing)
-            measured = seen.prepare(precedent.image_size, windows)[looked_at(len(whole))]
-            own = seen.prepare(network.spec.image_size, windows)[looked_at(len(whole))]
-            ends = precedent.lowest, precedent.highest
-            judged = precedent.judge(
-                scan_numbers(measured, *ends), network.run_batched(pooled, own)[0], layouts(measured, ends[0])
+            own = seen.prepare(network.spec.image_size, windows)
+            judged = precedent.judge_slices(
+                seen.prepare(precedent.image_size, windows),
+                lambda chosen, own=own: network.run_batched(pooled, own[chosen])[0],
             )
             found[kind].append(judged.unlike)
     print(

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from flows._stage import Body, Stage, StageResult
-from ich_pipeline.config import Params
+from ich_pipeline.config import Params, load_params
 
 
 def run_stage(body: Body, name: str, item: str | None, params: Params) -> StageResult:
@@ -32,3 +34,13 @@ def working_in(folder: Path) -> Iterator[None]:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.delenv("ICH_RUN_ID", raising=False)
         yield
+
+
+def params_of_one_size(project_root: Path, folder: Path, size: int, **changed: Any) -> Params:
+    """The phantom profile with all pictures of one size, and the sections ``changed``, as params.yaml in ``folder``."""
+    raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
+    raw["windowing"]["sizes"] = [size]
+    for network in raw["networks"].values():
+        network["image_size"] = size
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw | changed))
+    return load_params(folder / "params.yaml")

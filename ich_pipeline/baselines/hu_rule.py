@@ -9,8 +9,6 @@ balance, trained on the same training patients as the networks. Its scores rank;
 
 from __future__ import annotations
 
-import json
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.baselines.forest import Forest, Tree, constant_trees, learnt_trees
 from ich_pipeline.baselines.hu_features import neighbourhood, slice_features
-from ich_pipeline.errors import InputError
+from ich_pipeline.described_arrays import read_described, write_described
 
 MEMBER = "hu_rule"  # its name as a baseline and as a member of the ensemble; no network of Keras is called so
 FILE = "rule.npz"
@@ -114,8 +112,8 @@ class HuRule:
 
     def save(self, path: Path) -> None:
         """Write one ``.npz``; equal rules give equal bytes."""
-        about = {"schema": SCHEMA, "labels": list(self.labels), "image_size": self.image_size, "highest": self.highest}
-        np.savez(path, allow_pickle=False, about=np.array(json.dumps(about)), **self.forest.to_arrays())
+        about = {"labels": list(self.labels), "image_size": self.image_size, "highest": self.highest}
+        write_described(path, SCHEMA, about, self.forest.to_arrays())
 
     @classmethod
     def load(cls, path: Path) -> HuRule:
@@ -124,17 +122,7 @@ class HuRule:
         Raises:
             InputError: the file is missing, damaged, or of another version.
         """
-        again = "run `dvc repro -f baselines`, and register the model again"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            about = {"schema": None, **json.loads(str(arrays.pop("about")))}
-        except FileNotFoundError:
-            raise InputError(f"{path} is missing: {again}.") from None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read ({error}): {again}.") from None
-        if about["schema"] != SCHEMA:
-            raise InputError(f"{path} has schema {about['schema']!r} where this version reads {SCHEMA!r}: {again}.")
+        about, arrays = read_described(path, SCHEMA, "run `dvc repro -f baselines`, and register the model again")
         return cls(tuple(about["labels"]), about["image_size"], about["highest"], Forest.from_arrays(arrays))
 
 

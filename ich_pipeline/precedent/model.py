@@ -9,19 +9,19 @@ the description that ships is of all: nearly the same, and not exactly what that
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.described_arrays import read_described, write_described
 from ich_pipeline.errors import InputError
-from ich_pipeline.precedent.nearest import Neighbourhood
-from ich_pipeline.precedent.scan_numbers import MEASURED
+from ich_pipeline.precedent.nearest import Neighbourhood, layouts
+from ich_pipeline.precedent.scan_numbers import MEASURED, looked_at, scan_numbers
 
 SCHEMA = "precedent/1"
 FILE = "precedent.npz"
@@ -127,6 +127,20 @@ class Precedent:
     false_alarms: float
     held_out: int
 
+    def judge_slices(
+        self, pictures: Any, features_of: Callable[[NDArray[np.integer]], NDArray[np.floating]]
+    ) -> Judgement:
+        """One case by its slices.
+
+        Args:
+            pictures: (n, image_size, image_size) prepared slices, HU.
+            features_of: pooled features (m, F) of chosen ones of these slices, by ``architecture``.
+        """
+        rows = looked_at(len(pictures))
+        measured = np.asarray(pictures)[rows]
+        numbers = scan_numbers(measured, self.lowest, self.highest)
+        return self.judge(numbers, features_of(rows), layouts(measured, self.lowest))
+
     def judge(
         self, numbers: NDArray[np.float64], features: NDArray[np.floating], layouts: NDArray[np.floating]
     ) -> Judgement:
@@ -161,10 +175,10 @@ class Precedent:
     def save(self, path: Path) -> None:
         """Write one ``.npz``; equal content gives equal bytes."""
         names = ("architecture", "image_size", "lowest", "highest", "neighbours", "limit", "false_alarms", "held_out")
-        about = json.dumps({"schema": SCHEMA, "names": NAMES, **{name: getattr(self, name) for name in names}})
+        about = {"names": NAMES, **{name: getattr(self, name) for name in names}}
         arrays = {**self.features.to_arrays("features"), **self.layouts.to_arrays("layouts")}
         arrays |= {name: getattr(self, name) for name in ("centre", "spread", "expected")}
-        np.savez(path, allow_pickle=False, about=np.array(about), **arrays)
+        write_described(path, SCHEMA, about, arrays)
 
     @classmethod
     def load(cls, path: Path) -> Precedent:
@@ -173,19 +187,17 @@ class Precedent:
         Raises:
             InputError: the file is missing, damaged, or of another version.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            about = {"schema": None, "names": (), **json.loads(str(arrays.pop("about")))}
-        except FileNotFoundError:
-            raise InputError(f"{path} is missing: {AGAIN}.") from None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path} cannot be read ({error}): {AGAIN}.") from None
-        found, names = about.pop("schema"), tuple(about.pop("names"))
-        if found != SCHEMA or names != NAMES:
-            raise InputError(f"{path} was made by another version of this software ({found!r}): {AGAIN}.")
-        spaces = {name: Neighbourhood.from_arrays(name, arrays) for name in ("features", "layouts")}
-        return cls(**about, **spaces, **{name: arrays[name] for name in ("centre", "spread", "expected")})
+        about, arrays = read_described(path, SCHEMA, AGAIN)
+        if tuple(about.pop("names")) != NAMES:
+            raise InputError(f"{path} describes scans by other numbers than this version: {AGAIN}.")
+        return cls(
+            **about,
+            features=Neighbourhood.from_arrays("features", arrays),
+            layouts=Neighbourhood.from_arrays("layouts", arrays),
+            centre=arrays["centre"],
+            spread=arrays["spread"],
+            expected=arrays["expected"],
+        )
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from ich_pipeline.labels import Labels
 from ich_pipeline.origin import Origin, is_synthetic
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
 from ich_pipeline.precedent.model import Judgement, Precedent
-from ich_pipeline.precedent.nearest import layouts
-from ich_pipeline.precedent.scan_numbers import looked_at, scan_numbers
 from ich_pipeline.registry.bundle import PRECEDENT, RULE, SystemParams, read_origin, read_system
 from ich_pipeline.registry.content import AGAIN, check_sealed
 from ich_pipeline.registry.file_pixels import FilePixels, ReadCase
@@ -181,18 +179,6 @@ class System:
     def _explainer(self) -> Explainer:
         return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
 
-    def _judged(self, images: Mapping[int, NDArray[Any]]) -> Judgement:
-        """Whether a case is unlike the scans of training."""
-        if self.precedent is None:
-            return Judgement((), {})
-        pictures, (network, pooled) = images[self.precedent.image_size], self._pooled
-        rows = looked_at(len(pictures))
-        features = network.run_batched(pooled, np.asarray(images[network.spec.image_size])[rows])[0]
-        measured = np.asarray(pictures)[rows]
-        ends = self.precedent.lowest, self.precedent.highest
-        numbers, places = scan_numbers(measured, *ends), layouts(measured, self.precedent.lowest)
-        return self.precedent.judge(numbers, features, places)
-
     @cached_property
     def _pooled(self) -> tuple[Network, Any]:
         """The network whose features tell what a scan is like, and the model that gives them."""
@@ -220,7 +206,13 @@ class System:
         sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
         sizes |= set() if self.precedent is None else {self.precedent.image_size}
         images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
-        judged = Judgement((), {}) if no_answer else self._judged(images)
+        judged = Judgement((), {})
+        if self.precedent is not None and not no_answer:
+            network, pooled = self._pooled
+            own = images[network.spec.image_size]
+            judged = self.precedent.judge_slices(
+                images[self.precedent.image_size], lambda chosen: network.run_batched(pooled, own[chosen])[0]
+            )
         no_answer = no_answer or judged.no_answer
         if no_answer and not demonstration:
             withheld = withheld_case(

@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from sklearn.metrics import roc_auc_score
 
 from flows import baselines
 from ich_pipeline.baselines.hu_rule import FILE, HuRule
 from ich_pipeline.baselines.stored import PREDICTIONS_FILE, SCHEMA
-from ich_pipeline.config import Params, load_params
+from ich_pipeline.config import Params
 from ich_pipeline.errors import InputError
 from ich_pipeline.features import store
 from ich_pipeline.files import read_table, write_table
 from ich_pipeline.label_tables import write_labels
 from tests.baselines.drawn import BRAIN, SIZE, head
-from tests.stages import content, run_stage, working_in
+from tests.stages import content, params_of_one_size, run_stage, working_in
 
 SLICES = 4
 PATIENTS = {"train": 12, "validation": 6, "test_retrospective": 6}
@@ -29,13 +28,8 @@ PATIENTS = {"train": 12, "validation": 6, "test_retrospective": 6}
 def project(project_root: Path, tmp_path: Path):
     """Every second patient bleeds in its second slice; the tests' labels are not there at all."""
     with working_in(tmp_path):
-        raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
-        raw["windowing"]["sizes"] = [SIZE]
-        for network in raw["networks"].values():
-            network["image_size"] = SIZE
-        raw["baselines"] = {"maximum_slices": 40, "trees": 10, "random_network": "resnet50"}
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-        params = load_params(tmp_path / "params.yaml")
+        settings = {"maximum_slices": 40, "trees": 10, "random_network": "resnet50"}
+        params = params_of_one_size(project_root, tmp_path, SIZE, baselines=settings)
         yield tmp_path, params, _work(tmp_path, params)
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from flows import precedent
-from ich_pipeline.config import Params, load_params
+from ich_pipeline.config import Params
 from ich_pipeline.features import store
 from ich_pipeline.files import write_table
 from ich_pipeline.precedent.model import FILE, Precedent
 from tests.baselines.drawn import SIZE, head
-from tests.stages import content, run_stage, working_in
+from tests.stages import content, params_of_one_size, run_stage, working_in
 
 SLICES = 3
 PATIENTS = {"train": 14, "validation": 12, "test_retrospective": 5}
@@ -24,12 +23,7 @@ PATIENTS = {"train": 14, "validation": 12, "test_retrospective": 5}
 @pytest.fixture
 def project(project_root: Path, tmp_path: Path):
     with working_in(tmp_path):
-        raw = yaml.safe_load((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
-        raw["windowing"]["sizes"] = [SIZE]
-        for network in raw["networks"].values():
-            network["image_size"] = SIZE
-        (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-        params = load_params(tmp_path / "params.yaml")
+        params = params_of_one_size(project_root, tmp_path, SIZE)
         _work(tmp_path, params)
         yield tmp_path, params
 

@@ -23,6 +23,7 @@ from ich_pipeline.registry.bundle import Parts
 from ich_pipeline.report.cautions import cautions
 
 if TYPE_CHECKING:
+    from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.precedent.model import Precedent
     from ich_pipeline.training.network import Network
 
@@ -321,3 +322,30 @@ def registered(project: Path, bundle: Path, params: Params) -> int:
     number, new = register(bundle, content_of(bundle), params, {"test auc": 0.9}, "# Card")
     assert (number, new) == (1, True)
     return number
+
+
+def with_member(ensemble: Ensemble, member: str) -> Ensemble:
+    """The small system's ensemble as the mean of its network and one more member, which is read without interpolation."""
+    from ich_pipeline.ensemble.model import ReadingModel
+
+    members = (ARCHITECTURE, member)
+    weights = ((0.5, 0.5),) * len(ensemble.labels)
+    mean = replace(ensemble.first_reading.combiner, members=members, weights=weights)
+    reading = ReadingModel(mean, ensemble.first_reading.calibrations)
+    assert ensemble.uncertainty is not None
+    calibrations = dict.fromkeys(members, ensemble.uncertainty.networks[ARCHITECTURE])
+    return replace(
+        ensemble,
+        degrees={ARCHITECTURE: 0.3, member: 0.0},
+        first_reading=reading,
+        second_reading=reading,
+        uncertainty=replace(ensemble.uncertainty, networks=calibrations),
+    )
+
+
+def both_studies() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Neighbours (2 n, 2) and case (2 n,) of the slices of both studies, one after the other."""
+    k = np.arange(2 * SLICES)
+    before = np.where(k % SLICES > 0, k - 1, -1)
+    after = np.where(k % SLICES < SLICES - 1, k + 1, -1)
+    return np.stack([before, after], axis=1), k // SLICES

@@ -12,7 +12,7 @@ import pytest
 from ich_pipeline.baselines.hu_features import NAMES
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule, Lesson, learn_forest
 from ich_pipeline.config import Params
-from ich_pipeline.ensemble.model import Ensemble, ReadingModel
+from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import read
 from ich_pipeline.errors import InputError
 from ich_pipeline.origin import Origin
@@ -20,7 +20,7 @@ from ich_pipeline.registry.bundle import assemble
 from ich_pipeline.registry.content import seal
 from ich_pipeline.registry.system import System
 from ich_pipeline.windowing import clip_range, prepare
-from tests.registry.conftest import ARCHITECTURE, SLICES, Studies, parts_of
+from tests.registry.conftest import ARCHITECTURE, SLICES, Studies, both_studies, parts_of, with_member
 
 RULE_SIZE = 48  # another than the network's: the rule has its own pictures
 
@@ -32,16 +32,7 @@ def with_rule(
     folder = tmp_path_factory.mktemp("rule")
     made = work / "work"
     ensemble = Ensemble.load(made / "calibrate" / "ensemble.json")
-    members = (ARCHITECTURE, MEMBER)
-    mean = replace(ensemble.first_reading.combiner, members=members, weights=((0.5, 0.5),) * len(ensemble.labels))
-    reading = ReadingModel(mean, ensemble.first_reading.calibrations)
-    degrees = {ARCHITECTURE: 0.3, MEMBER: 0.0}
-    assert ensemble.uncertainty is not None
-    certain = replace(
-        ensemble.uncertainty, networks=dict.fromkeys(members, ensemble.uncertainty.networks[ARCHITECTURE])
-    )
-    fitted = replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading, uncertainty=certain)
-    fitted.save(folder / "ensemble.json")
+    with_member(ensemble, MEMBER).save(folder / "ensemble.json")
     rng = np.random.default_rng(3)
     features = rng.random((80, 3 * len(NAMES))).astype(np.float32)
     truth = (features[:, : len(ensemble.labels)] > 0.5).astype(np.int8)
@@ -64,12 +55,9 @@ def test_served_from_dicom_it_answers_as_evaluate_reads(
         size: np.concatenate([prepare(hu, size, windows) for hu in studies.hu])
         for size in (system.networks[ARCHITECTURE].spec.image_size, RULE_SIZE)
     }
-    k = np.arange(2 * SLICES)
-    before = np.where(k % SLICES > 0, k - 1, -1)
-    after = np.where(k % SLICES < SLICES - 1, k + 1, -1)
-    neighbours = np.stack([before, after], axis=1)
+    neighbours, case_of = both_studies()
     others = {MEMBER: rule.read(images[RULE_SIZE], neighbours)}
-    everything = (system.networks, system.ensemble, images, neighbours, k // SLICES)
+    everything = (system.networks, system.ensemble, images, neighbours, case_of)
     whole = read(*everything, everywhere=True, others=others)
     differs = 0.0
     without = System.load(bundle)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from ich_pipeline.config import Params
-from ich_pipeline.ensemble.model import Ensemble, ReadingModel
+from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.errors import InputError
 from ich_pipeline.origin import Origin
 from ich_pipeline.registry.bundle import assemble
 from ich_pipeline.registry.content import seal
 from ich_pipeline.registry.system import System
 
-from .conftest import ARCHITECTURE, SIZE, SLICES, Studies, parts_of
+from .conftest import ARCHITECTURE, SIZE, SLICES, Studies, both_studies, parts_of, with_member
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,7 @@ def with_head(work: Path, params: Params, origin: Origin, tmp_path_factory: pyte
     (folder / "sequence" / ARCHITECTURE).mkdir(parents=True)
     head.save(folder / "sequence" / ARCHITECTURE)
     ensemble = Ensemble.load(made / "calibrate" / "ensemble.json")
-    members = (ARCHITECTURE, f"{ARCHITECTURE}+sequence")
-    weights = ((0.5, 0.5),) * len(ensemble.labels)
-    plain = replace(ensemble.first_reading.combiner, members=members, weights=weights)
-    reading = ReadingModel(plain, ensemble.first_reading.calibrations)
-    degrees = {ARCHITECTURE: 0.3, members[1]: 0.0}
-    assert ensemble.uncertainty is not None
-    calibrations = dict.fromkeys(members, ensemble.uncertainty.networks[ARCHITECTURE])
-    certain = replace(ensemble.uncertainty, networks=calibrations)
-    replace(ensemble, degrees=degrees, first_reading=reading, second_reading=reading, uncertainty=certain).save(
-        folder / "ensemble.json"
-    )
+    with_member(ensemble, f"{ARCHITECTURE}+sequence").save(folder / "ensemble.json")
     parts = replace(parts_of(made), sequence=folder / "sequence", ensemble=folder / "ensemble.json")
     assemble(parts, params, origin, folder / "bundle")
     return folder / "bundle"
@@ -62,15 +52,11 @@ def test_served_from_dicom_it_answers_as_evaluate_reads(
     assert set(system.sequences) == {ARCHITECTURE}
     # As evaluate does it: all cases together, every network everywhere.
     images = np.concatenate([prepare(hu, SIZE, params.windowing.windows) for hu in studies.hu])
-    k = np.arange(2 * SLICES)
-    before = np.where(k % SLICES > 0, k - 1, -1)
-    after = np.where(k % SLICES < SLICES - 1, k + 1, -1)
     whole = read(
         system.networks,
         system.ensemble,
         {SIZE: images},
-        np.stack([before, after], axis=1),
-        k // SLICES,
+        *both_studies(),
         everywhere=True,
         sequences=system.sequences,
     )
