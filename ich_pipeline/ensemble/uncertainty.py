@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.reading import Reading
 
-ONE_NETWORK = "one member: no disagreement"
+ONE_MEMBER = "one member: no disagreement"
 NOT_FITTED = "not available: the ensemble was made without it; run the calibrate stage"
 _SPOKEN = {ABSENT: "absent", PRESENT: "present", UNDECIDED: "undecided", NEITHER: "fits neither"}
 
@@ -157,5 +157,5 @@ def of_case(ensemble: Ensemble, reading: Reading) -> CaseUncertainty | None:
         },
         disagreement=None if spread is None else dict(zip(labels, spread.cases[0].tolist(), strict=True)),
         slice_disagreement=None if spread is None else spread.slices,
-        reason=ONE_NETWORK if spread is None else None,
+        reason=ONE_MEMBER if spread is None else None,
     )

@@ -29,7 +29,7 @@ from ich_pipeline.ensemble.conformal import (
 )
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.ranking import Ranked
-from ich_pipeline.ensemble.uncertainty import ONE_NETWORK, Disagreement, Uncertainty, disagreement
+from ich_pipeline.ensemble.uncertainty import ONE_MEMBER, Disagreement, Uncertainty, disagreement
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.metrics import Estimate, Level
 from ich_pipeline.evaluation.proportions import clopper_pearson
@@ -169,7 +169,7 @@ def _disagreement(
     cohort: TestCohort, levels: dict[str, _Rows], names: Sequence[str], found: Disagreement | None
 ) -> dict[str, Any]:
     if found is None:
-        return {"networks": list(names), "reason": ONE_NETWORK}
+        return {"networks": list(names), "reason": ONE_MEMBER}
     spread = {"case": found.cases[cohort.labelled_cases], "slice": found.slices[cohort.labelled]}
     points = {"case": cohort.ensemble.case_points, "slice": cohort.ensemble.slice_points}
     return {

@@ -20,7 +20,7 @@ from ich_pipeline.ensemble.conformal import ConformalLabel
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.reading import read
-from ich_pipeline.ensemble.uncertainty import ONE_NETWORK, Uncertainty, of_case
+from ich_pipeline.ensemble.uncertainty import ONE_MEMBER, Uncertainty, of_case
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
 
@@ -223,7 +223,7 @@ def test_one_network_has_no_disagreement_and_costs_no_other_pass(certain, networ
     assert reading.disagreement is None
     assert networks["b"].images == networks["c"].images == []
     found = of_case(single, reading)
-    assert found is not None and found.disagreement is None and found.reason == ONE_NETWORK
+    assert found is not None and found.disagreement is None and found.reason == ONE_MEMBER
 
 
 def test_an_ensemble_of_an_older_version_has_none(ensemble, networks, cases) -> None:

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.conformal import ConformalLabel, fit_conformal
-from ich_pipeline.ensemble.uncertainty import ONE_NETWORK, Uncertainty, disagreement
+from ich_pipeline.ensemble.uncertainty import ONE_MEMBER, Uncertainty, disagreement
 from ich_pipeline.evaluation.tables import case_table
 from ich_pipeline.evaluation.uncertainty import headline, uncertainty_of_test
 from ich_pipeline.report.uncertainty import card, coverage_words
@@ -110,7 +110,7 @@ def test_disagreement_tells_errors_as_scikit_learn_counts(tested) -> None:
     assert of["right"] == pytest.approx(spread.cases[~wrong, 0].mean())
     assert of["gain"]["value"] == pytest.approx(of["auc"]["value"] - of["nearness"]["value"])
     # The ensemble itself has one member.
-    assert found["disagreement"]["members"] == {"networks": ["a"], "reason": ONE_NETWORK}
+    assert found["disagreement"]["members"] == {"networks": ["a"], "reason": ONE_MEMBER}
 
 
 def test_disagreement_that_knows_the_errors_is_found() -> None:
@@ -140,7 +140,7 @@ def test_metrics_and_tables_carry_it(tested) -> None:
     assert counts == {word: n for word, n in found["case"]["any"]["sets"].items() if n}
     assert set(table["set_epidural"]) == {"not available"}
     single = judged(certain(make_cohort(), networks=1))
-    assert headline(single, "case", "any")["disagreement_auc"]["reason"] == ONE_NETWORK
+    assert headline(single, "case", "any")["disagreement_auc"]["reason"] == ONE_MEMBER
 
 
 def _found(value: float, low: float, high: float, expected: tuple[float, float]) -> dict:

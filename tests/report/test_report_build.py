@@ -96,7 +96,7 @@ def test_pages_say_how_sure_the_system_is(reports):
     for page in reports.glob("cases/*.html"):
         text = page.read_text(encoding="utf-8")
         assert re.search(r"At 90 % coverage: haemorrhage (absent|present|undecided|fits neither)\.", text)
-        assert "One network: no disagreement." in text
+        assert "One member: no disagreement." in text
     index = (reports / "index.html").read_text(encoding="utf-8")
     assert "conformal sets at 90 % coverage" in index and "not available: too few patients" in index
     for name in ("metrics.md", "model_card.md"):
