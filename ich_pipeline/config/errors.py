@@ -1,4 +1,4 @@
-"""How ``params.yaml`` is read, and what is wrong with it as a sentence; which settings there are is in ``config.py``."""
+"""How ``params.yaml`` is read, and what is wrong with it as a sentence; which settings there are is in the other files here."""
 
 from __future__ import annotations
 

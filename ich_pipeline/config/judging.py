@@ -1,0 +1,106 @@
+"""Settings of answers and their keeping: ensemble, precedent, evaluation, reasons, report, registry, retraining."""
+
+from __future__ import annotations
+
+import zoneinfo
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ich_pipeline.config.section import Fraction, Section, all_rising
+
+
+class EnsembleParams(Section):
+    """Combination, calibration, operating points, case score."""
+
+    folds: Annotated[int, Field(ge=2)]  # cross-fitting folds over validation patients
+    sensitivity_target: Fraction
+    specificity_target: Fraction
+    # The rule from slices to a case; auto: of all rules the one that ranks the cases best, where it is clearly better
+    # than max (:mod:`ich_pipeline.ensemble.case_rule`).
+    case_score: Literal["auto", "max", "top_k_mean", "neighbours", "noisy_or"]
+    case_top_k: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(all_rising)]
+    decision: Literal["high_sensitivity", "balanced", "high_specificity"]  # the operating point of the case decision
+    coverage: Fraction  # of the conformal sets, of patients with and of patients without a finding
+    # The HU rule (:mod:`ich_pipeline.baselines.hu_rule`) is a member beside the networks. Not part of the paper.
+    hu_rule: bool
+
+
+class PrecedentParams(Section):
+    """The verdict *not read* for scans that are unlike those of training (:mod:`ich_pipeline.precedent`)."""
+
+    false_alarms: Fraction  # of scans of the training kind that are turned away
+    neighbours: Annotated[int, Field(ge=1)]  # nearest training slices that a distance is the mean over
+    maximum_cases: Annotated[int, Field(ge=10)]  # described, of the training cases; as many are held out at most
+
+
+Edges = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), AfterValidator(all_rising)]
+
+
+class SubgroupParams(Section):
+    """Bands of the case subgroups, by their edges; fixed before a test is read."""
+
+    minimum_patients: Annotated[int, Field(ge=2)]  # positive and negative ones; with fewer a figure is null
+    age_years: Edges
+    thickness_mm: Edges
+    lesion_ml: Edges
+
+
+class EvaluationParams(Section):
+    """Intervals (percentile bootstrap by patient), the comparison with readers, subgroups."""
+
+    bootstrap: Annotated[int, Field(ge=10)]
+    confidence: Fraction
+    noninferiority_margin: Fraction  # of sensitivity and specificity, against each reader of data/readers.csv
+    subgroups: SubgroupParams
+
+
+class ExplainParams(Section):
+    """Attention maps, atlas and prediction basis."""
+
+    architecture: str  # the network whose features and maps are shown
+    method: Literal["auto", "cam", "layercam"]  # auto: CAM where its map is at least minimum_map wide, else LayerCAM
+    minimum_map: Annotated[int, Field(ge=2)]
+    maps: Literal[
+        "any", "subtypes"
+    ]  # whose maps are drawn; "subtypes" only where the control of the report shows them specific
+    region_fraction: Fraction  # of the map's maximum
+    hit_tolerance_mm: Annotated[float, Field(ge=0)]  # a maximum this near to a lesion hits it
+    findings_shown: Annotated[int, Field(ge=1)]  # with reasons, a slice
+    single_finding_minimum: Annotated[
+        int, Field(ge=1)
+    ]  # so many slices of one finding alone, and only they stand for it
+    atlas_per_label: Annotated[int, Field(ge=1)]
+    atlas_per_patient: Annotated[int, Field(ge=1)]
+    classic_features: Annotated[int, Field(ge=1)]  # features a subtype
+    near_duplicate: Annotated[float, Field(ge=0)]  # L2 distance below which two examples are near-equal
+    basis_neighbours: Annotated[int, Field(ge=1)]
+    basis_pool: Literal["atlas", "training"]
+
+
+class ReportParams(Section):
+    """What the report shows."""
+
+    case_pages: Annotated[int, Field(ge=1)]  # a test cohort
+    attention_examples: Annotated[int, Field(ge=1)]  # a subtype
+
+
+class RegistryParams(Section):
+    """MLflow registry."""
+
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class RetrainParams(Section):
+    """Scheduled retraining."""
+
+    cron: str
+    timezone: str
+
+    @model_validator(mode="after")
+    def _schedulable(self) -> RetrainParams:
+        if len(self.cron.split()) != 5:
+            raise ValueError(f"cron needs five fields (minute hour day month weekday), found {self.cron!r}")
+        if self.timezone not in zoneinfo.available_timezones():
+            raise ValueError(f"timezone {self.timezone!r} is not known; take a name like Europe/Berlin or UTC")
+        return self

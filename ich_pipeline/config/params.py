@@ -1,0 +1,137 @@
+"""All sections together, and how the file is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from ich_pipeline.cohort_names import TESTS
+from ich_pipeline.config.cohort import IngestParams, LabelParams, PhantomParams, SplitParams, ValidateParams
+from ich_pipeline.config.errors import UniqueKeys, sentence
+from ich_pipeline.config.judging import (
+    EnsembleParams,
+    EvaluationParams,
+    ExplainParams,
+    PrecedentParams,
+    RegistryParams,
+    ReportParams,
+    RetrainParams,
+)
+from ich_pipeline.config.learning import (
+    BaselineParams,
+    HeadParams,
+    InterpolationParams,
+    NetworkParams,
+    PretrainParams,
+    SequenceParams,
+    TrainingParams,
+    WindowingParams,
+)
+from ich_pipeline.config.section import Name, Section
+from ich_pipeline.errors import InputError
+from ich_pipeline.labels import Labels
+
+_EFFICIENTNET = re.compile(r"efficientnet_?b_?\d")  # B0 to B7, of the first version
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    profile: Name
+    seed: Annotated[int, Field(ge=0)]
+    labels: LabelParams
+    phantom: PhantomParams
+    ingest: IngestParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    split: SplitParams
+    windowing: WindowingParams
+    architectures: Annotated[tuple[Name, ...], Field(min_length=1)]
+    networks: dict[Name, NetworkParams]
+    training: TrainingParams
+    pretrain: PretrainParams
+    head: HeadParams
+    interpolation: InterpolationParams
+    sequence: SequenceParams
+    baselines: BaselineParams
+    ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
+    ensemble: EnsembleParams
+    precedent: PrecedentParams
+    tests: Annotated[tuple[Name, ...], Field(min_length=1)]
+    evaluation: EvaluationParams
+    explain: ExplainParams
+    report: ReportParams
+    registry: RegistryParams
+    retrain: RetrainParams
+
+    @model_validator(mode="after")
+    def _networks_are_described(self) -> Params:
+        named = {field: getattr(self, field) for field in ("architectures", "ablation", "tests")}
+        for field, names in {**named, "sequence.architectures": self.sequence.architectures}.items():
+            if len(set(names)) != len(names):
+                raise ValueError(f"{field} names one twice: {', '.join(names)}")
+        plain = [name.replace("_", "") for name in self.architectures]  # vgg_16 is the same network as vgg16
+        if len(set(plain)) != len(plain):
+            raise ValueError(f"architectures names one twice, written in two ways: {', '.join(self.architectures)}")
+        for name in self.tests:
+            if name not in TESTS:
+                raise ValueError(f"tests names {name!r}, which is no test cohort; there are {' and '.join(TESTS)}")
+        for name in self.architectures:
+            if name not in self.networks:
+                raise ValueError(f"architectures names {name!r}, but networks.{name} is missing")
+            if _EFFICIENTNET.fullmatch(name) and self.networks[name].weights not in ("none", "phantom"):
+                raise ValueError(
+                    f"networks.{name}.weights is {self.networks[name].weights}, but Keras scales the input of this network in "
+                    "another way where it downloads the weights itself: take efficientnet_v2b0 to b3, or weights: none"
+                )
+            size = self.networks[name].image_size
+            if size not in self.windowing.sizes:
+                raise ValueError(f"networks.{name}.image_size {size} is none of windowing.sizes: add it there")
+            batch = self.networks[name].batch_size
+            if batch % self.training.accumulate:
+                raise ValueError(
+                    f"networks.{name}.batch_size {batch} is no multiple of training.accumulate {self.training.accumulate}"
+                )
+        for name in (*self.ablation, self.explain.architecture):
+            if name not in self.architectures:
+                raise ValueError(f"ablation or explain names {name!r}, which is none of architectures")
+        if self.baselines.random_network not in (None, *self.architectures):
+            raise ValueError(
+                f"baselines.random_network names {self.baselines.random_network!r}, which is none of architectures"
+            )
+        for name in self.sequence.architectures:
+            if name not in self.architectures:
+                raise ValueError(f"sequence.architectures names {name!r}, which is none of architectures")
+        return self
+
+    @property
+    def label_set(self) -> Labels:
+        """The labels as the rest of the package uses them."""
+        return Labels(self.labels.any, self.labels.subtypes)
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        InputError: one sentence with the file, the key, the value and what to do.
+    """
+    try:
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeys)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run from the project's top folder, or `ich profile phantom`.") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text: save it as such.") from None
+    except yaml.YAMLError as error:
+        where = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise InputError(f"{path} is not YAML ({where}): mend that line.") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} holds no settings: copy a profile over it with `ich profile phantom`.")
+    try:
+        return Params.model_validate_json(json.dumps({str(key): value for key, value in raw.items()}, default=str))
+    except ValidationError as error:
+        raise InputError(sentence(Path(path), Params, error)) from None
