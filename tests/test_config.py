@@ -95,7 +95,7 @@ WRONG: dict[str, tuple[Callable[[dict], None], str]] = {
     ),
     "no room": (
         put("split.validation", 0.8),
-        "split: validation and tests take 0.98 of the patients, which leaves too few to train on; change that value.",
+        "split: validation and tests take 1.02 of the patients, which leaves too few to train on; change that value.",
     ),
 }
 

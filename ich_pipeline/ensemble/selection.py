@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.ensemble.calibration import fit_calibration, fit_platt
 from ich_pipeline.ensemble.combiners import KINDS, Kind, fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
@@ -115,11 +116,36 @@ def choose_degrees(figures: Mapping[str, Mapping[float, Figure]]) -> dict[str, f
 
 
 def candidates(members: Sequence[str]) -> list[tuple[Kind, tuple[str, ...]]]:
-    """Every non-empty subset under the plain mean, larger ones first; then the other combiners of all members."""
-    subsets = [s for size in range(len(members), 0, -1) for s in combinations(members, size)]
+    """Every subset with a network under the plain mean, larger ones first; then the other combiners of all members.
+
+    The HU rule joins networks and never stands for them: it has no maps, no atlas and no precedents to show. Where it is better
+    alone, the comparison with the baselines says so.
+    """
+    subsets = [s for size in range(len(members), 0, -1) for s in combinations(members, size) if s != (MEMBER,)]
     plain: list[tuple[Kind, tuple[str, ...]]] = [("plain_mean", s) for s in subsets]
     others: list[tuple[Kind, tuple[str, ...]]] = [(k, tuple(members)) for k in KINDS if k != "plain_mean"]
     return plain + (others if len(members) > 1 else [])
+
+
+def _widest_of_the_best(
+    tried: Sequence[tuple[Kind, tuple[str, ...]]],
+    scores: Sequence[NDArray[np.floating]],
+    figures: Sequence[Figure],
+    predictions: Predictions,
+) -> int:
+    """Position of the combiner to take: of those that are clearly better than the simplest and not clearly worse than the best
+    of them, one with the most members, and of these the best.
+
+    Which small subset leads is often luck; more members cost nothing that can be shown, and err less together.
+    """
+    best = clearly_best(figures)
+    against = figures_of([scores[best], *scores], predictions)[1:]
+    equal = [
+        k
+        for k, figure in enumerate(figures)
+        if k == best or (figure.better and against[k].gain >= -max(MARGIN * against[k].error, TIE))
+    ]
+    return max(equal, key=lambda k: (len(tried[k][1]), figures[k].gain))
 
 
 def cross_fitted(
@@ -150,16 +176,18 @@ class Choice:
 
 
 def choose(predictions: Predictions, folds: int) -> Choice:
-    """Choose each network's degree, then the combiner by cross-fitted mean average precision: the plain mean of all or what is clearly better."""
+    """Choose each network's degree, then the combiner by cross-fitted mean average precision.
+
+    The combiner is the plain mean of all, or the widest of those that are clearly better (:func:`_widest_of_the_best`).
+    """
     degrees_tried = degree_figures(predictions)
     degrees = choose_degrees(degrees_tried)
     probabilities = predictions.at(degrees)
     fold = patient_folds(predictions.patients, predictions.truth, folds)
     tried = candidates(tuple(probabilities))
-    figures = figures_of(
-        [cross_fitted(kind, members, probabilities, predictions.truth, fold) for kind, members in tried], predictions
-    )
-    kind, members = tried[clearly_best(figures)]
+    scores = [cross_fitted(kind, members, probabilities, predictions.truth, fold) for kind, members in tried]
+    figures = figures_of(scores, predictions)
+    kind, members = tried[_widest_of_the_best(tried, scores, figures, predictions)]
     return Choice(
         degrees,
         kind,

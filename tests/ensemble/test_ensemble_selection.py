@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.ensemble import selection
 from ich_pipeline.ensemble.calibration import logit
 from ich_pipeline.ensemble.combiners import fit_combiner
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.ranking import Ranked, mean_average_precision
 from ich_pipeline.ensemble.selection import (
+    MARGIN,
     Figure,
     Predictions,
     candidates,
@@ -101,6 +103,30 @@ def test_candidates_are_all_subsets_and_all_combiners() -> None:
     assert len([c for c in tried if c[0] == "plain_mean"]) == 7
     assert {c[0] for c in tried} == {"plain_mean", "weighted_mean", "bayes_optimal", "super_learner", "majority_vote"}
     assert candidates(("a",)) == [("plain_mean", ("a",))]
+
+
+def test_the_hu_rule_never_stands_alone() -> None:
+    tried = candidates(("a", "b", MEMBER))
+    assert ("plain_mean", (MEMBER,)) not in tried and ("plain_mean", ("a",)) in tried
+    assert ("plain_mean", ("a", MEMBER)) in tried
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_combiners_that_are_as_good_as_the_best_the_widest_is_taken(cohort, seed) -> None:
+    predictions = cohort.predictions
+    truth = predictions.truth
+    rng = np.random.default_rng(seed)
+    probabilities = {name: expit(2.0 * truth - 1 + rng.normal(size=(1, *truth.shape))) for name in ("a", "b")}
+    # So loud that the plain mean of all is clearly worse than what leaves it out.
+    probabilities["noise"] = expit(8 * rng.normal(size=(1, *truth.shape)))
+    choice = choose(Predictions((0.0,), probabilities, truth, predictions.patients), 5)
+    assert {"a", "b"} <= set(choice.members)
+    figures = {(kind, members): figure for kind, members, figure in choice.candidate_figures}
+    chosen = figures[choice.kind, choice.members]
+    best = max(figures.values(), key=lambda figure: figure.gain)
+    assert chosen.better and chosen.gain >= best.gain - 2 * MARGIN * best.error
+    wider = [f for (_, members), f in figures.items() if len(members) > len(choice.members)]
+    assert all(f.gain <= chosen.gain for f in wider)
 
 
 def test_cross_fitted_scores_come_from_the_other_folds(cohort) -> None:
