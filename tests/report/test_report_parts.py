@@ -349,7 +349,8 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     of_any = {"slice_thresholds": np.full(len(labels), 0.9), "shown": {0: ()}, "attention": {0: maps(labels.any)}}
     page = case_page(made_case(params, values, **of_any, uncertainty=known))
     assert "At 90 % coverage: haemorrhage undecided." in page
-    assert "fits neither" in page and "Subdural: validation has 3 patients with the finding." in page
+    assert "fits neither" in page and page.count("<td>not available</td>") == 3
+    assert "Subarachnoid: validation has 3 patients with the finding." in page
     assert "“Any” ± 0.12" in page
     assert "calibrated without conformal sets" in case_page(made_case(params, values, **of_any))
     # Where no finding has a set, the reason stands once.
