@@ -82,6 +82,9 @@ def test_too_many_folds_are_refused_in_a_sentence(count: int) -> None:
 # Folds of train and validation.
 
 
+SHARES = {"retrospective": 0.08, "prospective": 0.1}  # here, so that the counts below are not the profile's
+
+
 @pytest.fixture(scope="module")
 def phantom() -> Params:
     return load_params(Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml")
@@ -93,7 +96,10 @@ def heads(params: Params, learning: tuple[str, ...] = (), **folds: Any) -> Param
         name: of.model_copy(update={"weights": "w.h5", "frozen_layers": "block" if name in learning else 1.0})
         for name, of in params.networks.items()
     }
-    split = params.split.model_copy(update={"folds": params.split.folds.model_copy(update=folds)})
+    drawn = {key: getattr(params.split, key).model_copy(update={"patients": share}) for key, share in SHARES.items()}
+    split = params.split.model_copy(
+        update={"validation": 0.1, **drawn, "folds": params.split.folds.model_copy(update=folds)}
+    )
     return params.model_copy(update={"networks": networks, "split": split})
 
 

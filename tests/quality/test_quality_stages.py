@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +33,10 @@ def project(
     params: Params,
 ) -> Path:
     """A project folder in which ingest has run; the working directory."""
-    shutil.copy(Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml", tmp_path / "params.yaml")
+    raw = yaml.safe_load((Path(ich_pipeline.__file__).parent / "profiles" / "phantom.yaml").read_text())
+    raw["split"]["validation"] = 0.1  # the shares are the test's own: it counts patients
+    raw["split"]["retrospective"]["patients"], raw["split"]["prospective"]["patients"] = 0.08, 0.1
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     write_table(tmp_path / "work/ingest/series.parquet", series, "series/3")
     write_table(tmp_path / "work/ingest/slices.parquet", slices, "slices/2")
     account = pd.DataFrame({"path": slices[UID], "status": "used", UID: slices[UID], "frames": 0})
