@@ -177,6 +177,17 @@ def test_doctor_says_what_is_broken_and_what_to_do(project: Path, monkeypatch: p
     assert ich("doctor")[0] == 1
 
 
+@pytest.mark.parametrize("weights", ["none", "imagenet", "phantom", "own.weights.h5", "own.keras", "other"])
+def test_doctor_finds_nothing_wrong_with_any_beginning_that_is_there(project: Path, weights: str) -> None:
+    network = yaml.safe_load(Path("params.yaml").read_text())["networks"]["vgg16"]
+    edit(networks={"vgg16": {**network, "weights": weights}})
+    Path("own.weights.h5").touch()
+    Path("own.keras").touch()
+    Path("other").mkdir()  # the folder of another network
+    found = {check.name: check for check in doctor.examine()}
+    assert found["weights vgg16"].works is not False
+
+
 def test_doctor_names_a_dvc_remote_and_wrong_settings() -> None:
     Path(".dvc").mkdir()
     Path(".dvc/config").write_text("[core]\n    remote = store\n['remote \"store\"']\n    url = s3://bucket\n")

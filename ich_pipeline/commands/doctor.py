@@ -203,10 +203,12 @@ def _weights(params: Params) -> Iterator[Check]:
             yield Check(
                 f"weights {name}", True if held else None, f"imagenet: {held[0] if held else 'not here yet'}", advice
             )
+        elif weights == "phantom":
+            yield Check(f"weights {name}", True, "phantom: learnt on synthetic heads by the stage pretrain")
         else:
-            there = Path(weights).is_file()
-            advice = "" if there else f"Put the file there or change networks.{name}.weights in params.yaml."
-            yield Check(f"weights {name}", there, weights if there else f"{weights} is no file", advice, essential=True)
+            there = Path(weights).exists()  # a file, or the folder of a network of this project
+            advice = "" if there else f"Put it there or change networks.{name}.weights in params.yaml."
+            yield Check(f"weights {name}", there, weights if there else f"{weights} is missing", advice, essential=True)
 
 
 def _disk() -> Check:

@@ -11,27 +11,8 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from ich_pipeline.cohort_names import TESTS
-from ich_pipeline.config.cohort import IngestParams, LabelParams, PhantomParams, SplitParams, ValidateParams
+from ich_pipeline.config import cohort, judging, learning
 from ich_pipeline.config.errors import UniqueKeys, sentence
-from ich_pipeline.config.judging import (
-    EnsembleParams,
-    EvaluationParams,
-    ExplainParams,
-    PrecedentParams,
-    RegistryParams,
-    ReportParams,
-    RetrainParams,
-)
-from ich_pipeline.config.learning import (
-    BaselineParams,
-    HeadParams,
-    InterpolationParams,
-    NetworkParams,
-    PretrainParams,
-    SequenceParams,
-    TrainingParams,
-    WindowingParams,
-)
 from ich_pipeline.config.section import Name, Section
 from ich_pipeline.errors import InputError
 from ich_pipeline.labels import Labels
@@ -44,29 +25,29 @@ class Params(Section):
 
     profile: Name
     seed: Annotated[int, Field(ge=0)]
-    labels: LabelParams
-    phantom: PhantomParams
-    ingest: IngestParams
-    validate_: Annotated[ValidateParams, Field(alias="validate")]
-    split: SplitParams
-    windowing: WindowingParams
+    labels: cohort.LabelParams
+    phantom: cohort.PhantomParams
+    ingest: cohort.IngestParams
+    validate_: Annotated[cohort.ValidateParams, Field(alias="validate")]
+    split: cohort.SplitParams
+    windowing: learning.WindowingParams
     architectures: Annotated[tuple[Name, ...], Field(min_length=1)]
-    networks: dict[Name, NetworkParams]
-    training: TrainingParams
-    pretrain: PretrainParams
-    head: HeadParams
-    interpolation: InterpolationParams
-    sequence: SequenceParams
-    baselines: BaselineParams
+    networks: dict[Name, learning.NetworkParams]
+    training: learning.TrainingParams
+    pretrain: learning.PretrainParams
+    head: learning.HeadParams
+    interpolation: learning.InterpolationParams
+    sequence: learning.SequenceParams
+    baselines: learning.BaselineParams
     ablation: Annotated[tuple[Name, ...], Field(min_length=1)]
-    ensemble: EnsembleParams
-    precedent: PrecedentParams
+    ensemble: judging.EnsembleParams
+    precedent: judging.PrecedentParams
     tests: Annotated[tuple[Name, ...], Field(min_length=1)]
-    evaluation: EvaluationParams
-    explain: ExplainParams
-    report: ReportParams
-    registry: RegistryParams
-    retrain: RetrainParams
+    evaluation: judging.EvaluationParams
+    explain: judging.ExplainParams
+    report: judging.ReportParams
+    registry: judging.RegistryParams
+    retrain: judging.RetrainParams
 
     @model_validator(mode="after")
     def _networks_are_described(self) -> Params:
