@@ -180,7 +180,7 @@ def test_doctor_says_what_is_broken_and_what_to_do(project: Path, monkeypatch: p
 @pytest.mark.parametrize("weights", ["none", "imagenet", "phantom", "own.weights.h5", "own.keras", "other"])
 def test_doctor_finds_nothing_wrong_with_any_beginning_that_is_there(project: Path, weights: str) -> None:
     network = yaml.safe_load(Path("params.yaml").read_text())["networks"]["vgg16"]
-    edit(networks={"vgg16": {**network, "weights": weights}})
+    edit(networks={"vgg16": {**network, "weights": weights, "input_range": [0, 1] if weights == "own.keras" else None}})
     Path("own.weights.h5").touch()
     Path("own.keras").touch()
     Path("other").mkdir()  # the folder of another network
