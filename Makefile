@@ -1,11 +1,12 @@
 # Two commands: `make repro` and `make test`. Everything else is listed by `make help`.
-PYTHON ?= python3.11
+# The newest Python of those that the lock file is for; `make PYTHON=python3.11 …` takes another one.
+PYTHON ?= $(firstword $(foreach python,python3.13 python3.12 python3.11,$(shell $(python) -c '' 2>/dev/null && echo $(python))))
 VENV := .venv
 RUN := $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: help setup demo repro test test-long check crossvalidate ui schedule doctor picture lock clean
+.PHONY: help setup demo repro test test-long check graph crossvalidate ui schedule doctor picture lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -16,7 +17,8 @@ setup: $(VENV)/ready ## the virtual environment from requirements.lock; nothing 
 # Byte-compiled on purpose: containers often forbid it, and then every stage pays seconds for its imports.
 # --no-deps: the lock file is complete, and pip need not solve what is solved.
 $(VENV)/ready: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed ($(PYTHON) not found): install it, or name it with PYTHON=…"; exit 2; }
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found: install one, or name it with PYTHON=…"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13: name another one with PYTHON=…"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked packages (about 4 GB on disk, a few minutes) …"
 	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --compile -r requirements.lock
@@ -38,10 +40,15 @@ test: $(VENV)/ready ## all tests but the long ones
 test-long: $(VENV)/ready ## the long proofs as well
 	@$(PYTEST) -m "long or not long"
 
-check: $(VENV)/ready ## lint and types
+check: $(VENV)/ready ## lint, types, direction of imports, dvc.yaml's code dependencies
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m pyright
+	@$(VENV)/bin/lint-imports --no-logo
+	@$(RUN) .ci/graph.py --check
+
+graph: $(VENV)/ready ## the code dependencies in dvc.yaml anew, from the imports
+	@$(RUN) .ci/graph.py --write
 
 crossvalidate: $(VENV)/ready ## the whole method in 5 folds by patient, for small cohorts
 	@$(RUN) -m flows.crossvalidate
@@ -57,10 +64,10 @@ doctor: ## what works here, and what to do about what does not
 	echo "The environment is missing (no $(VENV)/ready): \`make setup\` makes it, or \`make repro\` does on its way."; exit 1; fi
 
 picture: $(VENV)/ready ## draw docs/phantom.png and docs/varied-phantom.png anew
-	@$(RUN) -c "from pathlib import Path; from ich_pipeline.cohorts.montage import montage, varied_montage; from ich_pipeline.config import load_params; params = load_params(); montage(params, Path('docs/phantom.png')); varied_montage(params, Path('docs/varied-phantom.png'))"
+	@$(RUN) -c "from pathlib import Path; from ich_pipeline.phantom.montage import montage, varied_montage; from ich_pipeline.config import load_params; params = load_params(); montage(params, Path('docs/phantom.png')); varied_montage(params, Path('docs/varied-phantom.png'))"
 
 lock: ## solve the dependencies of pyproject.toml anew into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --extra dev --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock
 
 clean: ## remove what the stages wrote; keeps data/, the registry and the environment
 	rm -rf work .state

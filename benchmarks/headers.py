@@ -14,7 +14,7 @@ from unittest import mock
 
 from ich_pipeline.config import load_params
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.dicom.scan import read_headers
+from ich_pipeline.ingest.scan import read_headers
 
 FILES = 300
 

@@ -18,10 +18,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ich_pipeline.baselines.hu_features import neighbourhood, slice_features
 from ich_pipeline.baselines.hu_rule import Lesson, learn_forest
 from ich_pipeline.config import load_params
-from ich_pipeline.dicom.volumes import SUFFIX, read_volume
-from ich_pipeline.files import read_table
-from ich_pipeline.label_tables import read_labels
-from ich_pipeline.windowing import clip_range, prepare
+from ich_pipeline.core.files import read_table
+from ich_pipeline.ingest.volumes import SUFFIX, read_volume
+from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.schemas import SLICES_TABLE
+from ich_pipeline.windowing.windows import clip_range, prepare
 
 FOLDS, DRAWS, TREES = 5, 3, 200
 
@@ -30,7 +31,7 @@ def main(ingest: Path, labels: Path, sizes: list[int]) -> None:
     """Measure and print."""
     params = load_params()
     windows = params.windowing.windows
-    slices = read_table(ingest / "slices.parquet", "slices/2")
+    slices = read_table(ingest / "slices.parquet", SLICES_TABLE)
     truth = read_labels(labels, params.label_set).set_index("SOPInstanceUID").loc[slices["SOPInstanceUID"]]
     of_any, patients = truth[[params.labels.any]].to_numpy(), pd.factorize(slices["patient_key"])[0]
     for size in sizes:

@@ -22,16 +22,16 @@ import SimpleITK
 from pydicom.uid import HTJ2K, JPEG2000, UID, CTImageStorage, JPEGLSNearLossless
 
 from ich_pipeline.config import IngestParams, load_params
+from ich_pipeline.core.progress import Track, terminal
 from ich_pipeline.dicom.decode import AIR_HU, SliceReader
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.multiframe import ENHANCED_CT
 from ich_pipeline.dicom.opening import read_whole_dataset
 from ich_pipeline.dicom.reader import read_slice_headers
-from ich_pipeline.dicom.scan import scan
 from ich_pipeline.dicom.stored import PixelError, transfer_syntax
-from ich_pipeline.dicom.study import read_study
-from ich_pipeline.dicom.tables import account_table
-from ich_pipeline.progress import Track, terminal
+from ich_pipeline.ingest.scan import scan
+from ich_pipeline.ingest.tables import account_table
+from ich_pipeline.series.study import read_study
 
 PROFILE = Path(__file__).parents[1] / "ich_pipeline" / "profiles" / "paper.yaml"
 LOSSY = {JPEG2000, HTJ2K, JPEGLSNearLossless}

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from flows import layout
+from flows.engine import layout
 from ich_pipeline.config import load_params
-from ich_pipeline.dicom.volumes import SUFFIX, read_volume
-from ich_pipeline.files import read_table
-from ich_pipeline.frame import Millimetres
-from ich_pipeline.head import focus
+from ich_pipeline.core.files import read_table
+from ich_pipeline.core.progress import terminal
+from ich_pipeline.ingest.volumes import SUFFIX, read_volume
 from ich_pipeline.precedent.model import FILE, Precedent
-from ich_pipeline.progress import terminal
+from ich_pipeline.tables.schemas import COHORTS_TABLE, SERIES_TABLE
 from ich_pipeline.training.network import Network
+from ich_pipeline.windowing.crop import focus
+from ich_pipeline.windowing.frame import Millimetres
 
 Volume = NDArray[np.floating]
 Change = Callable[[Volume, np.random.Generator], Volume]
@@ -112,8 +113,8 @@ def main(cohort: str) -> None:
     precedent = Precedent.load(layout.PRECEDENT / FILE)
     network = Network.load(layout.TRAIN / precedent.architecture)
     pooled, windows = network.pooled_features(), params.windowing.windows
-    cohorts = read_table(layout.SPLIT / "cohorts.parquet", "cohorts/1")
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     chosen = series.loc[series["chosen"] & series["case_id"].isin(cohorts.loc[cohorts["cohort"] == cohort, "case_id"])]
     chosen = chosen.sort_values("case_id").head(MOST)
     found: dict[str, list[tuple[str, ...]]] = {kind: [] for kind in KINDS}

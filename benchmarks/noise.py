@@ -19,7 +19,7 @@ from ich_pipeline.training.fit import start_network
 from ich_pipeline.training.loss import class_weights
 from ich_pipeline.training.network import Network, NetworkSpec
 from ich_pipeline.training.trainer import Trainer
-from ich_pipeline.windowing import window_of
+from ich_pipeline.windowing.windows import window_of
 
 
 def noise_slices(path: Path, count: int, size: int, labels: Iterable[str]) -> CohortSlices:

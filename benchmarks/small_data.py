@@ -27,18 +27,18 @@ from ich_pipeline.baselines.hu_features import neighbourhood
 from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, learn_forest
 from ich_pipeline.baselines.measure import measure
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.core.progress import terminal
 from ich_pipeline.ensemble.calibration import logit
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.ensemble.operating_points import OperatingPoint, balanced_threshold
 from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Level, label_metrics
-from ich_pipeline.features.head import cross_fit
+from ich_pipeline.features.classifier import cross_fit
 from ich_pipeline.features.store import AS_IT_IS, Features, read
-from ich_pipeline.label_tables import read_labels
-from ich_pipeline.progress import terminal
+from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.training.data import hu_file, local_neighbours, open_slices
-from ich_pipeline.windowing import clip_range
+from ich_pipeline.windowing.windows import clip_range
 
 WORK = Path("work")
 RULE, RANDOM = "HU rule", "random network"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from timing import seconds
 
-from ich_pipeline.dicom.volumes import read_volume, write_volume
+from ich_pipeline.ingest.volumes import read_volume, write_volume
 
 
 def main(folder: Path) -> None:

@@ -7,7 +7,7 @@ from pydicom import Dataset
 from pydicom.pixels.processing import apply_windowing
 from timing import seconds
 
-from ich_pipeline.windowing import Window, window_channels
+from ich_pipeline.windowing.windows import Window, window_channels
 
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
 from flows.train import ITEM, train
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.cohorts.mark import data_words
-from ich_pipeline.errors import InputError
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir, read_json, read_table
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.atlas_build import build_atlas, map_labels
-from ich_pipeline.files import atomic_dir, read_json, read_table
-from ich_pipeline.label_tables import read_labels
-from ich_pipeline.windowing import prepare
+from ich_pipeline.tables.cohort_mark import data_words
+from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.schemas import WINDOW_INDEX
+from ich_pipeline.windowing.windows import prepare
 
 THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
 
@@ -65,7 +67,7 @@ def body(stage: Stage) -> StageResult:
 
 def _training_positives(labels) -> pd.DataFrame:
     """Rows of the window index of the training slices with at least one subtype, with their labels."""
-    index = read_table(layout.WINDOW / "index.parquet", "window/1")
+    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
     truth = read_labels(layout.SPLIT / "labels" / "train.csv", labels)
     truth = truth[truth[list(labels.subtypes)].to_numpy().any(axis=1)]
     rows = index[index["cohort"] == "train"].merge(truth, on="SOPInstanceUID").sort_values("row", kind="stable")

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
 from ich_pipeline.baselines.hu_rule import FILE
 from ich_pipeline.baselines.stored import Baseline, write_baseline
-from ich_pipeline.files import atomic_dir
+from ich_pipeline.core.files import atomic_dir
 
 if TYPE_CHECKING:
     from ich_pipeline.baselines.forest import Forest
@@ -53,8 +54,8 @@ class Material:
 
 def body(stage: Stage) -> StageResult:
     """Read work/window and the label files of train and validation, write work/baselines."""
-    from ich_pipeline.folds import folds_of, read_folds
     from ich_pipeline.registry.tracking import open_run
+    from ich_pipeline.splits.fold_table import folds_of, read_folds
     from ich_pipeline.training.data import hu_file, joined, open_slices
 
     params = stage.params
@@ -110,7 +111,7 @@ def _hu_rule(material: Material) -> Made:
     from ich_pipeline.baselines.hu_rule import HOW, MEMBER, TITLE, HuRule
     from ich_pipeline.baselines.measure import measure
     from ich_pipeline.training.data import local_neighbours
-    from ich_pipeline.windowing import clip_range
+    from ich_pipeline.windowing.windows import clip_range
 
     stage, train, fold = material.stage, material.train, material.fold
     params, rows = stage.params, material.index["row"].to_numpy()
@@ -162,9 +163,9 @@ def _out_of_fold(
 
 def _random_network(material: Material) -> Made | None:
     """The head that the system's frozen networks have, on a network that has seen nothing."""
-    from flows.features import RANDOM
+    from flows.networks import RANDOM
     from ich_pipeline.ensemble.folds import patient_folds
-    from ich_pipeline.features.head import cross_fit
+    from ich_pipeline.features.classifier import cross_fit
     from ich_pipeline.features.store import AS_IT_IS, read
 
     stage, train = material.stage, material.train

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
 from ich_pipeline.baselines.hu_rule import MEMBER, member_title
 from ich_pipeline.baselines.stored import read_baselines
-from ich_pipeline.cohort_names import TRAIN, VALIDATION
-from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
+from ich_pipeline.core.files import atomic_dir, write_json, write_table
 from ich_pipeline.ensemble.case_rule import CaseChoice, RuleFigure
 from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble
@@ -30,8 +30,9 @@ from ich_pipeline.ensemble.validation_tables import ValidationSlices, load_valid
 from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Level, label_metrics
 from ich_pipeline.evaluation.tables import as_text, baseline_prefix
-from ich_pipeline.files import atomic_dir, write_json, write_table
-from ich_pipeline.folds import read_folds
+from ich_pipeline.splits.fold_table import read_folds
+from ich_pipeline.tables.cohort_mark import data_words
+from ich_pipeline.tables.cohort_names import TRAIN, VALIDATION
 
 SCHEMA = "validation_scores/1"
 

@@ -20,21 +20,21 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from flows import graph, layout
-from flows.boundary import exit_status
-from flows.dvc_command import dvc, lines
-from ich_pipeline.alone import alone
-from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
-from ich_pipeline.cohorts.mark import data_words
+from flows.engine import graph, layout
+from flows.engine.boundary import exit_status
+from flows.engine.dvc import dvc, lines
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
-from ich_pipeline.progress import terminal
-from ich_pipeline.stopping import stop_on_signals
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
+from ich_pipeline.core.lock import alone
+from ich_pipeline.core.progress import terminal
+from ich_pipeline.core.stopping import stop_on_signals
+from ich_pipeline.tables.cohort_mark import data_words
+from ich_pipeline.tables.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
+from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE
 
 TARGET = layout.REPORTS / "crossvalidation"
 KEY = layout.WORK / "crossvalidation"  # which case has which number: reports/ is shown around
-CODE = ("ich_pipeline", "flows")
 LOOK = "cross-validation"  # in the ledger of looks
 SHARED = (layout.INGEST, layout.PRETRAIN, layout.FEATURES)  # the same in every fold
 
@@ -117,12 +117,12 @@ def _spread(found: list[dict[str, Any]], params: Params) -> pd.DataFrame:
 
 
 def _splits(params: Params, folds: int) -> list[Any]:
-    from ich_pipeline.folds import draw_folds
-    from ich_pipeline.label_tables import read_labels
-    from ich_pipeline.splits import case_table
+    from ich_pipeline.splits.folds import draw_folds
+    from ich_pipeline.splits.patient_cohorts import case_table
+    from ich_pipeline.tables.label_tables import read_labels
 
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
-    slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     labels = params.label_set
     cases = case_table(series, slices, read_labels(layout.LABELS, labels), labels)
     return draw_folds(cases, labels, folds, params.split.validation, params.seed)
@@ -133,9 +133,8 @@ def _key(params: Params, folds: int) -> str:
     digest = hashlib.sha256(f"{folds}\n{params.model_dump_json(by_alias=True)}".encode())
     digest.update(layout.LABELS.read_bytes())
     digest.update((layout.INGEST / "slices.parquet").read_bytes())
-    for top in CODE:
-        for path in sorted(Path(top).rglob("*.py")):
-            digest.update(path.as_posix().encode() + path.read_bytes())
+    for path in graph.code_of(sorted({stage for stage, _ in steps_of(params)})):
+        digest.update(path.as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -149,14 +148,14 @@ def steps_of(params: Params) -> list[tuple[str, str | None]]:
 
 def _lay_out(folder: Path, params: Params, split: Any) -> None:
     """A folder in which the stages run as they do at the top: parameters, cohorts of the fold, links to what all folds share."""
-    from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
-    from ich_pipeline.folds import deal_learners
-    from ich_pipeline.label_tables import read_labels, write_labels
-    from ich_pipeline.splits import SCHEMA, case_table, label_file
+    from ich_pipeline.splits.folds import deal_learners
+    from ich_pipeline.splits.patient_cohorts import case_table, label_file
+    from ich_pipeline.tables.label_tables import read_labels, write_labels
+    from ich_pipeline.tables.schemas import COHORTS_TABLE, FOLDS_TABLE
 
     labels = params.label_set
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
-    slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     table = read_labels(layout.LABELS, labels)
     learners = deal_learners(split.cohorts, case_table(series, slices, table, labels), labels, params)
     with atomic_dir(folder) as top:
@@ -173,21 +172,22 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
         for cohort in (TRAIN, VALIDATION, RETROSPECTIVE):
             place = "sealed" if cohort in TESTS else "labels"
             write_labels(top / layout.SPLIT / place / f"{cohort}.csv", label_file(cohort, split, slices, table), labels)
-        write_table(top / layout.SPLIT / "cohorts.parquet", split.cohorts, SCHEMA)
-        write_table(top / layout.SPLIT / "folds.parquet", learners.table, FOLDS_SCHEMA)
+        write_table(top / layout.SPLIT / "cohorts.parquet", split.cohorts, COHORTS_TABLE)
+        write_table(top / layout.SPLIT / "folds.parquet", learners.table, FOLDS_TABLE)
         _lay_out_window(top / layout.WINDOW, split.cohorts)
 
 
 def _lay_out_window(folder: Path, cohorts: pd.DataFrame) -> None:
     """What the window stage would leave of these cohorts: its slices are the same, their cohorts are others."""
-    from ich_pipeline.training.data import INDEX_FILE, INDEX_SCHEMA
+    from ich_pipeline.tables.schemas import WINDOW_INDEX
+    from ich_pipeline.training.data import INDEX_FILE
 
-    index = read_table(layout.WINDOW / INDEX_FILE, INDEX_SCHEMA)
+    index = read_table(layout.WINDOW / INDEX_FILE, WINDOW_INDEX)
     index["cohort"] = index["case_id"].map(cohorts.set_index("case_id")["cohort"])
     if index["cohort"].isna().any():
         raise RuntimeError("a case of work/window is in no cohort of the fold")
     folder.mkdir(parents=True)
-    write_table(folder / INDEX_FILE, index, INDEX_SCHEMA)
+    write_table(folder / INDEX_FILE, index, WINDOW_INDEX)
     for array in layout.WINDOW.glob("hu_*.npy"):
         (folder / array.name).symlink_to(array.absolute())
 
@@ -217,13 +217,13 @@ def _scales(found: dict[str, Any]) -> dict[str, Any]:
 
 def _result(folder: Path) -> tuple[tuple[Any, pd.DataFrame, pd.DataFrame, Any], dict[str, Any]]:
     from ich_pipeline.ensemble.model import Ensemble
-    from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA
+    from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
 
     place = folder / layout.EVALUATE / RETROSPECTIVE
     reading = (
         Ensemble.load(folder / layout.CALIBRATE / "ensemble.json"),
-        read_table(place / "slices.parquet", SLICES_SCHEMA),
-        read_table(place / "cases.parquet", CASES_SCHEMA),
+        read_table(place / "slices.parquet", PREDICTIONS_TABLE),
+        read_table(place / "cases.parquet", CASE_PREDICTIONS_TABLE),
         _scales(read_json(folder / layout.CALIBRATE / "metrics.json")["scale"]),
     )
     return reading, read_json(place / "metrics.json")
@@ -252,7 +252,7 @@ def _markdown(
 
     name = LOOK
     blocks = {name: metrics}
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     chosen = series.loc[series["chosen"]]
     said = [
         *twin_cautions(chosen),

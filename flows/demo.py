@@ -14,13 +14,13 @@ import webbrowser
 from importlib import import_module
 from pathlib import Path
 
-from flows import layout
-from flows._stage import run
-from flows.boundary import exit_status
-from flows.graph import stages, title
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_text
-from ich_pipeline.stopping import stop_on_signals
+from flows.engine import layout
+from flows.engine.boundary import exit_status
+from flows.engine.graph import stages, title
+from flows.engine.run import run
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_text
+from ich_pipeline.core.stopping import stop_on_signals
 
 FOLDER = Path("demo")
 MARK = "made-by-make-demo"  # a folder without it is somebody's own
@@ -33,10 +33,10 @@ def demo() -> Path:
     Raises:
         InputError: a folder of the user's is in the way, or what a stage says.
     """
-    from ich_pipeline.cohorts.phantom import create_phantom
-    from ich_pipeline.commands.profile import profile_text
     from ich_pipeline.config import load_params
-    from ich_pipeline.progress import terminal
+    from ich_pipeline.config.profile import profile_text
+    from ich_pipeline.core.progress import terminal
+    from ich_pipeline.phantom import create_phantom
 
     if FOLDER.exists() and not (FOLDER / MARK).is_file():
         raise InputError(f"{FOLDER.absolute()} is there and was not made by `make demo`: move it away first.")

@@ -14,15 +14,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
-from flows.features import MULTI, SINGLE
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from flows.networks import MULTI, SINGLE
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER
 from ich_pipeline.baselines.stored import read_baselines
-from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir, read_table, write_json, write_table, write_text
 from ich_pipeline.ensemble.model import Ensemble
-from ich_pipeline.errors import InputError
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import FIGURES as COMPARED
 from ich_pipeline.evaluation.baselines import baselines_of_test
@@ -31,14 +32,21 @@ from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.curves import curve_tables
 from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.subgroups import FIGURES, case_facts, subgroup_rows
-from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, as_text, case_table, key_figures, slice_table
+from ich_pipeline.evaluation.tables import as_text, case_table, key_figures, slice_table
 from ich_pipeline.evaluation.uncertainty import headline, uncertainty_of_test
-from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
-from ich_pipeline.formulas import table_text
-from ich_pipeline.label_tables import read_labels
-from ich_pipeline.masks import read_masks
-from ich_pipeline.reader_tables import read_decisions
 from ich_pipeline.sequence.stored import candidates, readers
+from ich_pipeline.tables.cohort_mark import data_words
+from ich_pipeline.tables.formulas import table_text
+from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.masks import read_masks
+from ich_pipeline.tables.reader_tables import read_decisions
+from ich_pipeline.tables.schemas import (
+    CASE_PREDICTIONS_TABLE,
+    COHORTS_TABLE,
+    PREDICTIONS_TABLE,
+    SERIES_TABLE,
+    WINDOW_INDEX,
+)
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -80,8 +88,8 @@ def body(stage: Stage) -> StageResult:
         cases = case_table(cohort, table)
         target = layout.EVALUATE / test
         with atomic_dir(target) as folder:
-            write_table(folder / "slices.parquet", slice_table(cohort, table), SLICES_SCHEMA)
-            write_table(folder / "cases.parquet", cases, CASES_SCHEMA)
+            write_table(folder / "slices.parquet", slice_table(cohort, table), PREDICTIONS_TABLE)
+            write_table(folder / "cases.parquet", cases, CASE_PREDICTIONS_TABLE)
             write_json(folder / "metrics.json", {**metrics, "baselines": baselines})
             account = cohort.reading_account()
             write_json(folder / "reading.json", account)
@@ -179,9 +187,9 @@ def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str
 
 def _table(test: str) -> pd.DataFrame:
     """The window index's rows of the test's cases."""
-    cohorts = read_table(layout.SPLIT / "cohorts.parquet", "cohorts/1")
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)
     cases = cohorts.loc[cohorts["cohort"] == test, "case_id"]
-    index = read_table(layout.WINDOW / "index.parquet", "window/1")
+    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
     table = index.loc[index["case_id"].isin(cases)]
     if table.empty:
         raise InputError(
@@ -229,14 +237,14 @@ def _labelled_cases(cohort: TestCohort, table: pd.DataFrame) -> list[str]:
 
 
 def _subgroups(cohort: TestCohort, table: pd.DataFrame) -> pd.DataFrame:
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     facts = case_facts(_labelled_cases(cohort, table), series, table, read_masks(layout.MASKS))
     return subgroup_rows(cohort, facts, cohort.params.subgroups)
 
 
 def _readers(cohort: TestCohort, table: pd.DataFrame) -> dict[str, Any]:
     reads = read_decisions(layout.READERS, cohort.labels.any)
-    every = read_table(layout.SPLIT / "cohorts.parquet", "cohorts/1")["case_id"]
+    every = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)["case_id"]
     return readers_of_test(reads, cohort, _labelled_cases(cohort, table), frozenset(every))
 
 

@@ -6,28 +6,23 @@ of the single window; of the one that ``baselines.random_network`` names also th
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from flows import layout, resume
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.files import atomic_dir, write_json
+from flows.engine import layout, resume
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from flows.networks import RANDOM, frozen_spec, kinds_of, weights_files
+from ich_pipeline.core.files import atomic_dir, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from ich_pipeline.config import Params
-    from ich_pipeline.training.network import Network, NetworkSpec
+    from ich_pipeline.training.network import Network
 
 ITEM = "architecture"
-CODE = ("ich_pipeline/features", "ich_pipeline/training", "ich_pipeline/windowing.py", "flows/features.py")
-MULTI, SINGLE, RANDOM = "windows", "single", "random"
-STATISTICS = (
-    20,
-    32,
-)  # batches and slices of each, from which a random network's batch normalisation takes its statistics
+STATISTICS = (20, 32)  # batches, and slices of each, that tell a random network's batch normalisation its scale
 
 
 def body(stage: Stage) -> StageResult:
@@ -50,7 +45,7 @@ def body(stage: Stage) -> StageResult:
     data = [layout.WINDOW / INDEX_FILE, layout.WINDOW / hu_file(settings.image_size)]
     specs = {kind: frozen_spec(stage, kind) for kind in kinds}
     told = {"views": kinds, "networks": {kind: spec.to_json() for kind, spec in specs.items()}}
-    state = resume.state_folder(stage, CODE, [*data, *weights_files(stage)], told)
+    state = resume.state_folder(stage, [*data, *weights_files(stage)], told)
     count = 0
     for kind, views in kinds.items():
         network = Network.build(specs[kind])
@@ -67,32 +62,6 @@ def body(stage: Stage) -> StageResult:
     return StageResult(f"{count:,} features of {len(index):,} slices; {words}")
 
 
-def kinds_of(params: Params, name: str) -> dict[str, list[str]]:
-    """Which features of a network are made, and the views of each."""
-    from ich_pipeline.features.store import view_names
-
-    every = view_names(params.interpolation.candidates, params.head.mirrored)
-    kinds: dict[str, list[str]] = {}
-    if params.networks[name].is_frozen:
-        kinds[MULTI] = every
-        if name in params.ablation:
-            kinds[SINGLE] = every
-    if name == params.baselines.random_network:
-        kinds[RANDOM] = view_names((0.0,), mirrored=False)
-    return kinds
-
-
-def frozen_spec(stage: Stage, kind: str) -> NetworkSpec:
-    """The network whose features are meant, before it has a head."""
-    from flows.train import spec_of
-
-    windowing = stage.params.windowing
-    one = next(window for window in windowing.windows if window.name == windowing.single)
-    windows = (one,) * len(windowing.windows) if kind == SINGLE else windowing.windows
-    spec = spec_of(stage.params, stage.item or "", windows)
-    return dataclasses.replace(spec, weights="none") if kind == RANDOM else spec
-
-
 def _fit_statistics(network: Network, hu: NDArray[Any], index: pd.DataFrame) -> None:
     """Batch normalisation of random layers knows nothing of their scale: it is told by training slices, without labels."""
     import numpy as np
@@ -104,15 +73,6 @@ def _fit_statistics(network: Network, hu: NDArray[Any], index: pd.DataFrame) -> 
     spread = rows[np.linspace(0, len(rows) - 1, min(count * size, len(rows))).astype(int)]
     batches = (np.asarray(hu[np.sort(spread[k::count])], np.float32) for k in range(min(count, len(spread))))
     re_estimate(network.model, network.model.get_layer("backbone"), batches)
-
-
-def weights_files(stage: Stage) -> list[layout.Path]:
-    """Files that the network's weights come from, outside the packages."""
-    weights = layout.Path(stage.params.networks[stage.item or ""].weights)
-    folder = layout.PRETRAIN / (stage.item or "") if weights.name == "phantom" else weights
-    if folder.is_dir():
-        return sorted(folder.glob("*.h5")) + sorted(folder.glob("network.json"))
-    return [weights] if weights.is_file() else []
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import os
 import sys
 from pathlib import Path
 
-from flows._stage import run
 from flows.crossvalidate import steps_of
+from flows.engine.run import run
 from ich_pipeline.config import load_params
-from ich_pipeline.files import write_text
-from ich_pipeline.stopping import stop_on_signals
+from ich_pipeline.core.files import write_text
+from ich_pipeline.core.stopping import stop_on_signals
 
 
 def main(folders: list[str]) -> int:

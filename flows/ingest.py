@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import remove_folder
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import remove_folder
 
 
 def body(stage: Stage) -> StageResult:
     """Read data/dicom, write work/ingest; where no series is usable, account and page are in .state/ingest instead."""
-    from flows.cluster import with_runner
-    from ich_pipeline.dicom.ingest import ingest
-    from ich_pipeline.dicom.tables import reason_counts
+    from flows.engine.cluster import with_runner
+    from ich_pipeline.ingest.ingest import ingest
+    from ich_pipeline.ingest.tables import reason_counts
 
     if not layout.DICOM.is_dir():
         raise InputError(

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 
-from flows import layout
-from flows.boundary import exit_status
+from flows.engine import layout
+from flows.engine.boundary import exit_status
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.files import write_text
+from ich_pipeline.core.files import write_text
 
 PAGE = layout.REPORTS / "test_ledger.html"
 

@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from flows import beforehand, data, expected, layout, ledger, reproduction, side_by_side, stale
-from flows.boundary import exit_status
-from flows.dvc_command import dvc, is_up_to_date, lines, stage_names
-from flows.prefect_api import api_url, become_client, running_ui
-from flows.stage_task import run_stage
-from flows.timetable import Timetable
-from ich_pipeline.alone import alone
+from flows import ledger
+from flows.engine import beforehand, data, expected, layout, reproduction, side_by_side, stale
+from flows.engine.boundary import exit_status
+from flows.engine.dvc import dvc, is_up_to_date, lines, stage_names
+from flows.engine.prefect_api import api_url, become_client, running_ui
+from flows.engine.stage_task import run_stage
+from flows.engine.timetable import Timetable
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.stopping import stop_on_signals
+from ich_pipeline.core.lock import alone
+from ich_pipeline.core.stopping import stop_on_signals
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def run_as_flow(params: Params, url: str) -> Outcome:
     from prefect import flow
     from prefect.client.schemas.objects import State
 
-    from flows.prefect_show import failed
+    from flows.engine.prefect_show import failed
 
     outcomes: list[Outcome] = []
     errors: list[Exception] = []
@@ -91,7 +92,7 @@ def run_inside_flow(params: Params) -> Outcome:
     from prefect.futures import wait
     from prefect.logging import get_run_logger
 
-    from flows.prefect_show import failed, progress_artifact
+    from flows.engine.prefect_show import failed, progress_artifact
 
     logger = get_run_logger()
     failures: list[Exception] = []

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.files import atomic_dir
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.files import atomic_dir
 
 if TYPE_CHECKING:
     from ich_pipeline.precedent.model import Precedent, Scans
@@ -38,10 +39,10 @@ class Material:
 
 def body(stage: Stage) -> StageResult:
     """Read work/window, write work/precedent/precedent.npz."""
-    from ich_pipeline.folds import folds_of, read_folds
     from ich_pipeline.precedent.model import FILE, Seen, fit_precedent
+    from ich_pipeline.splits.fold_table import folds_of, read_folds
     from ich_pipeline.training.data import hu_file, open_slices
-    from ich_pipeline.windowing import clip_range
+    from ich_pipeline.windowing.windows import clip_range
 
     params = stage.params
     settings, size = params.precedent, max(params.windowing.sizes)
@@ -103,7 +104,7 @@ def _scans(material: Material, cases: pd.DataFrame) -> Scans:
 
 def _features(material: Material, rows: NDArray[np.integer]) -> NDArray[np.float32]:
     """Pooled features of these rows of the window index: stored ones where the backbone is frozen, else the network's."""
-    from flows.features import MULTI
+    from flows.networks import MULTI
     from ich_pipeline.features.store import AS_IT_IS, TOLD, read
     from ich_pipeline.training.data import hu_file
     from ich_pipeline.training.network import Network

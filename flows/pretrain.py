@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from flows import layout, resume
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.files import atomic_dir, write_json, write_text
+from flows.engine import layout, resume
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.files import atomic_dir, write_json, write_text
 
 ITEM = "architecture"
 SCHEMA = "pretrain/1"
-CODE = (
-    "ich_pipeline/cohorts/phantom",
-    "ich_pipeline/features/pretraining.py",
-    "ich_pipeline/training",
-    "ich_pipeline/windowing.py",
-    "flows/pretrain.py",
-)
 
 
 def body(stage: Stage) -> StageResult:
@@ -43,7 +37,7 @@ def body(stage: Stage) -> StageResult:
     spec = pretraining_spec(name, params)
     stage.log.info("drawing %d synthetic heads of %d pixels", params.pretrain.patients, spec.image_size)
     kept = {"network": spec.to_json(), "pretrain": params.pretrain.model_dump(mode="json")}
-    checkpoint = Checkpoint(resume.state_folder(stage, CODE, (), kept), params.training.checkpoint_minutes)
+    checkpoint = Checkpoint(resume.state_folder(stage, (), kept), params.training.checkpoint_minutes)
     with (
         told(name, params.pretrain.batch_size, params.training.accumulate, checkpoint.path),
         open_run(stage.name, name, params) as recorder,

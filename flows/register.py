@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
 from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.files import atomic_dir, read_json, write_json
+from ich_pipeline.core.files import atomic_dir, read_json, write_json
 
 if TYPE_CHECKING:
-    from ich_pipeline.origin import Origin
+    from ich_pipeline.serving.origin import Origin
 
 CONTENT = layout.REGISTER / "content.json"
 
@@ -50,8 +51,8 @@ def ensure_registered() -> tuple[str, bool]:
 
 
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
-    from ich_pipeline.registry.bundle import Parts, assemble
     from ich_pipeline.registry.register import headline, register
+    from ich_pipeline.serving.bundle import Parts, assemble
 
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
@@ -78,7 +79,7 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
 
 
 def _origin(params: Params) -> Origin:
-    from ich_pipeline.origin import find_origin
+    from ich_pipeline.serving.origin import find_origin
 
     networks = [layout.TRAIN / name / "network.json" for name in params.architectures]
     return find_origin(layout.DATA, layout.INGEST, layout.SPLIT, networks)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
 from ich_pipeline.report.metrics import result_rows
 
 

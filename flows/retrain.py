@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from flows.prefect_api import api_url, become_client
+from flows.engine.prefect_api import api_url, become_client
 from ich_pipeline.config import load_params
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import keep_private
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import keep_private
 
 
 def serve() -> int:

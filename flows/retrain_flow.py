@@ -11,11 +11,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.boundary import exit_status
+from flows.engine.boundary import exit_status
+from flows.engine.prefect_show import failed
 from flows.pipeline import closing, run_inside_flow
-from flows.prefect_show import failed
-from ich_pipeline.alone import alone
 from ich_pipeline.config import load_params
+from ich_pipeline.core.lock import alone
 
 ROOT = Path(__file__).resolve().parent.parent
 

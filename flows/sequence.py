@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.files import atomic_dir, write_table, write_text
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.files import atomic_dir, write_table, write_text
 from ich_pipeline.sequence.stored import VALIDATION_FILE, write_list
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def _train(stage: Stage, name: str, target: Path, recorder: Recorder) -> FitResu
     from ich_pipeline.sequence.fit import fit_head
     from ich_pipeline.sequence.head import HeadSpec
     from ich_pipeline.sequence.member import member_of
+    from ich_pipeline.tables.schemas import VALIDATION_TABLE
     from ich_pipeline.training.fit import network_seed
     from ich_pipeline.training.network import Network
-    from ich_pipeline.training.outputs import VALIDATION_SCHEMA, validation_table
+    from ich_pipeline.training.outputs import validation_table
 
     params = stage.params
     network = Network.load(layout.TRAIN / name)
@@ -83,7 +85,7 @@ def _train(stage: Stage, name: str, target: Path, recorder: Recorder) -> FitResu
         result.head.save(target)
         write_text(target / "history.csv", result.table().to_csv(index=False, lineterminator="\n"))
         table = validation_table(validation.cohort, (0.0,), result.validation[None], params.label_set)
-        write_table(target / VALIDATION_FILE, table, VALIDATION_SCHEMA)
+        write_table(target / VALIDATION_FILE, table, VALIDATION_TABLE)
     stage.log.info(_words(name, result))
     return result
 

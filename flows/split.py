@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flows import layout
-from flows._quality import judge
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.cohort_names import CAUTIONS, COHORTS, TESTS
-from ich_pipeline.files import atomic_dir, read_table, write_json, write_table, write_text
-from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
-from ich_pipeline.folds import deal_learners
-from ich_pipeline.label_tables import read_labels, write_labels
+from flows.engine import layout
+from flows.engine.quality import judge
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.files import atomic_dir, read_table, write_json, write_table, write_text
 from ich_pipeline.quality.checks import summary_table as quality_table
 from ich_pipeline.quality.cohort_suites import cohort_suites, folds_suite
 from ich_pipeline.quality.page import write_results
 from ich_pipeline.quality.people import doubted_patients, person_cautions
 from ich_pipeline.quality.twins import twin_cautions
-from ich_pipeline.splits import SCHEMA, case_table, label_file, split_cases, summary_table
+from ich_pipeline.splits.folds import deal_learners
+from ich_pipeline.splits.patient_cohorts import case_table, label_file, split_cases, summary_table
+from ich_pipeline.tables.cohort_names import CAUTIONS, COHORTS, TESTS
+from ich_pipeline.tables.label_tables import read_labels, write_labels
+from ich_pipeline.tables.schemas import COHORTS_TABLE, FOLDS_TABLE, SERIES_TABLE, SLICES_TABLE
 
 
 def body(stage: Stage) -> StageResult:
@@ -30,8 +31,8 @@ def body(stage: Stage) -> StageResult:
     ``work/split/sealed/<test>.csv``.
     """
     labels = stage.params.label_set
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
-    slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     table = read_labels(layout.LABELS, labels)
     cases = case_table(series, slices, table, labels)
     split = split_cases(cases, labels, stage.params.split, stage.params.seed)
@@ -52,8 +53,8 @@ def body(stage: Stage) -> StageResult:
     results, verdict = judge(stage, title, suites, notes)
     summary = summary_table(split, slices, table, labels)
     with atomic_dir(layout.SPLIT) as folder:
-        write_table(folder / "cohorts.parquet", split.cohorts, SCHEMA)
-        write_table(folder / "folds.parquet", folds.table, FOLDS_SCHEMA)
+        write_table(folder / "cohorts.parquet", split.cohorts, COHORTS_TABLE)
+        write_table(folder / "folds.parquet", folds.table, FOLDS_TABLE)
         for cohort, file in files.items():
             place = folder / ("sealed" if cohort in TESTS else "labels") / f"{cohort}.csv"
             write_labels(place, file, labels)

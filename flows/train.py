@@ -14,23 +14,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flows import layout, resume
-from flows._stage import Stage, StageResult, main
-from ich_pipeline.config import Params
+from flows.engine import layout, resume
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from flows.networks import spec_of
 
 if TYPE_CHECKING:
-    from ich_pipeline.training.network import NetworkSpec
-    from ich_pipeline.windowing import WindowLike
+    from ich_pipeline.windowing.windows import WindowLike
 
 ITEM = "architecture"
-CODE = (
-    "ich_pipeline/features",
-    "ich_pipeline/training",
-    "ich_pipeline/windowing.py",
-    "ich_pipeline/label_tables.py",
-    "flows/train.py",
-    "flows/resume.py",
-)
 
 
 def body(stage: Stage) -> StageResult:
@@ -38,38 +30,13 @@ def body(stage: Stage) -> StageResult:
     return train(stage, stage.params.windowing.windows, layout.TRAIN)
 
 
-def spec_of(params: Params, name: str, windows: Iterable[WindowLike]) -> NetworkSpec:
-    """The network as params describe it, before it has learnt anything here."""
-    from ich_pipeline.training.fit import network_seed
-    from ich_pipeline.training.network import NetworkSpec
-    from ich_pipeline.training.weights import PHANTOM
-    from ich_pipeline.windowing import window_of
-
-    settings = params.networks[name]
-    return NetworkSpec(
-        architecture=name,
-        image_size=settings.image_size,
-        windows=tuple(window_of(window) for window in windows),
-        labels=params.label_set.columns,
-        weights=str(layout.PRETRAIN / name) if settings.weights == PHANTOM else settings.weights,
-        dtype=params.training.dtype,
-        batch_norm_momentum=params.training.batch_norm_momentum,
-        seed=network_seed(params.seed, name),
-        trainable_windows=params.windowing.trainable,
-        cut=settings.cut,
-        also_pooled=settings.also_pooled,
-        pooling=settings.pooling,
-        input_range=settings.input_range,
-    )
-
-
 def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageResult:
     """Train ``stage.item`` with these windows and write its folder in ``target``.
 
     What it needs to go on after a kill is in ``.state/<stage>`` until the result is in place.
     """
-    from ich_pipeline.errors import InputError
-    from ich_pipeline.files import atomic_dir, write_table, write_text
+    from ich_pipeline.core.errors import InputError
+    from ich_pipeline.core.files import atomic_dir, write_table, write_text
     from ich_pipeline.registry.tracking import open_run
 
     params = stage.params
@@ -89,6 +56,7 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
 
     fix_order(name)
     # TensorFlow comes with these: only after the quick checks.
+    from ich_pipeline.tables.schemas import VALIDATION_TABLE
     from ich_pipeline.training.backend import keras
     from ich_pipeline.training.checkpoint import Checkpoint
     from ich_pipeline.training.data import INDEX_FILE, hu_file, load_cohort
@@ -96,7 +64,7 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     from ich_pipeline.training.fit import fit, start_network
     from ich_pipeline.training.interpolated import interpolated_probabilities
     from ich_pipeline.training.looks import Look
-    from ich_pipeline.training.outputs import VALIDATION_SCHEMA, validation_table
+    from ich_pipeline.training.outputs import validation_table
     from ich_pipeline.training.weights import started_from
 
     source = started_from(name, settings, layout.PRETRAIN / name)
@@ -115,7 +83,7 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     }
     data = [layout.WINDOW / INDEX_FILE, layout.WINDOW / hu_file(settings.image_size)]
     data += [folder / f"{cohort}.csv" for cohort in cohorts]
-    checkpoint = Checkpoint(resume.state_folder(stage, CODE, data, settings_json), params.training.checkpoint_minutes)
+    checkpoint = Checkpoint(resume.state_folder(stage, data, settings_json), params.training.checkpoint_minutes)
     resources = told(name, settings.batch_size, params.training.accumulate, checkpoint.path)
     with resources, open_run(stage.name, name, params) as recorder:
         recorder.params(
@@ -139,7 +107,7 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
             network.save(partial)
             write_text(partial / "history.csv", result.table().to_csv(index=False, lineterminator="\n"))
             table = validation_table(validation, degrees, probabilities, labels)
-            write_table(partial / "validation.parquet", table, VALIDATION_SCHEMA)
+            write_table(partial / "validation.parquet", table, VALIDATION_TABLE)
         recorder.artifact(target / name / "history.csv")
     resume.forget(stage)
     tables = {"looks at the validation set": result.table()}

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flows import layout
-from flows._stage import Stage, StageResult
-from flows.features import MULTI, SINGLE
+from flows.engine import layout
+from flows.engine.stage import Stage, StageResult
+from flows.networks import MULTI, SINGLE
 
 if TYPE_CHECKING:
-    from ich_pipeline.features.head import CrossFitted, Head
+    from ich_pipeline.features.classifier import CrossFitted, Head
     from ich_pipeline.features.store import Features
     from ich_pipeline.training.data import CohortSlices
     from ich_pipeline.training.network import NetworkSpec
@@ -30,14 +30,15 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
     (work/split/folds.parquet) they are over train and validation together, and ``validation.parquet`` holds every slice's
     answer by the head that never saw its patient.
     """
+    from ich_pipeline.core.files import atomic_dir, write_json, write_table, write_text
     from ich_pipeline.ensemble.folds import patient_folds
-    from ich_pipeline.features.head import cross_fit
-    from ich_pipeline.files import atomic_dir, write_json, write_table, write_text
-    from ich_pipeline.folds import folds_of, read_folds
+    from ich_pipeline.features.classifier import cross_fit
     from ich_pipeline.registry.tracking import open_run
+    from ich_pipeline.splits.fold_table import folds_of, read_folds
+    from ich_pipeline.tables.schemas import VALIDATION_TABLE
     from ich_pipeline.training.data import joined, load_cohort
     from ich_pipeline.training.network import Network
-    from ich_pipeline.training.outputs import VALIDATION_SCHEMA, validation_table
+    from ich_pipeline.training.outputs import validation_table
     from ich_pipeline.training.weights import started_from
 
     params, name = stage.params, spec.architecture
@@ -78,7 +79,7 @@ def train_head(stage: Stage, spec: NetworkSpec, target: Path) -> StageResult:
             write_text(partial / "history.csv", look.to_csv(index=False, lineterminator="\n"))
             write_json(partial / "head_fit.json", _told(fitted, len(dealt), features))
             table = validation_table(validation, degrees, probabilities, labels)
-            write_table(partial / "validation.parquet", table, VALIDATION_SCHEMA)
+            write_table(partial / "validation.parquet", table, VALIDATION_TABLE)
         recorder.metrics(
             {str(key): value for key, value in look.iloc[0].items() if key not in ("look", "step")}, step=1
         )

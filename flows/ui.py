@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from flows import layout
-from flows.boundary import fault
-from flows.prefect_api import (
+from flows.engine import layout
+from flows.engine.boundary import fault
+from flows.engine.prefect_api import (
     AUTH_FILE,
     HEALTH_SECONDS,
     UI_FILE,
@@ -30,7 +30,7 @@ from flows.prefect_api import (
     running_ui,
     serves,
 )
-from ich_pipeline.files import keep_private, write_json, write_text
+from ich_pipeline.core.files import keep_private, write_json, write_text
 
 HOST = "127.0.0.1"
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
@@ -170,7 +170,7 @@ def _serve(servers: Mapping[str, subprocess.Popen[bytes]], ports: Mapping[str, i
 def _start(name: str, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with (layout.STATE / f"{name}-server.log").open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.kept", *command],
+            [sys.executable, "-m", "flows.engine.kept", *command],
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,  # never written: it ends with this process
             stdout=file,

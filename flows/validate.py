@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import pandas as pd
 
-from flows import layout
-from flows._quality import judge
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.quality import judge
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir, read_table
 from ich_pipeline.dicom.frames import known_slices
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, read_table
-from ich_pipeline.formulas import plain
-from ich_pipeline.label_tables import UID, check_against, read_labels
 from ich_pipeline.quality.checks import summary_table
 from ich_pipeline.quality.page import write_results
 from ich_pipeline.quality.suites import validate_suites
+from ich_pipeline.tables.formulas import plain
+from ich_pipeline.tables.label_tables import UID, check_against, read_labels
+from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE
 
 
 def body(stage: Stage) -> StageResult:
     """Read work/ingest and data/labels.csv; write work/validate (results.json, index.html)."""
-    series = read_table(layout.INGEST / "series.parquet", "series/3")
-    slices = read_table(layout.INGEST / "slices.parquet", "slices/2")
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     account = pd.read_csv(layout.INGEST / "account.csv", dtype=str, keep_default_na=False)
     table = read_labels(layout.LABELS, stage.params.label_set)
     if table.empty:

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flows import layout
-from flows._stage import Stage, StageResult, main
+from flows.engine import layout
+from flows.engine.run import main
+from flows.engine.stage import Stage, StageResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ich_pipeline.config import Params
-    from ich_pipeline.frame import Millimetres
-    from ich_pipeline.head import Focused
+    from ich_pipeline.windowing.crop import Focused
+    from ich_pipeline.windowing.frame import Millimetres
 
 SCHEMA = "windows/1"
 
@@ -26,9 +27,10 @@ def body(stage: Stage) -> StageResult:
     """Read work/ingest and work/split/cohorts.parquet, write work/window."""
     import pandas as pd
 
-    from ich_pipeline.files import atomic_dir, write_json, write_table
-    from ich_pipeline.training.data import INDEX_FILE, INDEX_SCHEMA
-    from ich_pipeline.windowing import clip_range
+    from ich_pipeline.core.files import atomic_dir, write_json, write_table
+    from ich_pipeline.tables.schemas import WINDOW_INDEX
+    from ich_pipeline.training.data import INDEX_FILE
+    from ich_pipeline.windowing.windows import clip_range
 
     params = stage.params
     windows = params.windowing.windows
@@ -37,7 +39,7 @@ def body(stage: Stage) -> StageResult:
     read = _Focused(params, slices)
     with atomic_dir(layout.WINDOW) as folder:
         _write_arrays(slices, sizes, folder, stage, read)
-        write_table(folder / INDEX_FILE, _index(slices), INDEX_SCHEMA)
+        write_table(folder / INDEX_FILE, _index(slices), WINDOW_INDEX)
         settings = {
             "schema": SCHEMA,
             "windows": [window.model_dump() for window in windows],
@@ -65,13 +67,12 @@ def body(stage: Stage) -> StageResult:
 
 def _cohort_slices() -> pd.DataFrame:
     """Slices of the cohorts' cases in the order of slices.parquet, with ``cohort``, ``row``, ``before`` and ``after``."""
-    from ich_pipeline.dicom.ingest import SLICES_SCHEMA
-    from ich_pipeline.errors import InputError
-    from ich_pipeline.files import read_table
-    from ich_pipeline.splits import SCHEMA as COHORTS_SCHEMA
+    from ich_pipeline.core.errors import InputError
+    from ich_pipeline.core.files import read_table
+    from ich_pipeline.tables.schemas import COHORTS_TABLE, SLICES_TABLE
 
-    slices = read_table(layout.INGEST / "slices.parquet", SLICES_SCHEMA)
-    cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_SCHEMA)
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)
     slices["cohort"] = slices["case_id"].map(cohorts.set_index("case_id")["cohort"])
     slices = slices.loc[slices["cohort"].notna()].reset_index(drop=True)
     if slices.empty:
@@ -107,8 +108,8 @@ class _Focused:
 
     def __call__(self, volume: str, indices: np.ndarray) -> Focused:
         """Some slices of a volume, which are all of a series."""
-        from ich_pipeline.dicom.volumes import read_volume
-        from ich_pipeline.head import focus
+        from ich_pipeline.ingest.volumes import read_volume
+        from ich_pipeline.windowing.crop import focus
 
         hu = read_volume(_volume(volume))[indices]
         return focus(hu, self._windowing, self._spacing_mm.get(volume))
@@ -116,11 +117,11 @@ class _Focused:
 
 def _spacings(slices: pd.DataFrame, allowed_mm: Millimetres) -> dict[str, Millimetres]:
     """PixelSpacing by volume, in the standard view as the series table has it, checked."""
-    from ich_pipeline.dicom.ingest import SERIES_SCHEMA
-    from ich_pipeline.files import read_table
-    from ich_pipeline.frame import check_spacing
+    from ich_pipeline.core.files import read_table
+    from ich_pipeline.tables.schemas import SERIES_TABLE
+    from ich_pipeline.windowing.frame import check_spacing
 
-    series = read_table(layout.INGEST / "series.parquet", SERIES_SCHEMA)
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     series = series[series["chosen"]].set_index("volume")[["row_spacing_mm", "column_spacing_mm"]]
     found = {}
     for name, case in slices.groupby("volume", sort=False)["case_id"].first().items():
@@ -156,7 +157,7 @@ def _write_arrays(slices: pd.DataFrame, sizes: list[int], folder: Path, stage: S
 
 
 def _volume(name: str) -> Path:
-    from ich_pipeline.dicom.volumes import SUFFIX
+    from ich_pipeline.ingest.volumes import SUFFIX
 
     return layout.INGEST / "volumes" / f"{name}{SUFFIX}"
 
@@ -175,8 +176,8 @@ def _picture(hu: np.ndarray, params: Params, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    from ich_pipeline.files import atomic_file
-    from ich_pipeline.windowing import window_channels
+    from ich_pipeline.core.files import atomic_file
+    from ich_pipeline.windowing.windows import window_channels
 
     windows = params.windowing.windows
     channels = window_channels(hu, windows)

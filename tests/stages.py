@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows._stage import Body, Stage, StageResult
+from flows.engine.stage import Body, Stage, StageResult
 from ich_pipeline.config import Params, load_params
 
 

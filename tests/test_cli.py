@@ -13,9 +13,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
+from ich_pipeline.cli import main as cli
 from ich_pipeline.commands import doctor
-from ich_pipeline.commands.profile import profiles
+from ich_pipeline.config.profile import profiles
 
 
 def ich(*arguments: str | Path) -> tuple[int, str, str]:
@@ -52,7 +52,7 @@ def test_a_fault_is_one_sentence_with_status_1(monkeypatch: pytest.MonkeyPatch) 
     def broken(name: str) -> str:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("ich_pipeline.commands.profile.switch", broken)
+    monkeypatch.setattr("ich_pipeline.config.profile.switch", broken)
     status, out, err = ich("profile", "phantom")
     assert (status, out) == (1, "")
     assert err == "ich failed: RuntimeError: two lines (the traceback is in .state/faults/ich.txt).\n"

@@ -11,7 +11,7 @@ import yaml
 
 import ich_pipeline
 from ich_pipeline.config import load_params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 
 PROFILES = sorted((Path(ich_pipeline.__file__).parent / "profiles").glob("*.yaml"))
 PHANTOM = next(path for path in PROFILES if path.stem == "phantom")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import (
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import (
     atomic_dir,
     atomic_file,
     close_to_others,
@@ -63,7 +63,7 @@ def test_failed_file_leaves_the_old_one(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from ich_pipeline.files import atomic_dir
+from ich_pipeline.core.files import atomic_dir
 with atomic_dir(Path(sys.argv[1])) as partial:
     (partial / "half").touch()
     print("writing", flush=True)

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import beforehand, data, dvc_command, stale
-from flows.boundary import fault
-from flows.stage_task import whole_events
-from ich_pipeline.alone import alone
+from flows.engine import beforehand, data, stale
+from flows.engine import dvc as dvc_command
+from flows.engine.boundary import fault
+from flows.engine.stage_task import whole_events
 from ich_pipeline.config import load_params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.lock import alone
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_uids_do_not_reach_prefect() -> None:
-    from flows.prefect_show import redacted
+    from flows.engine.prefect_show import redacted
 
     text = "data/labels.csv names 2.25.98253389850243818485678897055875868488 and 1.2.840.10008.1.2; AUC 0.912, version 3.11.7"
     assert redacted(text) == "data/labels.csv names [UID] and [UID]; AUC 0.912, version 3.11.7"
@@ -63,13 +64,13 @@ def test_uids_do_not_reach_prefect() -> None:
     ],
 )
 def test_of_a_sentence_prefect_is_not_told_whose_it_is(sentence: str, told: str) -> None:
-    from flows.prefect_show import redacted
+    from flows.engine.prefect_show import redacted
 
     assert redacted(sentence) == told
 
 
 def test_sentences_about_what_went_wrong_stay_here() -> None:
-    from flows.prefect_show import failed, says_what_went_wrong
+    from flows.engine.prefect_show import failed, says_what_went_wrong
 
     state = failed(ValueError("Doe^Jane"))
     assert state.is_failed() and "Doe" not in state.model_dump_json() and str(state.message).startswith("ValueError:")
@@ -135,7 +136,7 @@ def test_the_commands_chatter_is_never_the_reason() -> None:
 
 
 def test_a_second_run_in_the_same_folder_is_refused(here: Path) -> None:
-    script = "import sys, time; from ich_pipeline.alone import alone\nwith alone():\n print('in', flush=True); time.sleep(60)"
+    script = "import sys, time; from ich_pipeline.core.lock import alone\nwith alone():\n print('in', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None and first.stdout.readline() == "in\n"
         with pytest.raises(InputError, match=rf"another run \(process {first.pid}\) is at work"), alone():
@@ -159,7 +160,7 @@ def test_what_the_file_system_refuses_is_the_users_to_mend(here: Path, capsys: p
 
 def test_sigterm_stops_the_children_as_well(here: Path) -> None:
     script = (
-        "import sys; from ich_pipeline.stopping import stop_on_signals; from flows.dvc_command import lines\n"
+        "import sys; from ich_pipeline.core.stopping import stop_on_signals; from flows.engine.dvc import lines\n"
         "stop_on_signals()\n"
         "child = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']\n"
         "for line in lines(child): print(line, flush=True)"

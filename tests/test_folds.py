@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ich_pipeline
-from ich_pipeline.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
-from ich_pipeline.folds import SCHEMA, LearnerFolds, cross_fitted, deal_learners, draw_folds, read_folds
-from ich_pipeline.labels import Labels
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.quality.cohort_suites import folds_suite
 from ich_pipeline.quality.runner import run_suites
-from ich_pipeline.splits import split_cases
+from ich_pipeline.splits.fold_table import read_folds
+from ich_pipeline.splits.folds import LearnerFolds, cross_fitted, deal_learners, draw_folds
+from ich_pipeline.splits.patient_cohorts import split_cases
+from ich_pipeline.tables.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.schemas import FOLDS_TABLE
 
 LABELS = Labels("any", ("epidural", "subdural", "subarachnoid"))
 
@@ -170,13 +172,13 @@ def test_each_fold_gets_its_share_of_a_rare_finding_and_of_the_patients_without_
 def test_folds_are_for_few_patients_and_heads_alone(
     phantom: Params, tmp_path: Path, change: dict[str, Any], folds: int, note: str
 ) -> None:
-    from ich_pipeline.files import write_table
+    from ich_pipeline.core.files import write_table
 
     params = heads(phantom, **change)
     found, cohorts = dealt([{"subdural"} if i % 3 == 0 else set() for i in range(50)], params)
     assert found.table["fold"].nunique() == folds == (params.split.folds.count if cross_fitted(params, 41) else 0)
     assert note in " ".join(found.notes) and bool(found.notes) == bool(note)
-    write_table(tmp_path / "folds.parquet", found.table, SCHEMA)
+    write_table(tmp_path / "folds.parquet", found.table, FOLDS_TABLE)
     read = read_folds(tmp_path / "folds.parquet")
     assert read.to_dict("list") == found.table.to_dict("list")
     assert str(read["fold"].dtype) == "int64"

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
-from ich_pipeline.formulas import csv_text, harmless, plain, table_text
-from ich_pipeline.label_tables import csv_rows
-from ich_pipeline.text_tables import read_text_table
+from ich_pipeline.tables.formulas import csv_text, harmless, plain, table_text
+from ich_pipeline.tables.label_tables import csv_rows
+from ich_pipeline.tables.text_tables import read_text_table
 
 STARTS = "=+-@\t\r\n"
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.text("='+-@\t\r\n1.2e")

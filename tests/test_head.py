@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ich_pipeline.head import AIR_HU, focus, head_mask
+from ich_pipeline.windowing.crop import AIR_HU, focus, head_mask
 
 
 class Settings(NamedTuple):

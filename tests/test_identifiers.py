@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.external.match import match_tables
-from ich_pipeline.external.matched import Choices
-from ich_pipeline.identifiers import spoilt
-from ich_pipeline.text_tables import read_text_table
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.studies.match import match_tables
+from ich_pipeline.studies.matched import Choices
+from ich_pipeline.tables.identifiers import spoilt
+from ich_pipeline.tables.text_tables import read_text_table
 
 LONG = [202401150000000123 + 1111 * i for i in range(40)]
 

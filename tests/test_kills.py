@@ -15,7 +15,7 @@ import pytest
 from ich_pipeline.commands.cohort import bring, make_phantom
 from ich_pipeline.commands.ingest import ingest_source
 from ich_pipeline.config import load_params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.sources.remote import Remote
 from tests.dicom.conftest import ct_slice, save, uid
 
@@ -124,7 +124,7 @@ def test_a_signal_cleans_up_as_ctrl_c_does(here: Path, project_root: Path, recei
     for number in range(7, 400):
         save(ct_slice(study=f"s{number // 8}", number=number), here / "in" / f"{number}")
     before = {path.name for path in here.iterdir()}
-    command = [sys.executable, "-m", "ich_pipeline.cli", "ingest", "in", "--out", "new", "--workers", "1"]
+    command = [sys.executable, "-m", "ich_pipeline.cli.main", "ingest", "in", "--out", "new", "--workers", "1"]
     environment = {"PYTHONPATH": str(project_root), "PATH": "/usr/bin"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while not Path(".new.partial").exists():

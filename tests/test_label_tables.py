@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.label_tables import (
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.tables.label_tables import (
     UID,
     check_against,
     read_case_labels,
@@ -18,7 +18,7 @@ from ich_pipeline.label_tables import (
     write_case_labels,
     write_labels,
 )
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", ("epidural", "subdural"))
 HEADER = "SOPInstanceUID,any,epidural,subdural"

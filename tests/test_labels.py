@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("bleed", ("epidural", "subdural"))
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.masks import COLUMNS, decode_runs, encode_runs, read_masks, write_masks
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.tables.masks import COLUMNS, decode_runs, encode_runs, read_masks, write_masks
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=20))
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
-from ich_pipeline.alone import alone_with
+from ich_pipeline.cli import main as cli
+from ich_pipeline.core.errors import InputError, refusal
+from ich_pipeline.core.files import atomic_dir, real_place
+from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.outputs import check_new_file, check_output
 from ich_pipeline.deidentify.key import new_key
-from ich_pipeline.errors import InputError, refusal
-from ich_pipeline.files import atomic_dir, real_place
-from ich_pipeline.outputs import check_new_file, check_output
 
 Arguments = Sequence[str | Path]
 
@@ -212,7 +212,7 @@ def test_a_mount_point_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -
     for name in ("o p", "data"):
         (here / name).mkdir()
     mounted = {str(here / "o p"), str(here / "data")}
-    monkeypatch.setattr("ich_pipeline.files._mounts", lambda: mounted)
+    monkeypatch.setattr("ich_pipeline.core.files._mounts", lambda: mounted)
     for arguments in commands("base", "o p")[:2]:
         refused("o p is a mount point", *arguments)
     refused("o p is a mount point", "evaluate", "p.csv", "--labels", "labels.csv", "--out", "o p")
@@ -225,7 +225,7 @@ def test_a_mount_point_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_mounts_are_read_with_their_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ich_pipeline import files
+    from ich_pipeline.core import files
 
     line = "36 35 98:0 /mnt1 /mnt/my\\040disk rw,noatime master:1 - ext3 /dev/root rw\n"
     monkeypatch.setattr(Path, "read_text", lambda *a, **k: line)
@@ -235,7 +235,7 @@ def test_mounts_are_read_with_their_escapes(monkeypatch: pytest.MonkeyPatch) -> 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from ich_pipeline.alone import alone_with
+from ich_pipeline.core.lock import alone_with
 with alone_with(Path(sys.argv[1]), "--out"):
     print("held", flush=True)
     time.sleep(60)
@@ -260,7 +260,7 @@ def test_a_second_run_of_one_output_is_refused_and_a_killed_one_holds_nobody_up(
 
 def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(tmp_path: Path, monkeypatch) -> None:
     """Its holder ends between the opening of its file and the locking of it."""
-    from ich_pipeline import alone
+    from ich_pipeline.core import lock as alone
 
     lock, flock, tries = tmp_path / ".o.lock", alone.fcntl.flock, []
 
@@ -315,7 +315,7 @@ def test_a_folder_of_the_user_s_own_where_an_account_would_go(here: Path) -> Non
 
 
 def test_a_disk_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch) -> None:
-    from ich_pipeline import alone
+    from ich_pipeline.core import lock as alone
 
     def none(file, flags):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -345,7 +345,7 @@ def test_an_export_of_which_nothing_is_deidentified_ends_with_status_2(here: Pat
 
 
 def test_an_encoding_without_our_signs_ends_no_command(here: Path) -> None:
-    code = "import sys; from ich_pipeline import cli; import typer; cli.app = lambda: typer.echo('\\u2713 done'); cli.main()"
+    code = "import sys; from ich_pipeline.cli import main as cli; import typer; cli.app = lambda: typer.echo('\\u2713 done'); cli.main()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "latin-1"}
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.reproduction import LOCK as LOCK_FILE
-from flows.reproduction import METRICS, Comparison, compare, compare_locks, largest_difference
+from flows.engine.reproduction import LOCK as LOCK_FILE
+from flows.engine.reproduction import METRICS, Comparison, compare, compare_locks, largest_difference
 
 LOCK = {
     "stages": {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.side_by_side import devices, groups
+from flows.engine.side_by_side import devices, groups
 from ich_pipeline.config import Params, load_params
 
 STAGES = ["ingest", "window", "train@a", "train@b", "ablate@a", "calibrate", "evaluate@x", "evaluate@y"]

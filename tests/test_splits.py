@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_pipeline.cohort_names import COHORTS, PROSPECTIVE, RETROSPECTIVE, TRAIN, VALIDATION
 from ich_pipeline.config import SplitParams
-from ich_pipeline.errors import InputError
-from ich_pipeline.label_tables import UID
-from ich_pipeline.labels import Labels
-from ich_pipeline.splits import Split, case_table, label_file, split_cases, summary_table
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.splits.patient_cohorts import Split, case_table, label_file, split_cases, summary_table
+from ich_pipeline.tables.cohort_names import COHORTS, PROSPECTIVE, RETROSPECTIVE, TRAIN, VALIDATION
+from ich_pipeline.tables.label_tables import UID
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"))
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ich_pipeline.stopping import STOPPING, not_between, stop_on_signals
+from ich_pipeline.core.stopping import STOPPING, not_between, stop_on_signals
 
 
 @pytest.fixture(autouse=True)

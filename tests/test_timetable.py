@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows import graph
-from flows.timetable import FILE, Timetable
+from flows.engine import graph
+from flows.engine.timetable import FILE, Timetable
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.files import read_json, write_json
+from ich_pipeline.core.files import read_json, write_json
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ich_pipeline.config import load_params
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.orientation import Turn
-from ich_pipeline.errors import InputError
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.placed import PlacedMap
-from ich_pipeline.frame import Frame, check_spacing
-from ich_pipeline.head import AIR_HU, focus
-from ich_pipeline.registry.file_pixels import FilePixels
-from ich_pipeline.windowing import Window, clip_range
+from ich_pipeline.serving.file_pixels import FilePixels
+from ich_pipeline.windowing.crop import AIR_HU, focus
+from ich_pipeline.windowing.frame import Frame, check_spacing
+from ich_pipeline.windowing.windows import Window, clip_range
 
 WINDOWS = (Window("brain", 40, 80),)
 SIDE_MM, SIZE = 200.0, 100  # 2 mm a pixel of the network
@@ -178,8 +178,8 @@ def test_the_window_stage_refuses_a_series_before_it_writes(
     tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows import window
-    from flows._stage import Stage
-    from ich_pipeline.files import write_table
+    from flows.engine.stage import Stage
+    from ich_pipeline.core.files import write_table
 
     monkeypatch.chdir(tmp_path)
     params = load_params(project_root / "ich_pipeline" / "profiles" / "phantom.yaml")
@@ -203,6 +203,6 @@ def test_the_window_stage_refuses_a_series_before_it_writes(
 
 
 def window_schema() -> str:
-    from ich_pipeline.splits import SCHEMA
+    from ich_pipeline.tables.schemas import COHORTS_TABLE
 
-    return SCHEMA
+    return COHORTS_TABLE

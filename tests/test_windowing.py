@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_voi_lut, apply_windowing
 
-from ich_pipeline.windowing import Window, clip_range, interpolate, prepare, window_channels, window_table
+from ich_pipeline.windowing.windows import Window, clip_range, interpolate, prepare, window_channels, window_table
 
 BRAIN, SUBDURAL, STROKE = WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))
 

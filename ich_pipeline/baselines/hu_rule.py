@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.baselines.forest import Forest, Tree, constant_trees, learnt_trees
 from ich_pipeline.baselines.hu_features import neighbourhood, slice_features
-from ich_pipeline.described_arrays import read_described, write_described
+from ich_pipeline.core.described_arrays import read_described, write_described
 
 MEMBER = "hu_rule"  # its name as a baseline and as a member of the ensemble; no network of Keras is called so
 FILE = "rule.npz"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_features import slice_features
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.progress import Track, quiet
 
 BLOCK = 256  # slices a piece of work
 ALONE = 2048  # up to so many slices another process costs more than it brings

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, read_table, write_json, write_table
-from ich_pipeline.labels import Labels
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, read_table, write_json, write_table
+from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "baseline/1"
 ABOUT_FILE = "baseline.json"

@@ -18,10 +18,8 @@ import pandas as pd
 
 from ich_pipeline.cohorts.agreement import agreement
 from ich_pipeline.cohorts.copies import check_names, check_places, check_replaceable, copy_files
-from ich_pipeline.cohorts.cq500 import KIND as CQ500
 from ich_pipeline.cohorts.cq500 import read_cq500
 from ich_pipeline.cohorts.faults import REPORT, LabelAccount, LabelFault
-from ich_pipeline.cohorts.mark import LEVEL, MARK, OWN
 from ich_pipeline.cohorts.matching import match, refuse_broken_key
 from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
 from ich_pipeline.cohorts.physionet_ctich import read_physionet_ctich
@@ -30,21 +28,22 @@ from ich_pipeline.cohorts.rsna2019 import KIND as RSNA2019
 from ich_pipeline.cohorts.rsna2019 import read_rsna2019
 from ich_pipeline.cohorts.source_table import KEY, LabelRows, Level
 from ich_pipeline.config import Params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir, write_json, write_text
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.scan import read_headers
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir, write_json, write_text
-from ich_pipeline.formulas import csv_text, table_text
-from ich_pipeline.identifiers import spoilt
-from ich_pipeline.label_tables import STUDY, UID, write_case_labels, write_labels
-from ich_pipeline.labels import Labels
-from ich_pipeline.masks import write_masks
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.ingest.scan import read_headers
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, named, open_source
+from ich_pipeline.tables.cohort_mark import CQ500, LEVEL, MARK, OWN
+from ich_pipeline.tables.formulas import csv_text, table_text
+from ich_pipeline.tables.identifiers import spoilt
+from ich_pipeline.tables.label_tables import STUDY, UID, write_case_labels, write_labels
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.masks import write_masks
 
 Reader = Callable[[Path, Labels, LabelAccount, Track], LabelRows]
 ADAPTERS: Mapping[str, Reader] = {

@@ -7,15 +7,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from ich_pipeline.cohorts.mark import MARK, PHANTOM
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import put_back, read_json
-from ich_pipeline.outputs import check_apart, check_output, lies_in
-from ich_pipeline.progress import Track
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import put_back, read_json
+from ich_pipeline.core.outputs import check_apart, check_output, lies_in
+from ich_pipeline.core.progress import Track
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.keys import places
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.remote import Remote
+from ich_pipeline.tables.cohort_mark import MARK, PHANTOM
 
 
 def check_places(source: Path | str, target: Path, remote: Remote | None, *beside: Path) -> None:

@@ -23,12 +23,12 @@ from ich_pipeline.cohorts.source_table import (
     need_ich_labels,
     open_table,
 )
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.labels import Labels
-from ich_pipeline.progress import Track, quiet
-from ich_pipeline.reader_tables import majority
+from ich_pipeline.tables.cohort_mark import CQ500
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.reader_tables import majority
 
-KIND = "cq500"
 NAME = "name"
 READERS = ("R1", "R2", "R3")
 FINDINGS = {
@@ -58,7 +58,7 @@ def read_cq500(path: Path, labels: Labels, account: LabelAccount, track: Track =
     Raises:
         InputError: the file is no such table, or params name other labels.
     """
-    need_ich_labels(KIND, labels)
+    need_ich_labels(CQ500, labels)
     needed = [f"{reader}:{FINDINGS[label]}" for reader in READERS for label in labels.columns]
     header, rows = open_table(path, (NAME, *needed), others=True)
     others = _other_findings(header, needed)

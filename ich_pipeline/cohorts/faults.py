@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_text
-from ich_pipeline.formulas import csv_text
-from ich_pipeline.sheets import visible
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_text
+from ich_pipeline.tables.formulas import csv_text
+from ich_pipeline.tables.sheets import visible
 
 REPORT = "labels_report.csv"
 COLUMNS = ("code", "kind", "identifier", "line", "detail")

@@ -10,10 +10,10 @@ import pandas as pd
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.source_table import KEY, LINE, LabelRows
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.errors import InputError
-from ich_pipeline.identifiers import spoilt
-from ich_pipeline.label_tables import STUDY, UID
+from ich_pipeline.tables.identifiers import spoilt
+from ich_pipeline.tables.label_tables import STUDY, UID
 
 LEAST_SHARE = 0.5  # of the labels, or of the images where these are fewer: below it the key is broken
 

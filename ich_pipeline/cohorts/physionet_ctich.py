@@ -20,9 +20,9 @@ from ich_pipeline.cohorts.source_table import (
     need_ich_labels,
     open_table,
 )
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.labels import Labels
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.tables.labels import Labels
 
 KIND = "physionet-ctich"
 PATIENT, SLICE, NEGATIVE = "PatientNumber", "SliceNumber", "No_Hemorrhage"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from ich_pipeline.cohorts.faults import LabelAccount
 from ich_pipeline.cohorts.source_table import LabelRows, Level, binary, keyed_rows, label_table, open_table
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.label_tables import STUDY, UID
-from ich_pipeline.labels import Labels
-from ich_pipeline.progress import Track, quiet
-from ich_pipeline.sheets import table_rows
+from ich_pipeline.tables.label_tables import STUDY, UID
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.sheets import table_rows
 
 
 def read_plain(path: Path, labels: Labels, account: LabelAccount, track: Track = quiet) -> LabelRows:

@@ -14,9 +14,9 @@ import numpy as np
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.source_table import LabelRows, label_table, need_ich_labels, open_table
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.labels import Labels
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.tables.labels import Labels
 
 KIND = "rsna2019"
 NAME = re.compile(r"(ID_[0-9A-Za-z]+)_([A-Za-z]+)")

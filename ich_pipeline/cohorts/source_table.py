@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.errors import InputError
-from ich_pipeline.labels import Labels
-from ich_pipeline.sheets import table_rows
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.sheets import table_rows
 
 KEY, LINE = "key", "line"
 ICH_LABELS = Labels("any", ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"))

@@ -1,1 +1,1 @@
-"""What the commands of ``ich`` do; :mod:`ich_pipeline.cli` only parses and prints."""
+"""What the commands of ``ich`` do; :mod:`ich_pipeline.cli.main` only parses and prints."""

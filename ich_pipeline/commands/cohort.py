@@ -10,16 +10,16 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
-from ich_pipeline.alone import alone
-from ich_pipeline.cohorts.mark import PHANTOM, SYNTHETIC, cohort_kind, note_tracked_kind, tracked_kind
 from ich_pipeline.config import Params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import put_back, read_json, remove_folder
+from ich_pipeline.core.lock import alone
+from ich_pipeline.core.outputs import check_output, refuse_within
+from ich_pipeline.core.progress import terminal
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import put_back, read_json, remove_folder
-from ich_pipeline.outputs import check_output, refuse_within
-from ich_pipeline.progress import terminal
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, named
+from ich_pipeline.tables.cohort_mark import PHANTOM, SYNTHETIC, cohort_kind, note_tracked_kind, tracked_kind
 
 DATA = Path("data")
 REPORTS = Path("reports")
@@ -56,7 +56,7 @@ def make_phantom(params: Params, replace: bool) -> str:
             raise InputError(
                 f"{DATA}/ holds a cohort of your own: add --replace to delete it and make the phantom in its place."
             )
-        from ich_pipeline.cohorts.phantom import create_phantom
+        from ich_pipeline.phantom import create_phantom
 
         check_output(DATA, "")
         create_phantom(params, DATA, terminal)

@@ -8,17 +8,17 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ich_pipeline.alone import alone_with
 from ich_pipeline.cohorts.faults import LabelAccount
 from ich_pipeline.commands.deidentify_labels import ExportLabels, of_copies, read_export_labels, write_new_labels
 from ich_pipeline.config import ArchiveParams, Params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir
+from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.outputs import check_apart, check_new_file, check_output, lies_in
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.deidentify import folder, key, report, scan
 from ich_pipeline.deidentify.options import Options
-from ich_pipeline.dicom.tables import counted
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir
-from ich_pipeline.outputs import check_apart, check_new_file, check_output, lies_in
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.ingest.tables import counted
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened

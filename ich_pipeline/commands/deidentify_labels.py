@@ -10,6 +10,8 @@ import pandas as pd
 
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.source_table import KEY, Level, Row, binary, keyed_rows, label_table, open_table
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_text
 from ich_pipeline.deidentify import scan
 from ich_pipeline.deidentify.file import Cleaned
 from ich_pipeline.deidentify.folder import Result
@@ -23,10 +25,8 @@ from ich_pipeline.deidentify.labels import (
 )
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.dicom.frames import frame_name
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_text
-from ich_pipeline.labels import Labels
-from ich_pipeline.sheets import table_rows
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.sheets import table_rows
 
 _PLACE = {PATIENT_COLUMN: 0, "StudyInstanceUID": 1, "SeriesInstanceUID": 2, SLICE_COLUMN: 3}  # in Cleaned.old
 # Any other file may hold an image.

@@ -15,13 +15,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ich_pipeline.cohorts.mark import cohort_kind
-from ich_pipeline.commands import cohort, profile
-from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
-from ich_pipeline.native import silent
+from ich_pipeline.commands import cohort
+from ich_pipeline.config import Params, load_params, profile
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.silence import silent
+from ich_pipeline.tables.cohort_mark import cohort_kind
 
 LOCK = Path("requirements.lock")
+OTHERS = "ich.doctor"  # entry points: functions that give a Check
 FREE_GB = 10  # data, work and models of the phantom profile take about 4
 
 
@@ -53,7 +54,8 @@ def examine() -> Iterator[Check]:
         yield Check("parameters", False, "params.yaml is not valid", str(error), essential=True)
     yield _device()
     yield from _mlflow(params)
-    yield _prefect()
+    for other in importlib.metadata.entry_points(group=OTHERS):  # the pipeline's; this package does not know it
+        yield other.load()()
     yield _dvc_remote()
     yield _data()
     if params is not None:
@@ -152,18 +154,6 @@ def _mlflow(params: Params | None) -> Iterator[Check]:
         shown = ", ".join(f"version {v.number}" + (f" ({', '.join(v.aliases)})" if v.aliases else "") for v in found)
         advice = "" if found else "`make repro` registers one."
         yield Check("model", True if found else None, f"{params.registry.model_name}: {shown or 'none yet'}", advice)
-
-
-def _prefect() -> Check:
-    from flows.prefect_api import api_url
-
-    try:
-        url = api_url()
-    except InputError as error:
-        return Check("Prefect API", False, "does not answer", str(error), essential=True)
-    if url is None:
-        return Check("Prefect API", None, "none; stages run plainly", "`make ui` starts one and shows every stage.")
-    return Check("Prefect API", True, url)
 
 
 def _dvc_remote() -> Check:

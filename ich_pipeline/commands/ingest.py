@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ich_pipeline.alone import alone_with
 from ich_pipeline.config import IngestParams, Params, load_params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.outputs import check_apart, check_output, lies_in
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.errors import InputError
-from ich_pipeline.outputs import check_apart, check_output, lies_in
-from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import named
@@ -81,15 +81,15 @@ def ingest_source(
     params, settings = ingest_settings()
     if workers is not None:
         params = params.model_copy(update={"workers": workers})
-    from ich_pipeline.dicom.ingest import ingest
-    from ich_pipeline.dicom.tables import reason_counts
+    from ich_pipeline.ingest.ingest import ingest
+    from ich_pipeline.ingest.tables import reason_counts
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(alone_with(out, "--out"))
         _check_out(out, force)
         runner = None
         if dask:
-            from ich_pipeline.dicom.cluster import Cluster, connected
+            from ich_pipeline.workers.cluster import Cluster, connected
 
             runner = Cluster(stack.enter_context(connected(dask)), dask)
         report = ingest(source, out, params, track, remote, runner)
@@ -107,7 +107,7 @@ def ingest_source(
 
 def _cautioned(series: pd.DataFrame) -> list[str]:
     """Each caution of a series that is read, after the case's name."""
-    from ich_pipeline.dicom.cautions import why_and_cautions
+    from ich_pipeline.series.cautions import why_and_cautions
 
     chosen = series[series["chosen"]]
     return [f"{r.case_id}: {text}." for r in chosen.itertuples() for text in why_and_cautions(str(r.reason))[1]]
@@ -147,14 +147,14 @@ def _check_out(out: Path, force: bool) -> None:
 
 def unusable_place(out: Path) -> Path:
     """Where the account of a run without a usable series goes, where ``out`` holds an ingest."""
-    from ich_pipeline.dicom.ingest import unusable_beside
+    from ich_pipeline.ingest.ingest import unusable_beside
 
     return unusable_beside(out)
 
 
 def _is_account_of_nothing(out: Path) -> bool:
     """Is it what an ingest without a usable series leaves, and nothing else?"""
-    from ich_pipeline.dicom.tables import ACCOUNT_COLUMNS
+    from ich_pipeline.ingest.tables import ACCOUNT_COLUMNS
 
     if {path.name for path in out.iterdir()} != {"account.csv", "index.html"} or not (out / "account.csv").is_file():
         return False

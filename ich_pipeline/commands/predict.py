@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ich_pipeline.alone import INSIDE, alone_with
 from ich_pipeline.config import IngestParams, Params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import beside, private_folder, remove_folder, write_json, write_text
+from ich_pipeline.core.lock import INSIDE, alone_with
+from ich_pipeline.core.outputs import check_output, refuse_within
+from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.core.stopping import not_between
 from ich_pipeline.dicom.identity import case_id, refuse_shared_names
-from ich_pipeline.dicom.scan import NO_MEMORY, read_headers
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import beside, private_folder, remove_folder, write_json, write_text
-from ich_pipeline.formulas import csv_text
-from ich_pipeline.outputs import check_output, refuse_within
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.ingest.scan import NO_MEMORY, read_headers
 from ich_pipeline.registry import versions
 from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.listing import Judged, Listing
 from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, named
-from ich_pipeline.stopping import not_between
+from ich_pipeline.tables.formulas import csv_text
 
 OTHER_CODE = "{} was registered with other code than runs here: its answers may differ from those that were tested."
 if TYPE_CHECKING:
-    from ich_pipeline.registry.system import System
+    from ich_pipeline.serving.system import System
 
 # In the folder for the results, while a run is at it: members of archives, and pages and tables until all are there.
 SCRATCH, STAGED = ".members", ".unfinished"
@@ -163,8 +163,8 @@ def _read(
     demonstration: bool,
     track: Track,
 ) -> Outcome:
-    from ich_pipeline.registry.code import BUNDLE, runs_other_code
-    from ich_pipeline.registry.system import System
+    from ich_pipeline.serving.code import BUNDLE, runs_other_code
+    from ich_pipeline.serving.system import System
 
     bundle = versions.verified_folder(version) / BUNDLE
     system = System.load(bundle, version.content)
@@ -225,8 +225,8 @@ class _Studies:
             self.fault = self.fault or error
 
     def _read(self, uid: str, files: Sequence[Path]) -> None:
-        from ich_pipeline.registry.answer import answer
         from ich_pipeline.report.case_page import case_page
+        from ich_pipeline.serving.answer import answer
 
         case = self._system.read_case(files, self._demonstration)
         fraction = self._system.params.explain.region_fraction

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import Track, quiet
 
 
 def listing(architectures: Sequence[str]) -> Iterator[str]:
@@ -47,7 +47,7 @@ def pretrain(names: Sequence[str], folder: Path, track: Track = quiet) -> Iterat
         InputError: a name is none of ``networks``, or something lies where a network would.
     """
     from ich_pipeline.config import load_params
-    from ich_pipeline.files import atomic_dir
+    from ich_pipeline.core.files import atomic_dir
     from ich_pipeline.training.order import fix_order
 
     params = load_params()

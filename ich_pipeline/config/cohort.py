@@ -35,7 +35,7 @@ class LabelParams(Section):
 
 
 class PhantomParams(Section):
-    """The synthetic cohort (:mod:`ich_pipeline.cohorts.phantom`)."""
+    """The synthetic cohort (:mod:`ich_pipeline.phantom`)."""
 
     patients: Annotated[int, Field(ge=4)]
     slices: Annotated[int, Field(ge=4, le=64)]  # axial slices of the main series
@@ -129,7 +129,7 @@ class TestCohortParams(Section):
 
 
 class SplitFoldsParams(Section):
-    """Folds over the patients of train and validation, where they are few (:mod:`ich_pipeline.folds`)."""
+    """Folds over the patients of train and validation, where they are few (:mod:`ich_pipeline.splits.folds`)."""
 
     count: Annotated[int, Field(ge=2)]
     below_patients: Annotated[

@@ -10,12 +10,12 @@ from typing import Annotated
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from ich_pipeline.cohort_names import TESTS
 from ich_pipeline.config import cohort, judging, learning
 from ich_pipeline.config.errors import UniqueKeys, sentence
 from ich_pipeline.config.section import Name, Section
-from ich_pipeline.errors import InputError
-from ich_pipeline.labels import Labels
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.tables.cohort_names import TESTS
+from ich_pipeline.tables.labels import Labels
 
 _EFFICIENTNET = re.compile(r"efficientnet_?b_?\d")  # B0 to B7, of the first version
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.deidentify.file import Cleaned, deidentify_bytes
 from ich_pipeline.deidentify.header import Tally
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.dicom.child import Crash, watching
-from ich_pipeline.dicom.parallel import process_count, run_tasks
-from ich_pipeline.dicom.tables import counted
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.ingest.tables import counted
 from ich_pipeline.sources.listing import Judged
+from ich_pipeline.workers.child import Crash, watching
+from ich_pipeline.workers.parallel import process_count, run_tasks
 
 CHUNK = 16  # files a task
 SECONDS_A_FILE = 120.0  # a decoder that hangs must not hold up all; a large enhanced object takes a while
@@ -95,7 +95,7 @@ def deidentify_files(
 
     Args:
         files: paths, and their names below the source.
-        target: an existing folder; the caller makes the whole atomic (:func:`ich_pipeline.files.atomic_dir`).
+        target: an existing folder; the caller makes the whole atomic (:func:`ich_pipeline.core.files.atomic_dir`).
         key: of all replacements.
         options: what may stay.
         workers: processes; 0 is one a core.

@@ -15,7 +15,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 
 HEADING = "ich-deidentification-key-1"
 _LINE = re.compile(rf"{HEADING} ([0-9a-f]{{64}})\n?")

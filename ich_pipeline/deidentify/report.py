@@ -6,11 +6,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
+from ich_pipeline.core.files import atomic_file, write_json, write_text
 from ich_pipeline.deidentify import table
 from ich_pipeline.deidentify.folder import Result
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.files import atomic_file, write_json, write_text
-from ich_pipeline.formulas import csv_text
+from ich_pipeline.tables.formulas import csv_text
 
 ACCOUNT, REPORT, REMOVED = "account.csv", "report.json", "removed.csv"
 ACCOUNT_COLUMNS = ("source", "status", "reason", "detail", "flags", "path", "PatientID")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 
 DIGITS = 24  # hexadecimal
 

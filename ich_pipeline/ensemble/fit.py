@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import EnsembleParams
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.ensemble.calibration import fit_calibration
 from ich_pipeline.ensemble.case_rule import CaseChoice, Places, candidates, choose_case_score
 from ich_pipeline.ensemble.case_score import cases_positive
@@ -25,8 +26,7 @@ from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.model import Ensemble, ReadingModel, spread
 from ich_pipeline.ensemble.operating_points import OperatingPoint, fit_operating_points
 from ich_pipeline.ensemble.selection import Choice, Predictions, choose, cross_fitted, honest_scores, leave_out
-from ich_pipeline.errors import InputError
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 # Folds of two patients each: with fewer nothing can be cross-fitted.
 MINIMUM_PATIENTS = 4

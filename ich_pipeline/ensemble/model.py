@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.uncertainty import Uncertainty
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
-from ich_pipeline.labels import Labels
 from ich_pipeline.sequence.member import architecture_of, has_head
+from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "ensemble/3"
 # The number rises where an older version of this software would read on and be wrong: it took the kind "platt" for no

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_rule import MEMBER
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.uncertainty import Disagreement, disagreement
-from ich_pipeline.errors import InputError
 from ich_pipeline.sequence.member import architecture_of, has_head, member_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def read(
         networks: by architecture, at least the ensemble's members. With ``everywhere`` all of them are run, and all of
             ``sequences``, else only the members.
         ensemble: the fitted ensemble.
-        images: by image size, int16 HU of shape (slices, size, size) as :func:`ich_pipeline.windowing.prepare` makes
+        images: by image size, int16 HU of shape (slices, size, size) as :func:`ich_pipeline.windowing.windows.prepare` makes
             (an array, a memory map or :class:`~ich_pipeline.training.data.SliceRows`).
         neighbours: shape (slices, 2): rows of the slices before and after, -1 at an end or a gap.
         case_index: shape (slices,): the case of each slice, 0 to cases - 1, every case with a slice. The slices of a

@@ -15,7 +15,7 @@ from ich_pipeline.ensemble.cross_reading import CrossReading
 from ich_pipeline.ensemble.folds import patient_folds
 from ich_pipeline.ensemble.selection import Predictions
 from ich_pipeline.ensemble.uncertainty import Uncertainty
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 
 def fit_uncertainty(

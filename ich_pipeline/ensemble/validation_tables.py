@@ -16,16 +16,14 @@ from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.baselines.stored import read_baseline
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_table
 from ich_pipeline.ensemble.selection import Predictions
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_table
-from ich_pipeline.label_tables import read_labels
-from ich_pipeline.labels import Labels
 from ich_pipeline.sequence import stored
 from ich_pipeline.sequence.member import member_of
-
-SCHEMA = "validation/1"
-INDEX_SCHEMA = "window/1"
+from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.schemas import VALIDATION_TABLE, WINDOW_INDEX
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def load_validation(
     Raises:
         InputError: a table is missing, or two of them do not belong together.
     """
-    known = read_table(index, INDEX_SCHEMA).sort_values("row").set_index("SOPInstanceUID")
+    known = read_table(index, WINDOW_INDEX).sort_values("row").set_index("SOPInstanceUID")
     truth = _truth(labels_csvs, known.index, index, labels)
     kept = known.loc[known.index.isin(truth.index)]
     uids = kept.index
@@ -123,7 +121,7 @@ def _truth(paths: Sequence[Path], known: pd.Index, index: Path, labels: Labels) 
 
 
 def _probabilities(path: Path, uids: pd.Index, degrees: Sequence[float], labels: Labels) -> NDArray[np.float64]:
-    table = read_table(path, SCHEMA)
+    table = read_table(path, VALIDATION_TABLE)
     missing = [name for name in labels.columns if name not in table.columns]
     if missing:
         raise InputError(f"{path} lacks the labels {', '.join(missing)}: run its stage again.")

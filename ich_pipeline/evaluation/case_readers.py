@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.identity import case_id
-from ich_pipeline.errors import InputError
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.readers import Decisions, compare_readers
-from ich_pipeline.reader_tables import MISSING, Reads
+from ich_pipeline.tables.reader_tables import MISSING, Reads
 
 
 def readers_of_test(

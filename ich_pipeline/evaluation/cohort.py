@@ -16,7 +16,7 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 
 @dataclass(frozen=True)

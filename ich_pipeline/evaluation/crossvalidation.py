@@ -24,7 +24,7 @@ from ich_pipeline.evaluation.baselines import Ranked, compare
 from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
 from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
 from ich_pipeline.evaluation.tables import baseline_prefix
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 Scales = Mapping[str, Mapping[str, Mapping[str, Scale]]]
 SYSTEM = "final"  # prefix of the system's scores in the tables

@@ -13,7 +13,7 @@ from ich_pipeline.evaluation import style
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.curves import Curve, has_curve, pr_curve, roc_band, roc_curve
 from ich_pipeline.evaluation.metrics import Estimate, Level
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ich_pipeline.cohorts.mark import SYNTHETIC
-from ich_pipeline.files import atomic_file
+from ich_pipeline.core.files import atomic_file
+from ich_pipeline.tables.cohort_mark import SYNTHETIC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def marked(data: str) -> Iterator[None]:
     """Every figure that is saved inside says in its footer what heads it is of, where these are synthetic.
 
     Args:
-        data: see :func:`ich_pipeline.cohorts.mark.data_words`.
+        data: see :func:`ich_pipeline.tables.cohort_mark.data_words`.
     """
     token = _footer.set("synthetic heads (phantom): not a figure of patients" if data == SYNTHETIC else "")
     try:

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.ages import age_years
 from ich_pipeline.config import SubgroupParams
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.makers import maker
 from ich_pipeline.evaluation.metrics import Level, label_metrics
-from ich_pipeline.masks import Masks
+from ich_pipeline.tables.ages import age_years
+from ich_pipeline.tables.masks import Masks
 
 FIGURES = ("auc", "sensitivity", "specificity")
 UNKNOWN = "not stated"

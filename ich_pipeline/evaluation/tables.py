@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from ich_pipeline.evaluation.cohort import TestCohort
 
-SLICES_SCHEMA = "predictions/1"
-CASES_SCHEMA = "case_predictions/1"
-
 
 def slice_table(cohort: TestCohort, slices: pd.DataFrame) -> pd.DataFrame:
     """One row a slice.

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.explain.features import Classic, relevance
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.explain.storage import read_arrays, write_arrays
-from ich_pipeline.files import read_json, write_json
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "atlas/2"
 

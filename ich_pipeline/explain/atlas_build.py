@@ -13,7 +13,7 @@ from ich_pipeline.config import ExplainParams
 from ich_pipeline.explain.atlas import Atlas, AtlasEntry
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import classic_features, relevance
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 NO_POSITIVES = "no positive training slice"
 NO_FEATURES = "no feature tells it from the other positive training slices"

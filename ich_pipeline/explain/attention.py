@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.features import head_weights
 from ich_pipeline.explain.geometry import CellGrid, cell_grid
 from ich_pipeline.explain.gradient import logit_gradients
 from ich_pipeline.explain.placed import PlacedMap
-from ich_pipeline.progress import Track, quiet
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network

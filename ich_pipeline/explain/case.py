@@ -15,8 +15,8 @@ from ich_pipeline.explain.atlas import Atlas, BasisExample
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.placed import PlacedMap
-from ich_pipeline.labels import Labels
-from ich_pipeline.windowing import WindowLike
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.windowing.windows import WindowLike
 
 if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ich_pipeline.explain.geometry import CellGrid
-from ich_pipeline.head import TISSUE_HU
+from ich_pipeline.windowing.crop import TISSUE_HU
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def peak(values: NDArray[np.floating]) -> tuple[int, int]:
 def slice_head(hu: NDArray[np.integer]) -> NDArray[np.bool_]:
     """The head in one slice: its largest connected tissue, holes filled.
 
-    Unlike :func:`ich_pipeline.head.head_mask` it needs no series, and takes the atlas's small pictures too: they are
+    Unlike :func:`ich_pipeline.windowing.crop.head_mask` it needs no series, and takes the atlas's small pictures too: they are
     clipped to the windows, so that air is their lowest value.
 
     Args:
@@ -70,7 +70,7 @@ def slice_head(hu: NDArray[np.integer]) -> NDArray[np.bool_]:
 
 
 def square(picture: NDArray[Any], fill: float) -> NDArray[Any]:
-    """A picture (Rows, Columns) centred on a square of ``fill``, as :func:`ich_pipeline.windowing.prepare` centres it."""
+    """A picture (Rows, Columns) centred on a square of ``fill``, as :func:`ich_pipeline.windowing.windows.prepare` centres it."""
     rows, columns = picture.shape
     side = max(rows, columns)
     top, left = (side - rows) // 2, (side - columns) // 2

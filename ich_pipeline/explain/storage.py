@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_file
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_file
 
 STAMP = (1980, 1, 1, 0, 0, 0)  # the earliest a zip entry can carry
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.features.head import Head
+from ich_pipeline.features.classifier import Head
 from ich_pipeline.features.store import TOLD, at_degrees, read
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from ich_pipeline.cohorts.phantom.varied import VariedSlices, varied_slices
 from ich_pipeline.config import AugmentationParams, NetworkParams, Params, PretrainParams, TrainingParams
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.phantom.varied import VariedSlices, varied_slices
 from ich_pipeline.training.checkpoint import Checkpoint
 from ich_pipeline.training.data import CohortSlices, SliceRows
 from ich_pipeline.training.fit import FitResult, fit, network_seed, start_network
 from ich_pipeline.training.looks import Look
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import clip_range, window_of
+from ich_pipeline.windowing.windows import clip_range, window_of
 
 POOLING = ("mean", 0.01)  # the mean of the largest hundredth is what tells a layer of a small bright spot
 

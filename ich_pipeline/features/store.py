@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, read_table, write_json, write_table, write_text
-from ich_pipeline.progress import Track, quiet
-from ich_pipeline.windowing import interpolate
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, read_table, write_json, write_table, write_text
+from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.windowing.windows import interpolate
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -148,7 +148,7 @@ def at_degrees(features: Features, degrees: Sequence[float], head: Any) -> NDArr
     Args:
         features: of n slices.
         degrees: candidates; each but 0 needs its two views.
-        head: an :class:`~ich_pipeline.features.head.Head`.
+        head: an :class:`~ich_pipeline.features.classifier.Head`.
 
     Returns:
         float32 (degrees, n, labels).

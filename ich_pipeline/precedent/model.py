@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.described_arrays import read_described, write_described
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.described_arrays import read_described, write_described
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.precedent.nearest import Neighbourhood, layouts
 from ich_pipeline.precedent.scan_numbers import MEASURED, looked_at, scan_numbers
 

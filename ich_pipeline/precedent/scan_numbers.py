@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ich_pipeline.baselines.brain import Brain, Mask, bone_threshold, find_brain
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.progress import Track, quiet
 
 # Name, and what it is for people: "… unlike that of the training scans".
 MEASURED = {

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ich_pipeline.cohort_names import COHORTS, PROSPECTIVE, RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.config import Params
-from ich_pipeline.labels import Labels
 from ich_pipeline.quality.checks import Check, Suite
+from ich_pipeline.tables.cohort_names import COHORTS, PROSPECTIVE, RETROSPECTIVE, TESTS, TRAIN, VALIDATION
+from ich_pipeline.tables.labels import Labels
 
 BALANCE_TOLERANCE = 0.1  # of the wanted share of positive cases; a warning only
 

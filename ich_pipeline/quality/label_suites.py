@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from ich_pipeline.config import Params
-from ich_pipeline.label_tables import Coverage
-from ich_pipeline.labels import Labels
 from ich_pipeline.quality.checks import Check, Suite
+from ich_pipeline.tables.label_tables import Coverage
+from ich_pipeline.tables.labels import Labels
 
 
 def labels_suite(labelled: pd.DataFrame, coverage: Coverage, params: Params) -> Suite:

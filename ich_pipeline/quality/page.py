@@ -7,8 +7,8 @@ from pathlib import Path
 
 import markupsafe
 
-from ich_pipeline.files import write_json, write_text
-from ich_pipeline.pages import environment
+from ich_pipeline.core.files import write_json, write_text
+from ich_pipeline.core.html import environment
 from ich_pipeline.quality.checks import Histogram, SuiteResult, breaches, overall, to_json
 
 TEMPLATES = Path(__file__).with_name("templates")

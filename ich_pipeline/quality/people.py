@@ -13,7 +13,7 @@ from datetime import date
 
 import pandas as pd
 
-from ich_pipeline.ages import age_years
+from ich_pipeline.tables.ages import age_years
 
 SEXES = {"F", "M"}
 BIRTHS_APART_YEARS = 2.0  # an age is given in whole years, so two births of one person lie up to one apart

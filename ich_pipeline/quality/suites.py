@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from ich_pipeline.config import Params
-from ich_pipeline.dicom.cautions import UNREAD
-from ich_pipeline.label_tables import UID, Coverage
 from ich_pipeline.quality.checks import Check, Suite
 from ich_pipeline.quality.label_suites import findings_suite, labels_suite
 from ich_pipeline.quality.people import BIRTHS_APART_YEARS, Doubted, doubted_patients
 from ich_pipeline.quality.twins import twin_pairs, twins_in_words
+from ich_pipeline.series.cautions import UNREAD
+from ich_pipeline.tables.label_tables import UID, Coverage
 
 NO_NEIGHBOUR = -1
 STEEPEST_TILT_DEG = 30.0  # the mechanical limit of common gantries; a warning only
@@ -29,7 +29,7 @@ def validate_suites(
         series: the series table of ingest (schema ``series/3``), chosen or not.
         slices: the slice table of ingest (``slices/2``).
         table: the label table.
-        coverage: what :func:`ich_pipeline.label_tables.check_against` returned.
+        coverage: what :func:`ich_pipeline.tables.label_tables.check_against` returned.
         params: thresholds (``validate``, ``ingest``) and label names.
     """
     labelled = slices.loc[:, ["case_id", "patient_key", "index", UID]].merge(table, on=UID, how="left", sort=False)

@@ -1,4 +1,4 @@
-"""The same head under two patients, though no byte is the same: by the fingerprints of :mod:`ich_pipeline.dicom.likeness`."""
+"""The same head under two patients, though no byte is the same: by the fingerprints of :mod:`ich_pipeline.series.likeness`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.dicom.likeness import CELLS, LEVELS, UNSEEN
+from ich_pipeline.series.likeness import CELLS, LEVELS, UNSEEN
 
 UNLIKE = 0.02  # root mean square difference of two scans by their root mean square value, up to which they are one head
 FEWEST_LEVELS = 5  # that two scans share, of 10 mm

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ich_pipeline.registry import provenance, store
-from ich_pipeline.registry.bundle import HEAD_FILES, NETWORK_FILES
+from ich_pipeline.serving.bundle import HEAD_FILES, NETWORK_FILES
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,7 +1,7 @@
 """The registered model's code (MLflow "models from code"): copied into the model and run when it is loaded.
 
-Input: :func:`ich_pipeline.registry.model_input.cases`. Output: a list with one answer a case, see
-:mod:`ich_pipeline.registry.answer`; JSON as it is, so that ``mlflow models serve`` gives the same. Parameter ``demonstration``
+Input: :func:`ich_pipeline.serving.model_input.cases`. Output: a list with one answer a case, see
+:mod:`ich_pipeline.serving.answer`; JSON as it is, so that ``mlflow models serve`` gives the same. Parameter ``demonstration``
 (false): show what a model of synthetic heads makes of an input that it has no answer for.
 """
 
@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.registry.answer import answer
-from ich_pipeline.registry.code import check_code, code_beside
-from ich_pipeline.registry.model_input import cases
-from ich_pipeline.registry.system import System
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.serving.answer import answer
+from ich_pipeline.serving.code import check_code, code_beside
+from ich_pipeline.serving.model_input import cases
+from ich_pipeline.serving.system import System
 
 
 class HaemorrhageModel(PythonModel):

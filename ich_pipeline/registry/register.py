@@ -13,11 +13,11 @@ from typing import Any
 
 from ich_pipeline.config import Params
 from ich_pipeline.registry import store, versions
-from ich_pipeline.registry.code import PACKAGE
-from ich_pipeline.registry.content import Content, check_sealed
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
+from ich_pipeline.serving.code import PACKAGE
+from ich_pipeline.serving.content import Content, check_sealed
 
 # What reading a case imports, the packages that decode compressed pixels among them.
 REQUIREMENTS = (

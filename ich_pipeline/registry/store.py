@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

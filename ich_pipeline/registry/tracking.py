@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.registry import provenance, store
+from ich_pipeline.tables.cohort_mark import data_words
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

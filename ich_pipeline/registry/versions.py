@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import atomic_dir
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import atomic_dir
 from ich_pipeline.registry import store
-from ich_pipeline.registry.code import BUNDLE, IN_MODEL, check_code
-from ich_pipeline.registry.content import MANIFEST, check_sealed, content_of
+from ich_pipeline.serving.code import BUNDLE, IN_MODEL, check_code
+from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

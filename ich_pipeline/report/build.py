@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ich_pipeline.cohorts.mark import data_words
+from ich_pipeline.core.files import atomic_dir, write_json, write_text
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.evaluation.style import marked
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
-from ich_pipeline.files import atomic_dir, write_json, write_text
-from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report import figures as draw
 from ich_pipeline.report.baselines import baselines_markdown
 from ich_pipeline.report.case_page import RULES, case_page
@@ -27,6 +26,7 @@ from ich_pipeline.report.pages import atlas_page, index_page
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
 from ich_pipeline.report.uncertainty import uncertainty_markdown
+from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.training.network import Network, NetworkSpec
 
 
@@ -77,7 +77,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
 
 
 def _spec(inputs: Inputs, name: str) -> NetworkSpec:
-    from ich_pipeline.files import read_json
+    from ich_pipeline.core.files import read_json
 
     path = inputs.folders.train / name / "network.json"
     return NetworkSpec.from_json(read_json(path), path)

@@ -17,10 +17,10 @@ from ich_pipeline.evaluation.style import ACCENT, INK, MUTED, PALETTE, axis_labe
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.placed import PlacedMap, peak, square
-from ich_pipeline.labels import Labels
 from ich_pipeline.report.pictures import map_in_head
 from ich_pipeline.report.render import display_name, distance, score
-from ich_pipeline.windowing import WindowLike, window_channels
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.windowing.windows import WindowLike, window_channels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

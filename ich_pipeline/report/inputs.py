@@ -12,24 +12,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.cohort_names import CAUTIONS
-from ich_pipeline.cohorts.cq500 import KIND as CQ500
-from ich_pipeline.cohorts.mark import PHANTOM, cohort_kind
 from ich_pipeline.config import Params
+from ich_pipeline.core.files import read_json, read_table
 from ich_pipeline.dicom.orientation import AS_STORED
-from ich_pipeline.dicom.placement import Placement
-from ich_pipeline.dicom.volumes import SUFFIX, read_volume
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.ensemble.uncertainty import Disagreement
 from ich_pipeline.explain.atlas import Atlas
-from ich_pipeline.files import read_json, read_table
-from ich_pipeline.frame import Frame
-from ich_pipeline.head import focus
-from ich_pipeline.labels import Labels
-from ich_pipeline.masks import Masks, read_masks
-from ich_pipeline.origin import Origin, find_origin
+from ich_pipeline.ingest.volumes import SUFFIX, read_volume
 from ich_pipeline.report.baselines import BLOCK
+from ich_pipeline.series.placement import Placement
+from ich_pipeline.serving.origin import Origin, find_origin
+from ich_pipeline.tables.cohort_mark import CQ500, PHANTOM, cohort_kind
+from ich_pipeline.tables.cohort_names import CAUTIONS
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.masks import Masks, read_masks
+from ich_pipeline.tables.schemas import (
+    CASE_PREDICTIONS_TABLE,
+    PREDICTIONS_TABLE,
+    SERIES_TABLE,
+    SLICES_TABLE,
+    WINDOW_INDEX,
+)
+from ich_pipeline.windowing.crop import focus
+from ich_pipeline.windowing.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,8 @@ class TestResult:
             {level: {name: metrics[level][name] for name in (*labels.columns, "mean")} for level in ("slice", "case")}
             | {BLOCK: metrics[BLOCK]},
             read_json(folder / "reading.json"),
-            read_table(folder / "slices.parquet", "predictions/1"),
-            read_table(folder / "cases.parquet", "case_predictions/1"),
+            read_table(folder / "slices.parquet", PREDICTIONS_TABLE),
+            read_table(folder / "cases.parquet", CASE_PREDICTIONS_TABLE),
             pd.read_csv(folder / "ablation.csv"),
             pd.read_csv(folder / "subgroups.csv", keep_default_na=False, na_values=[""]),
             pd.read_csv(folder / "failures.csv"),
@@ -152,7 +158,7 @@ class Inputs:
     @cached_property
     def slices(self) -> pd.DataFrame:
         """The slice table of ingest."""
-        return read_table(self.folders.ingest / "slices.parquet", "slices/2")
+        return read_table(self.folders.ingest / "slices.parquet", SLICES_TABLE)
 
     @cached_property
     def placements(self) -> dict[str, Placement]:
@@ -168,7 +174,7 @@ class Inputs:
     @cached_property
     def series(self) -> pd.DataFrame:
         """The series table of ingest."""
-        return read_table(self.folders.ingest / "series.parquet", "series/3")
+        return read_table(self.folders.ingest / "series.parquet", SERIES_TABLE)
 
     @cached_property
     def account(self) -> pd.DataFrame:
@@ -194,7 +200,7 @@ class Inputs:
     @cached_property
     def window_rows(self) -> pd.Series:
         """SOPInstanceUID → row of the prepared images."""
-        index = read_table(self.folders.window / "index.parquet", "window/1")
+        index = read_table(self.folders.window / "index.parquet", WINDOW_INDEX)
         return index.set_index("SOPInstanceUID")["row"]
 
     def images(self, size: int) -> NDArray[np.int16]:

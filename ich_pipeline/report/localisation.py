@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.dicom.placement import Placement
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Attention, Explainer
 from ich_pipeline.explain.localisation import Draws, Localisation, LocalisationSummary, localise, summarise
 from ich_pipeline.explain.placed import slice_head, square
-from ich_pipeline.progress import Track, quiet
 from ich_pipeline.report.figures import AttentionExample
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.render import display_name
+from ich_pipeline.series.placement import Placement
 
 Mask = NDArray[np.bool_]
 

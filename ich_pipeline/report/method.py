@@ -10,7 +10,7 @@ from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.report.render import score
 from ich_pipeline.training.network import NetworkSpec
-from ich_pipeline.windowing import WindowLike
+from ich_pipeline.windowing.windows import WindowLike
 
 
 def overview_steps(params: Params, ensemble: Ensemble) -> list[tuple[str, str]]:

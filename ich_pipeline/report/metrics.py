@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ich_pipeline.cohorts.mark import SYNTHETIC
 from ich_pipeline.report.render import display_name
+from ich_pipeline.tables.cohort_mark import SYNTHETIC
 
 Entry = Mapping[str, Any]
 

@@ -25,7 +25,7 @@ from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
 from ich_pipeline.report.uncertainty import card
-from ich_pipeline.windowing import WindowLike
+from ich_pipeline.windowing.windows import WindowLike
 
 HARDLY = 0.6  # area under the ROC curve below which a subtype's examples are not called typical of it
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ich_pipeline.explain.placed import PlacedMap, head_of, peak
-from ich_pipeline.windowing import WindowLike, clip_range, prepare
+from ich_pipeline.windowing.windows import WindowLike, clip_range, prepare
 
 HEAT = (255, 138, 0)  # overlay colour: no tissue is orange
 HEAT_ALPHA = 150  # of 255, at the map's maximum

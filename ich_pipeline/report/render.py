@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from ich_pipeline.pages import environment
+from ich_pipeline.core.html import environment
 
 TEMPLATES = Path(__file__).with_name("templates")
 

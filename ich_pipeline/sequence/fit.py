@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import SequenceParams
-from ich_pipeline.errors import Fault
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.errors import Fault
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.sequence.cases import Batch, batch_of, padded_length, rows_of_cases
 from ich_pipeline.sequence.head import HeadSpec, SequenceHead
 from ich_pipeline.training.data import CohortSlices

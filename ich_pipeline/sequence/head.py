@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.sequence.cases import batch_of, by_length, rows_of_cases
 from ich_pipeline.training.backbones import load_all_weights
 from ich_pipeline.training.backend import keras, ops

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.sequence.cases import groups, rows_of_cases
 from ich_pipeline.sequence.features import FeatureReader
 from ich_pipeline.sequence.head import SequenceHead

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
 
 if TYPE_CHECKING:
     from ich_pipeline.sequence.reading import SequenceReader

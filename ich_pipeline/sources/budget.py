@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from ich_pipeline.config import ArchiveParams
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 
 GIB = 1 << 30
 # Bytes that all archives of a run may take together beyond the ratio: a black image deflates a thousandfold, and honestly.

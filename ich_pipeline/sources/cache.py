@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.outputs import lies_in, working_places
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.outputs import lies_in, working_places
 from ich_pipeline.sources.remote import Remote
 
 
@@ -14,7 +14,7 @@ def check_cache(remote: Remote | None, output: Path, option: str = "") -> None:
 
     Args:
         remote: how the store is reached; None, or without a cache, is fine.
-        output: what the command writes; it works in :func:`~ich_pipeline.outputs.working_places` beside it.
+        output: what the command writes; it works in :func:`~ich_pipeline.core.outputs.working_places` beside it.
         option: how the user names the output, ``"--out "``; empty for a place that has no option.
 
     Raises:

@@ -12,9 +12,9 @@ from pydicom.filereader import read_file_meta_info, read_partial
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom import fields
 from ich_pipeline.dicom.opening import DEFAULT_LIMITS, Deadline, is_deflated, read_header_dataset
-from ich_pipeline.errors import InputError
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.names import shown

@@ -14,8 +14,8 @@ from typing import Any
 
 from botocore import exceptions as aws
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import Track
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import Track
 from ich_pipeline.sources.objects import Changed, StoredObject, bare, check, keyed
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.retry import Unsound, explained, passes, patiently

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.errors import InputError
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.names import shown
 

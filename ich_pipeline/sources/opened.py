@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ich_pipeline.config import ArchiveParams
+from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.core.stopping import not_between
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import is_remote, open_source
 from ich_pipeline.sources.unpack import unpack
-from ich_pipeline.stopping import not_between
 
 NAMED_AT_MOST = 3  # in a sentence; the count says the rest
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from botocore import exceptions as aws
 
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import remove_folder
+from ich_pipeline.core.progress import Track
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import remove_folder
-from ich_pipeline.progress import Track
 from ich_pipeline.sources.fetch import Failure, Fetcher
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.names import shown

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import beside, real_place
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import beside, real_place
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.sources.directory import is_directory_file, list_directory
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ich_pipeline.config import ArchiveParams
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import Track, quiet
 from ich_pipeline.sources.budget import Budget, OverLimit
 from ich_pipeline.sources.containers import container
 from ich_pipeline.sources.formats import START, Kind, archive_kind

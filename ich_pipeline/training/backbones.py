@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.training.backend import keras
 
 # Standard deviation of ImageNet-like pictures (0..255) after "caffe" preprocessing, which centres but does not scale.

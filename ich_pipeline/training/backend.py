@@ -10,7 +10,7 @@ import contextlib
 import os
 from contextlib import AbstractContextManager
 
-from ich_pipeline.native import silent
+from ich_pipeline.core.silence import silent
 
 # Read by TensorFlow itself too. "0" gives the repeatable bytes up, for a network that has no such kernels on a card.
 REPEATABLE = "TF_DETERMINISTIC_OPS"

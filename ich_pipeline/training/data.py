@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_table
-from ich_pipeline.label_tables import read_labels
-from ich_pipeline.labels import Labels
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_table
+from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.schemas import WINDOW_INDEX
 
 INDEX_FILE = "index.parquet"
-INDEX_SCHEMA = "window/1"
 
 
 class SliceRows:
@@ -62,7 +62,7 @@ def open_slices(window: Path, image_size: int) -> tuple[pd.DataFrame, NDArray[np
     Raises:
         InputError: a file is missing, or the two do not belong together.
     """
-    index = read_table(window / INDEX_FILE, INDEX_SCHEMA)
+    index = read_table(window / INDEX_FILE, WINDOW_INDEX)
     path = window / hu_file(image_size)
     if not path.is_file():
         raise InputError(f"{path} is missing: run the window stage (`dvc repro window`) with this image_size.")

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from ich_pipeline.errors import Fault, InputError
+from ich_pipeline.core.errors import Fault, InputError
 
 NO_ROOM = {
     errno.ENOSPC: "no space is left",

@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import NetworkParams, TrainingParams
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.batch_norm import re_estimate
 from ich_pipeline.training.checkpoint import Best, Checkpoint, State, fitting

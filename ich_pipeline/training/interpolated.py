@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.training.network import BATCH, Network
-from ich_pipeline.windowing import interpolate
+from ich_pipeline.windowing.windows import interpolate
 
 
 class Probabilities(Protocol):

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ich_pipeline.training.backbones import preprocess_input
 from ich_pipeline.training.backend import keras, ops
-from ich_pipeline.windowing import Window, ramp, sigmoid, window_channels
+from ich_pipeline.windowing.windows import Window, ramp, sigmoid, window_channels
 
 COLOURS = 3  # channels of every ``keras.applications`` backbone
 
 
 class Windows(keras.layers.Layer):
-    """HU (n, s, s) to window channels (n, s, s, C) in 0..1: :func:`ich_pipeline.windowing.window_channels`.
+    """HU (n, s, s) to window channels (n, s, s, C) in 0..1: :func:`ich_pipeline.windowing.windows.window_channels`.
 
     With ``learn`` the windows' centres and widths are weights, as in the same group's window setting optimisation (Lee,
     Kim and Do, arXiv 1812.00572): a bounded ReLU for a linear function, a sigmoid for SIGMOID. Both are weights in units of the

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_all_weights
 from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.layers import Pool, Preprocess, Windows
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 SCHEMA = "network/1"
 SPEC_FILE = "network.json"
@@ -158,7 +158,7 @@ class Network:
         """Probabilities of slices, without calibration.
 
         Args:
-            hu: array of shape (n, s, s), int16 or float32, HU, prepared by :func:`ich_pipeline.windowing.prepare`; of a
+            hu: array of shape (n, s, s), int16 or float32, HU, prepared by :func:`ich_pipeline.windowing.windows.prepare`; of a
                 memory map or a :class:`~ich_pipeline.training.data.SliceRows` one batch at a time is read.
 
         Returns:

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 from ich_pipeline.training.data import CohortSlices
 
-VALIDATION_SCHEMA = "validation/1"
 PRETRAINED = "pretrained on synthetic heads"  # how network.json's ``weights`` begins where stage pretrain made them
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import NetworkParams, TrainingParams
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.training.augmentation import Augment
 from ich_pipeline.training.backbones import freeze
 from ich_pipeline.training.backend import keras, ops
@@ -17,7 +17,7 @@ from ich_pipeline.training.devices import scope
 from ich_pipeline.training.loss import ClassWeights, weighted_binary_crossentropy
 from ich_pipeline.training.network import Network
 from ich_pipeline.training.optimizer import make_optimizer
-from ich_pipeline.windowing import clip_range
+from ich_pipeline.windowing.windows import clip_range
 
 
 class Trainer:

@@ -17,9 +17,9 @@ from typing import Any
 from unittest import mock
 
 from ich_pipeline.config import NetworkParams
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.training.backbones import architecture_function, build_backbone, load_all_weights
 from ich_pipeline.training.backend import keras
 from ich_pipeline.training.outputs import PRETRAINED

@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 from ich_pipeline.baselines.hu_features import NAMES
 from ich_pipeline.baselines.hu_rule import HuRule, Lesson, choose_slices, learn_forest
 from ich_pipeline.baselines.stored import Baseline, read_baselines, write_baseline
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
-from ich_pipeline.labels import Labels
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.tables.labels import Labels
 from tests.baselines.drawn import SIZE, head
 
 LABELS = Labels("any", ("one", "two"))

@@ -13,10 +13,10 @@ from flows import baselines
 from ich_pipeline.baselines.hu_rule import FILE, HuRule
 from ich_pipeline.baselines.stored import PREDICTIONS_FILE, SCHEMA
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_table, write_table
 from ich_pipeline.features import store
-from ich_pipeline.files import read_table, write_table
-from ich_pipeline.label_tables import write_labels
+from ich_pipeline.tables.label_tables import write_labels
 from tests.baselines.drawn import BRAIN, SIZE, head
 from tests.stages import content, params_of_one_size, run_stage, working_in
 

@@ -10,8 +10,8 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 
-from ich_pipeline.cohorts.phantom import create_phantom
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.phantom import create_phantom
 
 PROFILE = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 

@@ -17,13 +17,13 @@ import pandas as pd
 import pydicom
 import pytest
 
-from flows import data as flow_data
+from flows.engine import data as flow_data
 from ich_pipeline.cohorts import bring as adapters
-from ich_pipeline.cohorts.mark import has_case_labels_only
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
-from ich_pipeline.label_tables import STUDY, UID, read_case_labels, read_labels
-from ich_pipeline.masks import read_masks
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.tables.cohort_mark import has_case_labels_only
+from ich_pipeline.tables.label_tables import STUDY, UID, read_case_labels, read_labels
+from ich_pipeline.tables.masks import read_masks
 
 WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
 

@@ -14,14 +14,14 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
+from ich_pipeline.cli import main as cli
 from ich_pipeline.cohorts.agreement import agreement
 from ich_pipeline.cohorts.cq500 import FINDINGS, READERS, read_cq500
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.rsna2019 import read_rsna2019
 from ich_pipeline.cohorts.source_table import ICH_LABELS, KEY
 from ich_pipeline.config import Params
-from ich_pipeline.label_tables import STUDY, UID, read_case_labels, read_labels
+from ich_pipeline.tables.label_tables import STUDY, UID, read_case_labels, read_labels
 
 WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
 COLUMNS = list(ICH_LABELS.columns)

@@ -13,11 +13,11 @@ from ich_pipeline.cohorts.bring import ADAPTERS
 from ich_pipeline.cohorts.cq500 import FINDINGS, READERS
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.source_table import ICH_LABELS, KEY, LabelRows
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import quiet
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.errors import InputError
-from ich_pipeline.label_tables import UID
-from ich_pipeline.labels import Labels
-from ich_pipeline.progress import quiet
+from ich_pipeline.tables.label_tables import UID
+from ich_pipeline.tables.labels import Labels
 
 COLUMNS = ICH_LABELS.columns
 HEADERS = {

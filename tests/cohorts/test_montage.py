@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ich_pipeline.cohorts.montage import montage, varied_montage
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.phantom.montage import montage, varied_montage
 
 
 def test_montage_has_a_row_a_kind(tiny_params, tmp_path: Path) -> None:

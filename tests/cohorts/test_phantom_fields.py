@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from ich_pipeline.cohorts.phantom.draw import Draw
-from ich_pipeline.cohorts.phantom.fields import (
+from ich_pipeline.phantom.draw import Draw
+from ich_pipeline.phantom.fields import (
     RingNoise,
     SplineNoise,
     capsule,
@@ -18,8 +18,8 @@ from ich_pipeline.cohorts.phantom.fields import (
     line_cover,
     spline_weights,
 )
-from ich_pipeline.cohorts.phantom.grain import noise
-from ich_pipeline.cohorts.phantom.study import _Geometry
+from ich_pipeline.phantom.grain import noise
+from ich_pipeline.phantom.study import _Geometry
 
 
 def test_draws_are_named_streams() -> None:

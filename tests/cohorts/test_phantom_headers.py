@@ -16,9 +16,9 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.rle import _rle_decode_frame
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
-from ich_pipeline.cohorts.phantom import create_phantom
-from ich_pipeline.cohorts.phantom.rle import encode_rle
-from ich_pipeline.cohorts.phantom.scanners import SCANNERS
+from ich_pipeline.phantom import create_phantom
+from ich_pipeline.phantom.rle import encode_rle
+from ich_pipeline.phantom.scanners import SCANNERS
 
 TYPE_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns",
           "FrameOfReferenceUID", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SamplesPerPixel",

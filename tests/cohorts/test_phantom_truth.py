@@ -13,12 +13,12 @@ import pandas as pd
 import pydicom
 import pytest
 
-from ich_pipeline.cohorts.phantom import plan_cohort, settings_sha256
-from ich_pipeline.cohorts.phantom.lesions import KINDS
-from ich_pipeline.cohorts.phantom.render import FIELD_OF_VIEW_MM, MINIMUM_AREA_MM2
-from ich_pipeline.cohorts.phantom.study import Patient, drawn_patient, slice_spacing
-from ich_pipeline.errors import InputError
-from ich_pipeline.masks import read_masks
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.phantom import plan_cohort, settings_sha256
+from ich_pipeline.phantom.lesions import KINDS
+from ich_pipeline.phantom.render import FIELD_OF_VIEW_MM, MINIMUM_AREA_MM2
+from ich_pipeline.phantom.study import Patient, drawn_patient, slice_spacing
+from ich_pipeline.tables.masks import read_masks
 
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 

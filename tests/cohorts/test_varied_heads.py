@@ -11,18 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from ich_pipeline.cohorts.phantom.draw import Draw
-from ich_pipeline.cohorts.phantom.grain import noise
-from ich_pipeline.cohorts.phantom.lesions import KINDS
-from ich_pipeline.cohorts.phantom.render import Slice
-from ich_pipeline.cohorts.phantom.scanners import scanner_of
-from ich_pipeline.cohorts.phantom.study import PatientPlan, drawn_patient
-from ich_pipeline.cohorts.phantom.varied import VariedSlices, varied_slices
-from ich_pipeline.cohorts.phantom.varied.patient import mixed, patient_slices, varied_patient
-from ich_pipeline.cohorts.phantom.varied.person import Person
-from ich_pipeline.cohorts.phantom.varied.slices import A_DAY
-from ich_pipeline.errors import InputError
-from ich_pipeline.labels import Labels
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.phantom.draw import Draw
+from ich_pipeline.phantom.grain import noise
+from ich_pipeline.phantom.lesions import KINDS
+from ich_pipeline.phantom.render import Slice
+from ich_pipeline.phantom.scanners import scanner_of
+from ich_pipeline.phantom.study import PatientPlan, drawn_patient
+from ich_pipeline.phantom.varied import VariedSlices, varied_slices
+from ich_pipeline.phantom.varied.patient import mixed, patient_slices, varied_patient
+from ich_pipeline.phantom.varied.person import Person
+from ich_pipeline.phantom.varied.slices import A_DAY
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", KINDS)
 SMALL = {"patients": 6, "slices": 5, "size": 64, "positive_fraction": 0.5, "faint_fraction": 0.5, "seed": 3}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.cohorts import bring as adapters
-from ich_pipeline.cohorts.mark import data_words
 from ich_pipeline.commands.cohort import withdraw_synthetic
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_json
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_json
+from ich_pipeline.tables.cohort_mark import data_words
 
 WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
 

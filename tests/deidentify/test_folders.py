@@ -18,13 +18,13 @@ from pydicom.uid import (
 )
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
+from ich_pipeline.cli import main as cli
 from ich_pipeline.deidentify import scan
 from ich_pipeline.deidentify.folder import deidentify_files
 from ich_pipeline.deidentify.key import load_key, new_key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.dicom.scan import list_files
+from ich_pipeline.ingest.scan import list_files
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
+from ich_pipeline.cli import main as cli
 from ich_pipeline.commands import deidentify_labels
 from ich_pipeline.commands.cohort import left_of_an_identified_cohort
 from ich_pipeline.deidentify import scan

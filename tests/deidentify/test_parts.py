@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pydicom.dataelem import DataElement
 from pydicom.uid import UID, CTImageStorage
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.deidentify import dates, retained, table, values, words
 from ich_pipeline.deidentify.key import HEADING, PATIENT_ID, Key, load_key, new_key
 from ich_pipeline.deidentify.labels import pseudonymise_labels
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.dicom.kernels import sharpness
-from ich_pipeline.errors import InputError
 
 KEY = Key(bytes(range(32)))
 

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 
 from flows import ingest as stage
-from flows._stage import run
+from flows.engine.run import run
 from ich_pipeline.commands.deidentify import Request, deidentify
 from ich_pipeline.config import load_params
 from ich_pipeline.deidentify import scan
 from ich_pipeline.deidentify.key import new_key
 from ich_pipeline.deidentify.options import Options
-from ich_pipeline.dicom.ingest import ingest
+from ich_pipeline.ingest.ingest import ingest
 
 
 def everything(folder: Path) -> bytes:
@@ -117,7 +117,7 @@ def test_of_raw_files_nothing_reaches_prefect_or_the_terminal(planted, project, 
 @pytest.mark.long
 def test_nothing_of_the_ingest_reaches_mlflow(planted, request_, project):
     """A real SQLite store, with a run as the stages open it and the tables that the ingest shows recorded in it."""
-    from ich_pipeline.dicom.tables import reason_counts
+    from ich_pipeline.ingest.tables import reason_counts
     from ich_pipeline.registry.tracking import open_run
 
     _, plants = planted

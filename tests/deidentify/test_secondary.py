@@ -12,7 +12,7 @@ from ich_pipeline.deidentify.file import deidentify_bytes
 from ich_pipeline.deidentify.folder import deidentify_files
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.dicom.scan import list_files
+from ich_pipeline.ingest.scan import list_files
 from tests.deidentify.test_files import burn
 from tests.dicom.conftest import ct_slice, enhanced, read, save, small_settings
 

@@ -17,11 +17,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from ich_pipeline.cohorts.phantom.study import PatientPlan, write_patient
 from ich_pipeline.config import ArchiveParams, IngestParams, PixelParams, PlausibleParams
-from ich_pipeline.dicom.scan import scan
-from ich_pipeline.dicom.study import read_study
-from ich_pipeline.dicom.tables import account_table, series_row, series_table, slice_rows, slice_table, volume_facts
+from ich_pipeline.ingest.scan import scan
+from ich_pipeline.ingest.tables import account_table, series_row, series_table, slice_rows, slice_table, volume_facts
+from ich_pipeline.phantom.study import PatientPlan, write_patient
+from ich_pipeline.series.study import read_study
 
 SIZE = 32
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]

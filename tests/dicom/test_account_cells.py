@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.formulas import plain
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.tables.formulas import plain
 
 
 def test_a_file_whose_name_is_a_formula(tmp_path, save_slice, make_slice, ingest_params):

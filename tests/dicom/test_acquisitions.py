@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.grouping import group_series
+from ich_pipeline.series.grouping import group_series
 from tests.dicom.heads import head, header, place
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.dicom.case import load_case
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.dicom.volumes import read_volume
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.ingest.volumes import read_volume
+from ich_pipeline.serving.load_case import load_case
 
 
 def test_bytes_paths_and_folders_give_what_the_ingest_gives(tmp_path, save_series, ingest_params):

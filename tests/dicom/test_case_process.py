@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from ich_pipeline.dicom.case import load_case
-from ich_pipeline.dicom.case_process import CaseReader
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.serving.case_process import CaseReader
+from ich_pipeline.serving.load_case import load_case
 from tests.dicom.mutations import mutated, seeds, written
 
 DEADLY = Path(__file__).parent / "deadly"
@@ -108,7 +108,7 @@ def test_a_small_file_that_declares_gigabytes(tmp_path, make_slice, make_enhance
 
 
 def test_memory_that_does_not_suffice_is_the_study_s_verdict(tmp_path, save_series, ingest_params, monkeypatch):
-    from ich_pipeline.dicom import scan
+    from ich_pipeline.ingest import scan
 
     def full(*_):
         raise MemoryError
@@ -116,7 +116,7 @@ def test_memory_that_does_not_suffice_is_the_study_s_verdict(tmp_path, save_seri
     files = save_series(tmp_path / "in", 4)
     [study] = scan.scan(tmp_path / "in", ingest_params).studies
     with monkeypatch.context() as patch:
-        patch.setattr("ich_pipeline.dicom.group_volume.implausible_volume", full)
+        patch.setattr("ich_pipeline.series.group_volume.implausible_volume", full)
         reading = scan._read_and_finish(((study, ()), {}), ingest_params, lambda found: found)
     assert reading.volume is None and {reason for reason, _ in reading.verdicts.values()} == {"too_large"}
     assert len(reading.verdicts) == len(files)

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.contrast_header import named_by_header
-from ich_pipeline.dicom.scan import scan
-from ich_pipeline.dicom.study import read_study
+from ich_pipeline.ingest.scan import scan
+from ich_pipeline.series.study import read_study
 
 
 def chosen_and_other(root, params):

@@ -15,14 +15,14 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
+from ich_pipeline.cli import main as cli
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom import cluster as cluster_module
-from ich_pipeline.dicom.cluster import AHEAD, Cluster, connected
-from ich_pipeline.dicom.cluster_piece import Answer, Piece, Place, Sealed, environment, ingest_piece
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.dicom.parallel import run_tasks
-from ich_pipeline.errors import Fault, InputError
+from ich_pipeline.core.errors import Fault, InputError
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.workers import cluster as cluster_module
+from ich_pipeline.workers.cluster import AHEAD, Cluster, connected
+from ich_pipeline.workers.cluster_piece import Answer, Piece, Place, Sealed, environment, ingest_piece
+from ich_pipeline.workers.parallel import run_tasks
 from tests.dicom.cluster import PYTHONPATH, LocalCluster, local_cluster
 
 WAIT = 240.0
@@ -103,8 +103,8 @@ def test_a_file_that_hangs_as_well_and_headers_on_the_cluster(
     two, export, tmp_path, ingest_params, monkeypatch, headers
 ):
     if headers:
-        monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
-        monkeypatch.setattr("ich_pipeline.dicom.scan.CHUNK", 7)
+        monkeypatch.setattr("ich_pipeline.ingest.scan.PARALLEL_FROM", 1)
+        monkeypatch.setattr("ich_pipeline.ingest.scan.CHUNK", 7)
     source = export(8, {2: "kills", 5: "hangs"})
     counts = run_on(two, source, tmp_path / "dask_out", impatient(ingest_params))
     assert counts == {"used": 38, "decoder_crashed": 1, "timed_out": 1, "not_dicom": 1}
@@ -205,7 +205,7 @@ def children_of_workers(running: LocalCluster) -> list[psutil.Process]:
     found = []
     for process in running.processes.values():
         for child in psutil.Process(process.pid).children(recursive=True):
-            if any("ich_pipeline.dicom.child" in argument for argument in child.cmdline()):
+            if any("ich_pipeline.workers.child" in argument for argument in child.cmdline()):
                 found.append(child)
     return found
 
@@ -218,7 +218,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def start(source: Path, out: Path, address: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "ich_pipeline.cli", "ingest", str(source), "--out", str(out), "--force"]
+    command = [sys.executable, "-m", "ich_pipeline.cli.main", "ingest", str(source), "--out", str(out), "--force"]
     return subprocess.Popen([*command, "--dask", address], cwd=out.parent, stdout=subprocess.DEVNULL)
 
 

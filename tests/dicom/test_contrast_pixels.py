@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.dicom.contrast_pixels import brightness
-from ich_pipeline.dicom.summary import remarks
+from ich_pipeline.ingest.page import remarks
+from ich_pipeline.series.contrast_pixels import brightness
 
 SIZE, PIXEL = 160, (1.2, 1.2)
 

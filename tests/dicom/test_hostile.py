@@ -12,11 +12,11 @@ import pytest
 from pydicom import dataset, dcmread, uid
 from pydicom.dataelem import RawDataElement
 
-from ich_pipeline.dicom.ingest import ingest
 from ich_pipeline.dicom.opening import Limits
 from ich_pipeline.dicom.reader import read_header, read_slice_headers
-from ich_pipeline.dicom.scan import PARALLEL_FROM
-from ich_pipeline.dicom.tables import ACCOUNT_COLUMNS
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.ingest.scan import PARALLEL_FROM
+from ich_pipeline.ingest.tables import ACCOUNT_COLUMNS
 from tests.dicom.mutations import mutated, seeds, written
 
 RANGE = (0.5, 15.0)
@@ -144,7 +144,7 @@ def test_mutated_files_are_all_accounted_for(
         data = mutated(sources[number % len(sources)], number, rng)
         (root / "bad" / f"{number:05d}").write_bytes(data)
     if count < PARALLEL_FROM:  # headers in worker processes as well
-        monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
+        monkeypatch.setattr("ich_pipeline.ingest.scan.PARALLEL_FROM", 1)
     params = ingest_params.model_copy(update={"minimum_slices": 1, "workers": 2})
     report = ingest(root, tmp_path / "out", params)
     assert list(report.account.columns) == list(ACCOUNT_COLUMNS)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom import identity
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.errors import InputError
+from ich_pipeline.ingest.ingest import ingest
 
 UIDS = st.text(st.characters(), max_size=64)
 

@@ -17,15 +17,16 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_table
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import case_id, patient_key, volume_name
-from ich_pipeline.dicom.ingest import SERIES_SCHEMA, SLICES_SCHEMA, ingest
 from ich_pipeline.dicom.reasons import Reason, Status
-from ich_pipeline.dicom.scan import read_headers, read_studies, scan
-from ich_pipeline.dicom.tables import account_table
-from ich_pipeline.dicom.volumes import read_volume
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_table
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.ingest.scan import read_headers, read_studies, scan
+from ich_pipeline.ingest.tables import account_table
+from ich_pipeline.ingest.volumes import read_volume
+from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE
 
 
 def reasons(account: pd.DataFrame) -> dict[str, str]:
@@ -118,8 +119,8 @@ def test_every_file_has_its_reason(mixed_folder, tmp_path, ingest_params):
 
 def test_tables_and_volumes_agree(mixed_folder, tmp_path, ingest_params, make_anatomy):
     ingest(mixed_folder, tmp_path / "out", ingest_params)
-    series = read_table(tmp_path / "out" / "series.parquet", SERIES_SCHEMA)
-    slices = read_table(tmp_path / "out" / "slices.parquet", SLICES_SCHEMA)
+    series = read_table(tmp_path / "out" / "series.parquet", SERIES_TABLE)
+    slices = read_table(tmp_path / "out" / "slices.parquet", SLICES_TABLE)
     account = pd.read_csv(tmp_path / "out" / "account.csv", keep_default_na=False)
     used = account[account["status"] == "used"]
     assert sorted(slices["path"]) == sorted(used["path"])
@@ -236,7 +237,7 @@ def test_a_file_that_kills_or_hangs_the_decoder_is_rejected_alone(tmp_path, save
 
 
 def test_a_header_that_kills_or_hangs_its_reader_is_rejected_alone(tmp_path, save_series, ingest_params, monkeypatch):
-    monkeypatch.setattr("ich_pipeline.dicom.scan.PARALLEL_FROM", 1)
+    monkeypatch.setattr("ich_pipeline.ingest.scan.PARALLEL_FROM", 1)
     files = [(path, path.name) for path in save_series(tmp_path, 6)]
     files[1] = (SEGFAULT, "segfault")
     files[4] = (HANG, "hang")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from flows import ingest as stage
-from flows._stage import run
+from flows.engine.run import run
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.cautions import why_and_cautions
-from ich_pipeline.dicom.grouping import group_series
-from ich_pipeline.dicom.mixed_identity import find_mixed_identity
-from ich_pipeline.dicom.summary import remarks
+from ich_pipeline.ingest.page import remarks
+from ich_pipeline.series.cautions import why_and_cautions
+from ich_pipeline.series.grouping import group_series
+from ich_pipeline.series.mixed_identity import find_mixed_identity
 from tests.dicom.heads import head, header, neck, place
 
 few = settings(max_examples=15, deadline=None)

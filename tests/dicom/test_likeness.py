@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.dicom.likeness import CELLS, LEVELS, UNSEEN, fingerprint
 from ich_pipeline.quality.twins import distances, persons, twin_cautions, twin_pairs
+from ich_pipeline.series.likeness import CELLS, LEVELS, UNSEEN, fingerprint
 
 EXTENT_MM = 224.0
 

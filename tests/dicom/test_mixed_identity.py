@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.dicom.mixed_identity import find_mixed_identity
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.dicom.scan import scan
+from ich_pipeline.ingest.scan import scan
+from ich_pipeline.series.mixed_identity import find_mixed_identity
 
 LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "SeriesInstanceUID": "2.25.77"}
 

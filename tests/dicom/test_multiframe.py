@@ -11,13 +11,13 @@ import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from ich_pipeline.dicom.case import load_case
 from ich_pipeline.dicom.decode import SliceReader
 from ich_pipeline.dicom.frames import known_slices
-from ich_pipeline.dicom.ingest import ingest
 from ich_pipeline.dicom.reader import read_slice_headers
-from ich_pipeline.dicom.tables import account_table
-from ich_pipeline.dicom.volumes import read_volume
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.ingest.tables import account_table
+from ich_pipeline.ingest.volumes import read_volume
+from ich_pipeline.serving.load_case import load_case
 
 RANGE = (0.5, 15.0)
 

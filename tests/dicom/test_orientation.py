@@ -10,9 +10,9 @@ import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_pipeline.dicom.case import load_case
 from ich_pipeline.dicom.orientation import Turn
-from ich_pipeline.dicom.placement import Placement
+from ich_pipeline.series.placement import Placement
+from ich_pipeline.serving.load_case import load_case
 
 STEP, DEEP = (1.0, 1.0), 5.0
 ROWS, COLUMNS, SLICES = 40, 32, 6

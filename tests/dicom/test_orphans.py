@@ -21,7 +21,7 @@ def work(folder):
 
 SCRIPT = """
 import sys
-from ich_pipeline.dicom.parallel import run_tasks
+from ich_pipeline.workers.parallel import run_tasks
 from work_of_the_test import work
 
 if __name__ == "__main__":

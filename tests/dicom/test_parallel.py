@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from ich_pipeline.dicom.child import Crash, watching
-from ich_pipeline.dicom.parallel import process_count, run_tasks
+from ich_pipeline.workers.child import Crash, watching
+from ich_pipeline.workers.parallel import process_count, run_tasks
 
 DIES = "__import__('os')._exit(11)"
 SEGFAULT = "__import__('os').kill(__import__('os').getpid(), 11)"

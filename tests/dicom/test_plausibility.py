@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.dicom.plausibility import implausible_volume
-from ich_pipeline.dicom.scan import scan
-from ich_pipeline.dicom.study import read_study
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.ingest.scan import scan
+from ich_pipeline.series.plausibility import implausible_volume
+from ich_pipeline.series.study import read_study
 
 
 def test_a_series_without_its_intercept_makes_room_for_the_next(tmp_path, save_series, ingest_params):

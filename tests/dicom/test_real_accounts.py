@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from ich_pipeline.progress import quiet
+from ich_pipeline.core.progress import quiet
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pydicom
 import pytest
 import SimpleITK
 
-from ich_pipeline.dicom.case import load_case
 from ich_pipeline.dicom.decode import read_hu
-from ich_pipeline.dicom.scan import scan
-from ich_pipeline.dicom.study import read_study
+from ich_pipeline.ingest.scan import scan
+from ich_pipeline.series.study import read_study
+from ich_pipeline.serving.load_case import load_case
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ich_pipeline.dicom.reason_table import HEADING, markdown_table, with_table
 from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.ingest.reason_table import HEADING, markdown_table, with_table
 
 
 def test_the_documented_table_is_the_codes_own(project_root: Path) -> None:
     text = (project_root / "docs" / "reason-codes.md").read_text(encoding="utf-8")
-    assert with_table(text) == text, "run `python -m ich_pipeline.dicom.reason_table docs/reason-codes.md`"
+    assert with_table(text) == text, "run `python -m ich_pipeline.ingest.reason_table docs/reason-codes.md`"
     assert all(f"| `{reason.value}` | {reason.status} | {reason.explanation} |\n" in text for reason in Reason)
 
 

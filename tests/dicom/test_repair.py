@@ -13,9 +13,9 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import JPEG2000Lossless
 
 from ich_pipeline.dicom.decode import SliceReader, decode, decode_hu
-from ich_pipeline.dicom.ingest import ingest
 from ich_pipeline.dicom.reader import read_header
 from ich_pipeline.dicom.repair import seams, undo_wrap
+from ich_pipeline.ingest.ingest import ingest
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ich_pipeline.dicom.case import load_case
 from ich_pipeline.dicom.decode import AIR_HU
-from ich_pipeline.dicom.placement import Placement
-from ich_pipeline.dicom.shear import move, shifts_px, straighten
-from ich_pipeline.dicom.summary import remarks
+from ich_pipeline.ingest.page import remarks
+from ich_pipeline.series.placement import Placement
+from ich_pipeline.series.shear import move, shifts_px, straighten
+from ich_pipeline.serving.load_case import load_case
 
 TILT = 18.5
 SIZE, PIXEL, STEP, COUNT = 96, 2.0, 4.0, 24

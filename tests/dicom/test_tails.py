@@ -21,10 +21,10 @@ from ich_pipeline.deidentify.key import Key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.dicom import delimiter, rle
-from ich_pipeline.dicom.case import load_case
 from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.stored import PixelError
+from ich_pipeline.serving.load_case import load_case
 from tests.dicom.conftest import ct_slice, enhanced, read, small_settings
 from tests.dicom.mutations import STREAMS, written
 

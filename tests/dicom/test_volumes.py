@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ich_pipeline.dicom.volumes import read_volume, write_volume
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.ingest.volumes import read_volume, write_volume
 
 
 @settings(deadline=None)

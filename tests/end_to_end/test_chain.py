@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from ich_pipeline.config import load_params
-from ich_pipeline.files import read_table
+from ich_pipeline.core.files import read_table
 from ich_pipeline.report.metrics import HEADLINE
 
 from .conftest import Project, without_pictures

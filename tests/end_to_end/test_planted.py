@@ -17,10 +17,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from ich_pipeline.cohorts.mark import MARK, OWN
-from ich_pipeline.cohorts.phantom import create_phantom
 from ich_pipeline.config import load_params
-from ich_pipeline.files import write_json
+from ich_pipeline.core.files import write_json
+from ich_pipeline.phantom import create_phantom
+from ich_pipeline.tables.cohort_mark import MARK, OWN
 from tests.deidentify.conftest import NUMBERS, WORDS, Plants, encode, name_as, new_marks, plant
 from tests.end_to_end.conftest import Project
 from tests.prefect_server import Server, prefect_server, stop

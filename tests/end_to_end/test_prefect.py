@@ -138,7 +138,7 @@ def test_other_machines_pages_change_nothing_in_mlflow(served: tuple[Project, di
 def test_a_copy_of_the_folder_does_not_use_this_folders_server(
     served: tuple[Project, dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.prefect_api import UI_FILE, api_url, running_ui
+    from flows.engine.prefect_api import UI_FILE, api_url, running_ui
 
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     project, pages = served
@@ -164,7 +164,11 @@ def test_a_killed_ui_leaves_nothing_behind(fresh: Callable[[str], Project]) -> N
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
     done = subprocess.run(
-        [sys.executable, "-c", "from flows.prefect_api import api_url, running_ui; print(running_ui(), api_url())"],
+        [
+            sys.executable,
+            "-c",
+            "from flows.engine.prefect_api import api_url, running_ui; print(running_ui(), api_url())",
+        ],
         cwd=project.root,
         capture_output=True,
         text=True,

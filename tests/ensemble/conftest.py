@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from ich_pipeline.config import EnsembleParams
 from ich_pipeline.ensemble.selection import Predictions
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 SLICES = 8
 DEGREES = (0.0, 0.2, 0.4)

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import cases_positive
 from ich_pipeline.ensemble.fit import cross_calibrated, fit_ensemble
 from ich_pipeline.ensemble.model import Ensemble, spread
 from ich_pipeline.ensemble.ranking import mean_average_precision
-from ich_pipeline.errors import InputError
 
 
 def fit(cohort, params):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
@@ -21,8 +22,7 @@ from ich_pipeline.ensemble.model import Ensemble, ReadingModel
 from ich_pipeline.ensemble.operating_points import OperatingPoint
 from ich_pipeline.ensemble.reading import read
 from ich_pipeline.ensemble.uncertainty import ONE_MEMBER, Uncertainty, of_case
-from ich_pipeline.errors import InputError
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", ("epidural", "subdural"))
 SIZE = 4

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_table
 from ich_pipeline.ensemble.validation_tables import load_validation
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_table
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", ("epidural",))
 DEGREES = (0.0, 0.3)

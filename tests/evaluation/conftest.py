@@ -16,7 +16,7 @@ from ich_pipeline.ensemble.model import Ensemble, ReadingModel, spread
 from ich_pipeline.ensemble.operating_points import fit_operating_points
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.evaluation.cohort import TestCohort
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 SUBTYPES = ("epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural")
 

@@ -10,18 +10,19 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ich_pipeline.baselines.stored import Baseline, write_baseline
+from ich_pipeline.core.files import write_table
 from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import STEP, baselines_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.crossvalidation import FoldReading, pooled_metrics
 from ich_pipeline.evaluation.delong import paired_test
-from ich_pipeline.evaluation.tables import SLICES_SCHEMA, case_table, slice_table
-from ich_pipeline.external.match import match_tables
-from ich_pipeline.external.matched import Choices
-from ich_pipeline.files import write_table
+from ich_pipeline.evaluation.tables import case_table, slice_table
 from ich_pipeline.report.baselines import baselines_markdown
 from ich_pipeline.report.cautions import cautions
+from ich_pipeline.studies.match import match_tables
+from ich_pipeline.studies.matched import Choices
+from ich_pipeline.tables.schemas import PREDICTIONS_TABLE
 from tests.evaluation.conftest import make_cohort
 
 
@@ -152,7 +153,7 @@ def test_a_baselines_own_table_is_another_system_for_ich_evaluate(judged, tmp_pa
         }
     )
     ours = tmp_path / "slices.parquet"
-    write_table(ours, slice_table(cohort, slices), SLICES_SCHEMA)
+    write_table(ours, slice_table(cohort, slices), PREDICTIONS_TABLE)
     drawn = cohort.baselines[0]
     more = pd.concat([slices["SOPInstanceUID"], pd.Series(["9.1", "9.2"])], ignore_index=True)  # of other cohorts
     scores = np.concatenate([drawn.scores, np.full((2, drawn.scores.shape[1]), 0.5)])

@@ -13,12 +13,12 @@ import yaml
 from flows import baselines, calibrate, evaluate, sequence
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_table, write_table
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_table, write_table
-from ich_pipeline.folds import SCHEMA as FOLDS_SCHEMA
-from ich_pipeline.label_tables import write_labels
-from ich_pipeline.masks import write_masks
+from ich_pipeline.tables.label_tables import write_labels
+from ich_pipeline.tables.masks import write_masks
+from ich_pipeline.tables.schemas import FOLDS_TABLE
 from tests.stages import content, run_stage, working_in
 
 ARCHITECTURE = "mobilenet"  # small; any name of keras.applications works
@@ -75,7 +75,7 @@ def _window_and_split(folder: Path, params: Params) -> tuple[pd.DataFrame, pd.Da
     for cohort in PATIENTS:
         name = f"sealed/{cohort}.csv" if cohort.startswith("test") else f"labels/{cohort}.csv"
         write_labels(split / name, table.loc[index["cohort"] == cohort], labels)
-    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": 0}), FOLDS_SCHEMA)
+    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": 0}), FOLDS_TABLE)
     write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
     return index, table, hu
 
@@ -111,7 +111,7 @@ def _train(folder: Path, params: Params, index: pd.DataFrame, hu: np.ndarray) ->
     from ich_pipeline.training.data import local_neighbours
     from ich_pipeline.training.interpolated import interpolated_probabilities
     from ich_pipeline.training.network import Network, NetworkSpec
-    from ich_pipeline.windowing import Window
+    from ich_pipeline.windowing.windows import Window
 
     windows = tuple(Window(w.name, w.center, w.width) for w in params.windowing.windows)
     rows = index.loc[index["cohort"] == "validation", "row"].to_numpy()
@@ -324,7 +324,7 @@ def test_with_folds_everyone_who_learned_is_calibrated_on_and_the_metrics_say_so
     write_labels(split / "labels/train.csv", own.loc[learned], params.label_set)
     write_labels(split / "labels/validation.csv", own.loc[~learned], params.label_set)
     folds = pd.DataFrame({"patient_key": patients, "fold": [i % 3 for i in range(len(patients))]})
-    write_table(split / "folds.parquet", folds, FOLDS_SCHEMA)
+    write_table(split / "folds.parquet", folds, FOLDS_TABLE)
     try:
         result = run_stage(calibrate.body, "calibrate", None, params)
         after = {name: json.loads((folder / "work/calibrate" / name).read_text()) for name in before}

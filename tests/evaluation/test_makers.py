@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ich_pipeline.cohorts.phantom.scanners import SCANNERS
 from ich_pipeline.evaluation.makers import OTHER, maker
+from ich_pipeline.phantom.scanners import SCANNERS
 
 
 @pytest.mark.parametrize(

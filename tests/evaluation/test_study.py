@@ -11,10 +11,10 @@ import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 from typer.testing import CliRunner
 
-from ich_pipeline.cli import app
-from ich_pipeline.external.match import match_tables
-from ich_pipeline.external.matched import Choices
-from ich_pipeline.reader_tables import majority
+from ich_pipeline.cli.main import app
+from ich_pipeline.studies.match import match_tables
+from ich_pipeline.studies.matched import Choices
+from ich_pipeline.tables.reader_tables import majority
 
 FINDINGS = ("ICH", "SDH")
 
@@ -192,14 +192,15 @@ def test_our_own_tables_are_read_as_they_are(cohort, tmp_path: Path) -> None:
     """Evaluate's case table on both sides gives the case figures of the pipeline where nothing was stopped by the gate."""
     import pandas as pd
 
-    from ich_pipeline.evaluation.tables import CASES_SCHEMA, case_table
-    from ich_pipeline.files import write_table
+    from ich_pipeline.core.files import write_table
+    from ich_pipeline.evaluation.tables import case_table
+    from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE
 
     slices = pd.DataFrame(
         {"case_id": [f"C{c}" for c in cohort.case_index], "patient_key": [f"P{p}" for p in cohort.patients]}
     )
     path = tmp_path / "cases.parquet"
-    write_table(path, case_table(cohort, slices), CASES_SCHEMA)
+    write_table(path, case_table(cohort, slices), CASE_PREDICTIONS_TABLE)
     found = match_tables(path, path, None, Choices())
     assert found.labels == cohort.labels.columns and found.grouped_by == "patient_key" and found.level == "case"
     np.testing.assert_array_equal(found.scores, cohort.reading.case_scores)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ich_pipeline.evaluation.against import compare_systems
-from ich_pipeline.evaluation.study import Study, StudyOptions
-from ich_pipeline.external.match import match_tables
-from ich_pipeline.external.matched import Choices
+from ich_pipeline.studies.against import compare_systems
+from ich_pipeline.studies.match import match_tables
+from ich_pipeline.studies.matched import Choices
+from ich_pipeline.studies.study import Study, StudyOptions
 
 N = 60
 TRUTH = (np.random.default_rng(6).random((N, 2)) < 0.4).astype(int)

@@ -9,7 +9,7 @@ import pytest
 
 from ich_pipeline.config import ExplainParams, load_params
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 

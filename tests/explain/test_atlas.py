@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.explain.atlas import Atlas, percentile
 from ich_pipeline.explain.atlas_build import NO_FEATURES, NO_POSITIVES, build_atlas, discrimination, rank_examples
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import Classic, classic_features
 from ich_pipeline.explain.geometry import CellGrid
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 GRID = CellGrid((0.1, 0.1), (0.13, 0.13))
 LABELS = Labels("any", ("epidural", "subdural", "intraventricular"))

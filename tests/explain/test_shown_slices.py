@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ich_pipeline.explain.case import shown_slices
-from ich_pipeline.labels import Labels
+from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", ("epidural", "subdural"))
 THRESHOLDS = np.array([0.5, 0.4, 0.4])

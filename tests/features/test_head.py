@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from ich_pipeline.features.head import Head, cross_fit, fit_heads, mean_head, to_one_scale
+from ich_pipeline.features.classifier import Head, cross_fit, fit_heads, mean_head, to_one_scale
 from ich_pipeline.training.loss import class_weights
 
 CAP = 5.0

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.features import store
 from ich_pipeline.features.answers import answers_from
-from ich_pipeline.features.head import Head
+from ich_pipeline.features.classifier import Head
 from ich_pipeline.training.interpolated import interpolated_probabilities
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 DEGREES = (0.0, 0.25)
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("wide", 40, 380))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.precedent.model import DISTANCES, NAMES, NOT_MEASURED, WORDS, Precedent, Scans, Seen, fit_precedent
 from ich_pipeline.precedent.nearest import Neighbourhood, layouts
 from ich_pipeline.precedent.scan_numbers import MEASURED

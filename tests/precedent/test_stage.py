@@ -10,8 +10,8 @@ import pytest
 
 from flows import precedent
 from ich_pipeline.config import Params
+from ich_pipeline.core.files import write_table
 from ich_pipeline.features import store
-from ich_pipeline.files import write_table
 from ich_pipeline.precedent.model import FILE, Precedent
 from tests.baselines.drawn import SIZE, head
 from tests.stages import content, params_of_one_size, run_stage, working_in

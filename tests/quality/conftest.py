@@ -9,7 +9,7 @@ import pytest
 
 import ich_pipeline
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.label_tables import UID
+from ich_pipeline.tables.label_tables import UID
 
 PATIENTS, SLICES = 40, 6
 

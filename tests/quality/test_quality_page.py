@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ich_pipeline.files import read_json
+from ich_pipeline.core.files import read_json
 from ich_pipeline.quality.checks import Check, Histogram, Outcome, SuiteResult, overall, summary_table
 from ich_pipeline.quality.console import print_breaches
 from ich_pipeline.quality.page import histogram_svg, quality_page, write_results

@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 import ich_pipeline
-from flows._stage import run
+from flows.engine.run import run
 from flows.split import body as split_body
 from flows.validate import body as validate_body
 from ich_pipeline.config import Params
-from ich_pipeline.files import write_table
-from ich_pipeline.folds import read_folds
-from ich_pipeline.label_tables import UID, read_labels, write_labels
-from ich_pipeline.splits import SCHEMA
+from ich_pipeline.core.files import write_table
+from ich_pipeline.splits.fold_table import read_folds
+from ich_pipeline.tables.label_tables import UID, read_labels, write_labels
+from ich_pipeline.tables.schemas import COHORTS_TABLE
 
 Place = Callable[[pd.DataFrame], Path]
 
@@ -148,7 +148,7 @@ def test_split_writes_cohorts_and_label_files(project: Path, params: Params, tab
     files = [read_labels(path, params.label_set) for path in sorted((project / "work/split").glob("*/*.csv"))]
     together = pd.concat(files).set_index(UID).sort_index()
     pd.testing.assert_frame_equal(together, table.set_index(UID).sort_index(), check_index_type=False)
-    assert SCHEMA == "cohorts/1"
+    assert COHORTS_TABLE == "cohorts/1"
 
 
 @pytest.mark.parametrize("frozen", [1.0, 0.5])

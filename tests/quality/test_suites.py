@@ -9,16 +9,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ich_pipeline.cohort_names import COHORTS
 from ich_pipeline.config import Params
-from ich_pipeline.dicom.cautions import UNREAD
-from ich_pipeline.dicom.likeness import CELLS, LEVELS
-from ich_pipeline.label_tables import UID, check_against
 from ich_pipeline.quality.checks import Suite, SuiteResult, overall
 from ich_pipeline.quality.cohort_suites import cohort_suites, membership_suite, prevalence_suite
 from ich_pipeline.quality.runner import run_suites
 from ich_pipeline.quality.suites import validate_suites
-from ich_pipeline.splits import Split, case_table, label_file, split_cases
+from ich_pipeline.series.cautions import UNREAD
+from ich_pipeline.series.likeness import CELLS, LEVELS
+from ich_pipeline.splits.patient_cohorts import Split, case_table, label_file, split_cases
+from ich_pipeline.tables.cohort_names import COHORTS
+from ich_pipeline.tables.label_tables import UID, check_against
 
 Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
 Fault = Callable[[pd.DataFrame, pd.DataFrame, pd.DataFrame], None]

@@ -17,10 +17,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.origin import Origin
 from ich_pipeline.precedent.model import FILE as PRECEDENT
-from ich_pipeline.registry.bundle import Parts
 from ich_pipeline.report.cautions import cautions
+from ich_pipeline.serving.bundle import Parts
+from ich_pipeline.serving.origin import Origin
 
 if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
@@ -127,6 +127,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Studies:
 @pytest.fixture(scope="session")
 def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     """``work/`` and ``reports/`` as the stages before register leave them, from a real network with random weights."""
+    from ich_pipeline.core.files import write_json, write_text
     from ich_pipeline.ensemble.calibration import Calibration
     from ich_pipeline.ensemble.case_score import CaseScore
     from ich_pipeline.ensemble.combiners import Combiner
@@ -136,9 +137,8 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     from ich_pipeline.ensemble.uncertainty import Uncertainty
     from ich_pipeline.explain.atlas_build import build_atlas
     from ich_pipeline.explain.attention import Explainer
-    from ich_pipeline.files import write_json, write_text
     from ich_pipeline.training.network import Network, NetworkSpec
-    from ich_pipeline.windowing import Window, prepare
+    from ich_pipeline.windowing.windows import Window, prepare
 
     root = tmp_path_factory.mktemp("made")
     labels = params.label_set
@@ -205,7 +205,7 @@ def small_precedent(network: Network) -> Precedent:
     from ich_pipeline.precedent.model import Scans, Seen, fit_precedent
     from ich_pipeline.precedent.nearest import layouts
     from ich_pipeline.precedent.scan_numbers import scan_numbers
-    from ich_pipeline.windowing import clip_range, prepare
+    from ich_pipeline.windowing.windows import clip_range, prepare
 
     ends = clip_range(network.spec.windows)
 
@@ -226,9 +226,8 @@ def small_precedent(network: Network) -> Precedent:
 
 def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: str) -> None:
     """The tables of ingest and split that say what the networks learned from: one training case a manufacturer."""
-    from ich_pipeline.files import write_json, write_table
-    from ich_pipeline.folds import SCHEMA as FOLDS
-    from ich_pipeline.splits import SCHEMA as COHORTS
+    from ich_pipeline.core.files import write_json, write_table
+    from ich_pipeline.tables.schemas import COHORTS_TABLE, FOLDS_TABLE
 
     for name in ("data", "work/ingest", "work/split"):
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -249,15 +248,15 @@ def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: 
     )
     cohorts = pd.DataFrame({"case_id": names, "cohort": ["train"] * (count - 1) + ["test_prospective"]})
     write_table(root / "work/ingest/series.parquet", series, "series/3")
-    write_table(root / "work/split/cohorts.parquet", cohorts, COHORTS)
-    write_table(root / "work/split/folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), FOLDS)
+    write_table(root / "work/split/cohorts.parquet", cohorts, COHORTS_TABLE)
+    write_table(root / "work/split/folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), FOLDS_TABLE)
     write_json(root / "data/cohort.json", {"kind": kind})
 
 
 @pytest.fixture(scope="session")
 def origin(work: Path) -> Origin:
     """Of the small system: patients of two scanners."""
-    from ich_pipeline.origin import find_origin
+    from ich_pipeline.serving.origin import find_origin
 
     made = work / "work"
     networks = [made / "train" / ARCHITECTURE / "network.json"]
@@ -267,7 +266,7 @@ def origin(work: Path) -> Origin:
 @pytest.fixture(scope="session")
 def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params, origin: Origin) -> Path:
     """The same system, had it been trained on the phantom."""
-    from ich_pipeline.registry.bundle import assemble
+    from ich_pipeline.serving.bundle import assemble
 
     target = tmp_path_factory.mktemp("synthetic") / "bundle"
     made = work / "work"
@@ -291,7 +290,7 @@ def parts_of(made: Path) -> Parts:
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params, origin: Origin) -> Path:
     """The assembled bundle."""
-    from ich_pipeline.registry.bundle import assemble
+    from ich_pipeline.serving.bundle import assemble
 
     target = tmp_path_factory.mktemp("bundle") / "bundle"
     made = work / "work"
@@ -316,8 +315,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params
 @pytest.fixture(scope="module")
 def registered(project: Path, bundle: Path, params: Params) -> int:
     """The small system as version 1."""
-    from ich_pipeline.registry.content import content_of
     from ich_pipeline.registry.register import register
+    from ich_pipeline.serving.content import content_of
 
     number, new = register(bundle, content_of(bundle), params, {"test auc": 0.9}, "# Card")
     assert (number, new) == (1, True)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
-from ich_pipeline.origin import Origin
-from ich_pipeline.registry.bundle import SystemParams, assemble, read_system
-from ich_pipeline.registry.content import content_of
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.serving.bundle import SystemParams, assemble, read_system
+from ich_pipeline.serving.content import content_of
+from ich_pipeline.serving.origin import Origin
 from tests.registry.conftest import parts_of
 
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.registry import store, versions
-from ich_pipeline.registry.code import BUNDLE, CODE, runs_other_code, write_code
-from ich_pipeline.registry.content import MANIFEST, check_sealed, content_of, seal
 from ich_pipeline.registry.register import claim, register
-from ich_pipeline.registry.system import System
+from ich_pipeline.serving.code import BUNDLE, CODE, runs_other_code, write_code
+from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of, seal
+from ich_pipeline.serving.system import System
 
 PARTS = (
     "networks/vgg16/network.json",
@@ -91,7 +91,7 @@ def test_a_byte_flipped_in_any_file_is_refused(version: versions.Version, step: 
 
 def test_a_file_that_is_gone_or_added_is_named(version: versions.Version, tmp_path: Path) -> None:
     folder = versions.verified_folder(version)
-    for name in (BUNDLE / "networks/vgg16/model.weights.h5", Path("code/ich_pipeline/windowing.py")):
+    for name in (BUNDLE / "networks/vgg16/model.weights.h5", Path("code/ich_pipeline/windowing/windows.py")):
         shutil.move(folder / name, tmp_path / "away")
         with pytest.raises(InputError, match=f"{name} is missing"):
             versions.verified_folder(version)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ich_pipeline.dicom.orientation import Turn
-from ich_pipeline.dicom.placement import Placement
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.placed import PlacedMap
-from ich_pipeline.frame import Frame
-from ich_pipeline.registry.file_pixels import FilePixels
+from ich_pipeline.series.placement import Placement
+from ich_pipeline.serving.file_pixels import FilePixels
+from ich_pipeline.windowing.frame import Frame
 
 TURNS = [Turn(*flags) for flags in itertools.product((False, True), repeat=3)]
 CELLS = (5, 4)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.registry.model_input import cases
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.serving.model_input import cases
 
 
 def npy(array: NDArray) -> bytes:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ich_pipeline.registry.answer import answer
-from ich_pipeline.registry.system import System
+from ich_pipeline.serving.answer import answer
+from ich_pipeline.serving.system import System
 from tests.registry.conftest import SLICES, head, write_study
 
 Change = Callable[[NDArray[np.float64]], NDArray[np.float64]]

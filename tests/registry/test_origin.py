@@ -16,19 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from ich_pipeline.cli import app
-from ich_pipeline.cohorts.phantom.scanners import SCANNERS
+from ich_pipeline.cli.main import app
 from ich_pipeline.config import Params
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.deidentify.words import clean
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json, write_json
-from ich_pipeline.origin import NO_ANSWER, Origin, find_origin, is_synthetic, learners_of
+from ich_pipeline.phantom.scanners import SCANNERS
 from ich_pipeline.registry import versions
-from ich_pipeline.registry.answer import answer
-from ich_pipeline.registry.bundle import ORIGIN, read_origin
-from ich_pipeline.registry.content import content_of, seal
 from ich_pipeline.registry.register import register
-from ich_pipeline.registry.system import System
+from ich_pipeline.serving.answer import answer
+from ich_pipeline.serving.bundle import ORIGIN, read_origin
+from ich_pipeline.serving.content import content_of, seal
+from ich_pipeline.serving.origin import NO_ANSWER, Origin, find_origin, is_synthetic, learners_of
+from ich_pipeline.serving.system import System
 from tests.registry.conftest import write_learners, write_study
 
 PHANTOM = SCANNERS[2]

@@ -13,9 +13,9 @@ import pydicom
 import pytest
 from typer.testing import CliRunner
 
-from ich_pipeline.alone import alone_with
-from ich_pipeline.cli import app
+from ich_pipeline.cli.main import app
 from ich_pipeline.config import Params
+from ich_pipeline.core.lock import alone_with
 from ich_pipeline.registry import store, versions
 from tests.sources.s3_server import KEY, SECRET, rclone
 

@@ -60,7 +60,15 @@ class Runs:
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": os.pathsep.join(sys.path),
         }
-        command = [sys.executable, "-m", "ich_pipeline.cli", "predict", *map(str, self.sources), "--out", str(self.out)]
+        command = [
+            sys.executable,
+            "-m",
+            "ich_pipeline.cli.main",
+            "predict",
+            *map(str, self.sources),
+            "--out",
+            str(self.out),
+        ]
         return subprocess.Popen(
             command, cwd=self.project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )

@@ -16,13 +16,13 @@ import pydicom
 import pytest
 
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.registry import store, versions
-from ich_pipeline.registry.answer import answer
-from ich_pipeline.registry.content import content_of, seal
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.register import headline, register, requirements
-from ich_pipeline.registry.system import System
+from ich_pipeline.serving.answer import answer
+from ich_pipeline.serving.content import content_of, seal
+from ich_pipeline.serving.system import System
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +166,11 @@ def windowed(files: list[Path], params: Params) -> np.ndarray:
     import logging
 
     from flows import window
-    from flows._stage import Stage
-    from ich_pipeline.dicom.case import load_case
-    from ich_pipeline.dicom.volumes import write_volume
-    from ich_pipeline.files import write_table
-    from ich_pipeline.splits import SCHEMA
+    from flows.engine.stage import Stage
+    from ich_pipeline.core.files import write_table
+    from ich_pipeline.ingest.volumes import write_volume
+    from ich_pipeline.serving.load_case import load_case
+    from ich_pipeline.tables.schemas import COHORTS_TABLE
 
     case = load_case(files, params.ingest)
     Path("work/ingest/volumes").mkdir(parents=True)
@@ -183,7 +183,9 @@ def windowed(files: list[Path], params: Params) -> np.ndarray:
     })  # fmt: skip
     write_table(Path("work/ingest/slices.parquet"), slices, "slices/2")
     write_table(Path("work/ingest/series.parquet"), pd.DataFrame([{**case.series, "volume": "V1"}]), "series/3")
-    write_table(Path("work/split/cohorts.parquet"), pd.DataFrame({"case_id": ["C1"], "cohort": ["train"]}), SCHEMA)
+    write_table(
+        Path("work/split/cohorts.parquet"), pd.DataFrame({"case_id": ["C1"], "cohort": ["train"]}), COHORTS_TABLE
+    )
     window.body(Stage("window", None, params, logging.getLogger("test"), lambda *_: None))
     return np.load(f"work/window/hu_{params.windowing.sizes[0]}.npy")
 
@@ -316,7 +318,7 @@ def test_the_stage_and_a_lost_store(registered: int, bundle: Path, params: Param
     import logging
 
     from flows import register as stage_module
-    from flows._stage import Stage
+    from flows.engine.stage import Stage
 
     stage = Stage("register", None, params, logging.getLogger("test"), lambda fraction, text: None)
     result = stage_module.body(stage)

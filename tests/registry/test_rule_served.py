@@ -12,14 +12,14 @@ import pytest
 from ich_pipeline.baselines.hu_features import NAMES
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule, Lesson, learn_forest
 from ich_pipeline.config import Params
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import read
-from ich_pipeline.errors import InputError
-from ich_pipeline.origin import Origin
-from ich_pipeline.registry.bundle import assemble
-from ich_pipeline.registry.content import seal
-from ich_pipeline.registry.system import System
-from ich_pipeline.windowing import clip_range, prepare
+from ich_pipeline.serving.bundle import assemble
+from ich_pipeline.serving.content import seal
+from ich_pipeline.serving.origin import Origin
+from ich_pipeline.serving.system import System
+from ich_pipeline.windowing.windows import clip_range, prepare
 from tests.registry.conftest import ARCHITECTURE, SLICES, Studies, both_studies, parts_of, with_member
 
 RULE_SIZE = 48  # another than the network's: the rule has its own pictures

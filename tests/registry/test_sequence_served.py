@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from ich_pipeline.config import Params
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.ensemble.model import Ensemble
-from ich_pipeline.errors import InputError
-from ich_pipeline.origin import Origin
-from ich_pipeline.registry.bundle import assemble
-from ich_pipeline.registry.content import seal
-from ich_pipeline.registry.system import System
+from ich_pipeline.serving.bundle import assemble
+from ich_pipeline.serving.content import seal
+from ich_pipeline.serving.origin import Origin
+from ich_pipeline.serving.system import System
 
 from .conftest import ARCHITECTURE, SIZE, SLICES, Studies, both_studies, parts_of, with_member
 
@@ -46,7 +46,7 @@ def test_served_from_dicom_it_answers_as_evaluate_reads(
     with_head: Path, bundle: Path, params: Params, studies: Studies
 ) -> None:
     from ich_pipeline.ensemble.reading import read
-    from ich_pipeline.windowing import prepare
+    from ich_pipeline.windowing.windows import prepare
 
     system = System.load(with_head)
     assert set(system.sequences) == {ARCHITECTURE}

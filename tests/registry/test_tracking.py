@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.config import Params
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.registry import provenance, store
 from ich_pipeline.registry.tracking import close_abandoned_runs, end_pipeline_run, open_run, start_pipeline_run
 

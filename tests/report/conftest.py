@@ -10,7 +10,7 @@ import pytest
 
 from ich_pipeline.baselines.stored import Baseline
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.dicom.volumes import write_volume
+from ich_pipeline.core.files import write_json, write_table, write_text
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
 from ich_pipeline.ensemble.combiners import Combiner
@@ -25,17 +25,18 @@ from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
-from ich_pipeline.evaluation.tables import CASES_SCHEMA, SLICES_SCHEMA, case_table, slice_table
+from ich_pipeline.evaluation.tables import case_table, slice_table
 from ich_pipeline.evaluation.uncertainty import uncertainty_of_test
 from ich_pipeline.explain.atlas_build import build_atlas
 from ich_pipeline.explain.attention import Explainer
-from ich_pipeline.files import write_json, write_table, write_text
-from ich_pipeline.masks import read_masks, write_masks
-from ich_pipeline.reader_tables import Reads
+from ich_pipeline.ingest.volumes import write_volume
 from ich_pipeline.report.inputs import Folders, Inputs
 from ich_pipeline.report.pictures import png_bytes
+from ich_pipeline.tables.masks import read_masks, write_masks
+from ich_pipeline.tables.reader_tables import Reads
+from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import Window, prepare
+from ich_pipeline.windowing.windows import Window, prepare
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 CASES, SLICES, SIDE, SIZE = 6, 5, 96, 64
@@ -177,8 +178,8 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     baselines = baselines_of_test(cohort)
     for name in params.tests:
         folder = root / "evaluate" / name
-        write_table(folder / "slices.parquet", slice_table(cohort, slices), SLICES_SCHEMA)
-        write_table(folder / "cases.parquet", case_table(cohort, slices), CASES_SCHEMA)
+        write_table(folder / "slices.parquet", slice_table(cohort, slices), PREDICTIONS_TABLE)
+        write_table(folder / "cases.parquet", case_table(cohort, slices), CASE_PREDICTIONS_TABLE)
         write_json(folder / "metrics.json", {**cohort.metrics(), "baselines": baselines})
         uncertain = uncertainty_of_test(cohort, list(slices["SOPInstanceUID"]), [f"C{c}" for c in range(CASES)])
         write_json(folder / "uncertainty.json", uncertain)

@@ -31,7 +31,7 @@ from ich_pipeline.report.metrics import as_text, markdown, result_rows
 from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import distance, score
-from ich_pipeline.windowing import Window, window_channels
+from ich_pipeline.windowing.windows import Window, window_channels
 from tests.report.made import head, made_case, maps, placed
 
 

@@ -14,7 +14,7 @@ from lesions import FEATURES, LABELS, PARAMS, SPEC, sequences
 from scipy.special import expit
 from sklearn.metrics import average_precision_score
 
-from ich_pipeline.errors import Fault, InputError
+from ich_pipeline.core.errors import Fault, InputError
 from ich_pipeline.sequence.fit import CohortSequences, FitResult, _batches, fit_head
 from ich_pipeline.sequence.head import SequenceHead
 from ich_pipeline.training.loss import class_weights, mean_loss, weighted_binary_crossentropy

@@ -13,11 +13,11 @@ from sklearn.metrics import average_precision_score
 
 from flows import baselines, calibrate, evaluate, sequence
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_table, write_table
-from ich_pipeline.label_tables import read_labels, write_labels
-from ich_pipeline.masks import write_masks
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_table, write_table
 from ich_pipeline.sequence import stored
+from ich_pipeline.tables.label_tables import read_labels, write_labels
+from ich_pipeline.tables.masks import write_masks
 from tests.stages import content, run_stage, working_in
 
 ARCHITECTURE = "tinynet"
@@ -48,7 +48,7 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
     from ich_pipeline.training.data import local_neighbours
     from ich_pipeline.training.interpolated import interpolated_probabilities
     from ich_pipeline.training.network import Network, NetworkSpec
-    from ich_pipeline.windowing import Window
+    from ich_pipeline.windowing.windows import Window
 
     rng = np.random.default_rng(0)
     labels = params.label_set

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ich_pipeline.cohorts.phantom import create_phantom
 from ich_pipeline.config import ArchiveParams, IngestParams, load_params
+from ich_pipeline.phantom import create_phantom
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.unpack import unpack

@@ -15,7 +15,7 @@ import zlib
 
 import pytest
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.sources import budget
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.formats import Kind, archive_kind

@@ -10,9 +10,9 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
 
-from ich_pipeline.dicom.scan import scan_listing
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import quiet
+from ich_pipeline.ingest.scan import scan_listing
 from ich_pipeline.sources.directory import Presence, is_directory_file, references
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import quiet
 from ich_pipeline.sources.folder import LEADS_OUT, list_files, list_folder
 from ich_pipeline.sources.opened import list_several
 from ich_pipeline.sources.source import open_source

@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
-from ich_pipeline.dicom.ingest import ingest
+from ich_pipeline.cli import main as cli
+from ich_pipeline.ingest.ingest import ingest
 from tests.sources.s3_server import KEY, SECRET, Proxy, rclone
 
 
@@ -154,7 +154,7 @@ def test_a_bucket_by_the_environment_s_endpoint(here, archive, monkeypatch, tmp_
 
 
 def start(*arguments: str | Path, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ich_pipeline.cli", "ingest", *map(str, arguments)]
+    command = [sys.executable, "-m", "ich_pipeline.cli.main", "ingest", *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | environment, start_new_session=True
     )

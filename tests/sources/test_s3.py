@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ich_pipeline.dicom.ingest import ingest
-from ich_pipeline.errors import InputError
-from ich_pipeline.progress import quiet
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import quiet
+from ich_pipeline.ingest.ingest import ingest
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.s3 import open_s3
 from tests.sources.s3_server import FAULTS, KEY, SECRET

@@ -15,14 +15,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ich_pipeline import cli
+from ich_pipeline.cli import main as cli
 from ich_pipeline.cohorts.bring import bring
 from ich_pipeline.commands.deidentify import Request, check, deidentify
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.deidentify.key import new_key
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
-from ich_pipeline.errors import InputError
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import open_source
 from tests.sources.s3_server import Proxy, patient_remote

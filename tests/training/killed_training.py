@@ -17,13 +17,13 @@ import pandas as pd
 import tiny  # noqa: F401  registers the backbone
 
 from ich_pipeline.config import AugmentationParams, NetworkParams, TrainingParams, load_params
-from ich_pipeline.progress import Track, quiet
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.training import checkpoint
 from ich_pipeline.training.backbones import build_backbone
 from ich_pipeline.training.data import CohortSlices, SliceRows
 from ich_pipeline.training.fit import FitResult, fit, start_network
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200))

@@ -9,12 +9,12 @@ import keras
 import numpy as np
 import pytest
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.explain.attention import class_activation
 from ich_pipeline.training.backbones import build_backbone, cut_backbone
 from ich_pipeline.training.layers import Pool, top_cells
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("wide", 40, 380))
 SPEC = NetworkSpec("tinynet", 32, WINDOWS, ("any", "epidural"), "none", "float32", 0.9, 3)

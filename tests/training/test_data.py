@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import write_table
-from ich_pipeline.label_tables import write_labels
-from ich_pipeline.labels import Labels
-from ich_pipeline.training.data import INDEX_SCHEMA, load_cohort
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_table
+from ich_pipeline.tables.label_tables import write_labels
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.schemas import WINDOW_INDEX
+from ich_pipeline.training.data import load_cohort
 
 LABELS = Labels("any", ("a", "b"))
 
@@ -30,7 +31,7 @@ def window(tmp_path: Path) -> Path:
             "position_mm": [0.0, 5.0, 10.0, 0.0, 5.0, 20.0],
         }
     )
-    write_table(tmp_path / "index.parquet", index, INDEX_SCHEMA)
+    write_table(tmp_path / "index.parquet", index, WINDOW_INDEX)
     np.save(tmp_path / "hu_4.npy", np.repeat(np.arange(6, dtype=np.int16), 16).reshape(6, 4, 4))
     return tmp_path
 

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from ich_pipeline.config import AugmentationParams, NetworkParams, TrainingParams, load_params
-from ich_pipeline.errors import Fault
+from ich_pipeline.core.errors import Fault
 from ich_pipeline.training.data import CohortSlices, SliceRows
 from ich_pipeline.training.fit import FitResult, fit, network_seed, start_network, total_steps
 from ich_pipeline.training.looks import Look
 from ich_pipeline.training.network import WEIGHTS_FILE, Network, NetworkSpec
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))

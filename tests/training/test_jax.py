@@ -14,7 +14,7 @@ from test_options import SLICES, SPEC, WINDOWS, differences, shared, surrounding
 from ich_pipeline.training.backbones import build_backbone
 from ich_pipeline.training.fit import FitResult
 from ich_pipeline.training.network import Network
-from ich_pipeline.windowing import prepare
+from ich_pipeline.windowing.windows import prepare
 
 pytest.importorskip("jax", reason="jax is not installed: `pip install jax` to compare the backends")
 

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.training.backbones import architecture_function, build_backbone, preprocess_input
 from ich_pipeline.training.network import BATCH, WEIGHTS_FILE, Network, NetworkSpec
-from ich_pipeline.windowing import Window, window_channels
+from ich_pipeline.windowing.windows import Window, window_channels
 
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))
 SPEC = NetworkSpec("mobilenet", 32, WINDOWS, ("any", "a", "b"), "none", "float32", 0.9, 5)

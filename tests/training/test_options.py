@@ -15,13 +15,13 @@ import pytest
 import tiny
 
 from ich_pipeline.config import NetworkParams, TrainingParams
-from ich_pipeline.errors import InputError
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.training.backbones import build_backbone, freeze
 from ich_pipeline.training.backend import keras
 from ich_pipeline.training.batch_norm import re_estimate
 from ich_pipeline.training.fit import FitResult, fit, start_network
 from ich_pipeline.training.network import Network, NetworkSpec
-from ich_pipeline.windowing import Window
+from ich_pipeline.windowing.windows import Window
 
 WINDOWS = (Window("brain", 40, 80), Window("subdural", 80, 200), Window("stroke", 40, 40))
 SPEC = NetworkSpec("calmnet", 32, WINDOWS, ("any", "left", "right"), "none", "float32", 0.9, 5)
@@ -208,7 +208,7 @@ def test_learnt_windows_move_are_saved_and_served(tmp_path: Path) -> None:
     assert loaded.windows() == network.windows() and loaded.spec == network.spec
     np.testing.assert_array_equal(loaded.probabilities(SLICES.hu), result.validation_probabilities)
     # The layer computes what the learnt windows mean as plain windows.
-    from ich_pipeline.windowing import window_channels
+    from ich_pipeline.windowing.windows import window_channels
 
     hu = SLICES.hu[:4]
     layer = np.asarray(loaded.model.get_layer("windows")(hu.astype(np.float32)))

@@ -16,7 +16,7 @@ import killed_training as training
 import numpy as np
 import pytest
 
-from ich_pipeline.errors import Fault, InputError
+from ich_pipeline.core.errors import Fault, InputError
 from ich_pipeline.training import checkpoint as checkpoint_module
 from ich_pipeline.training.checkpoint import FILE, Checkpoint, State
 from ich_pipeline.training.faults import told

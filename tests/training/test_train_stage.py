@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows import layout, resume
 from flows import train as stage_train
-from flows._stage import Stage, run
+from flows.engine import layout, resume
+from flows.engine.run import run
+from flows.engine.stage import Stage
 from ich_pipeline.config import NetworkParams, Params, load_params
-from ich_pipeline.errors import Fault
-from ich_pipeline.files import read_table, write_table
-from ich_pipeline.label_tables import write_labels
-from ich_pipeline.training.data import INDEX_SCHEMA
+from ich_pipeline.core.errors import Fault
+from ich_pipeline.core.files import read_table, write_table
+from ich_pipeline.tables.label_tables import write_labels
+from ich_pipeline.tables.schemas import VALIDATION_TABLE, WINDOW_INDEX
 from ich_pipeline.training.network import Network
-from ich_pipeline.training.outputs import VALIDATION_SCHEMA
 from ich_pipeline.training.trainer import Trainer
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
@@ -46,7 +46,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         cohort=["train"] * 24 + ["validation"] * 24,
         position_mm=0.0,
     )
-    write_table(layout.WINDOW / "index.parquet", index, INDEX_SCHEMA)
+    write_table(layout.WINDOW / "index.parquet", index, WINDOW_INDEX)
     truth = pd.DataFrame(0, index=range(48), columns=list(base.label_set.columns))
     truth.iloc[:, :3] = slices.truth
     table = pd.concat([index[["SOPInstanceUID"]], truth], axis=1)
@@ -86,19 +86,21 @@ def test_a_result_that_could_not_be_written_is_not_trained_again(
     assert not (layout.STATE / "train@tinynet").exists(), "removed once the result is in place"
     target = layout.TRAIN / "tinynet"
     assert len(pd.read_csv(target / "history.csv")) == 2 and Network.load(target).spec.architecture == "tinynet"
-    validation = read_table(target / "validation.parquet", VALIDATION_SCHEMA)
+    validation = read_table(target / "validation.parquet", VALIDATION_TABLE)
     assert len(validation) == 24 * len(params.interpolation.candidates)
 
 
-def test_other_inputs_are_another_state(params: Params) -> None:
+def test_other_inputs_are_another_state(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     data = [layout.WINDOW / "hu_32.npy"]
-    folder = resume.state_folder(stage(params), stage_train.CODE, data, {"seed": 1})
-    assert folder == resume.state_folder(stage(params), stage_train.CODE, data, {"seed": 1})
+    folder = resume.state_folder(stage(params), data, {"seed": 1})
+    assert folder == resume.state_folder(stage(params), data, {"seed": 1})
     assert folder.parent == Path(".state/train@tinynet")
-    found = {folder, resume.state_folder(stage(params), stage_train.CODE, data, {"seed": 2})}
-    found.add(resume.state_folder(stage(params), stage_train.CODE[1:], data, {"seed": 1}))
+    found = {folder, resume.state_folder(stage(params), data, {"seed": 2})}
+    with monkeypatch.context() as other_code:
+        other_code.setattr("flows.engine.graph.code_of", lambda stages: [Path(__file__)])
+        found.add(resume.state_folder(stage(params), data, {"seed": 1}))
     np.save(data[0], np.zeros(3))
-    found.add(resume.state_folder(stage(params), stage_train.CODE, data, {"seed": 1}))
+    found.add(resume.state_folder(stage(params), data, {"seed": 1}))
     assert len(found) == 4
 
 

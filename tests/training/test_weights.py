@@ -13,10 +13,10 @@ import yaml
 from keras.src.applications import mobilenet as keras_mobilenet
 from typer.testing import CliRunner
 
-from ich_pipeline.cli import app
+from ich_pipeline.cli.main import app
 from ich_pipeline.config import NetworkParams, load_params
-from ich_pipeline.errors import InputError
-from ich_pipeline.files import read_json
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_json
 from ich_pipeline.training import weights
 from ich_pipeline.training.backbones import build_backbone
 

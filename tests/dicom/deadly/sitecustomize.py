@@ -20,5 +20,5 @@ def _opened(event: str, arguments: tuple) -> None:
         time.sleep(0.3)
 
 
-if any("ich_pipeline.dicom.child" in argument for argument in sys.orig_argv):
+if any("ich_pipeline.workers.child" in argument for argument in sys.orig_argv):
     sys.addaudithook(_opened)

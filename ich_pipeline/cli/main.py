@@ -1,0 +1,386 @@
+"""The command line: ``ich …``. Parses, calls :mod:`ich_pipeline.commands`, prints.
+
+Exit status 0, or 2 with one sentence on stderr for what the user can mend, or 1 with one sentence for a fault of the
+program (its traceback is in ``.state/faults/ich.txt``) and for studies that could not be read beside others that were.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ich_pipeline.cli.cohort import cohort_app
+from ich_pipeline.cli.evaluate import evaluate
+from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import keep_private
+from ich_pipeline.core.stopping import stop_on_signals
+from ich_pipeline.sources.remote import Remote
+
+WIDE = 120  # columns from which every score fits beside its case
+
+
+app = typer.Typer(
+    name="ich",
+    help="Small-data head-CT haemorrhage detection. Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cohort_app, name="cohort")
+weights_app = typer.Typer(help="Pretrained weights as files, for hospitals without internet.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ich {importlib.metadata.version('ich-pipeline')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    shown: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Small-data head-CT haemorrhage detection. Research software, not a medical device."""
+
+
+@app.command()
+@sentences
+def doctor() -> None:
+    """Say what works here, and what to do about what does not; exit status 1 when something essential is broken."""
+    from ich_pipeline.commands.doctor import broken, examine
+
+    console = Console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    checks = []
+    for check in examine():
+        checks.append(check)
+        table.add_row(check.sign, check.name, escape(check.detail))
+        if check.advice:
+            table.add_row("", "", f"[italic]{escape(check.advice)}[/italic]")
+    console.print(table)
+    if broken(checks):
+        raise typer.Exit(1)
+
+
+@app.command("deidentify")
+@sentences
+def deidentify_command(
+    source: Annotated[
+        str | None, typer.Argument(help="Folder in any layout, zip or tar, DICOMDIR, or s3://bucket/prefix; only read.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New folder for the files, the account and the report.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="Key file; the same key gives the same new names.")] = None,
+    new_key: Annotated[Path | None, typer.Option("--new-key", help="Write a new random key here and stop.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing: list what PS3.15 would still remove.")
+    ] = False,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Label table whose UIDs are replaced too.")] = None,
+    linkage: Annotated[Path | None, typer.Option("--linkage", help="Write which file became which: secret.")] = None,
+    remove_dates: Annotated[
+        bool, typer.Option("--remove-dates", help="Remove dates instead of shifting them.")
+    ] = False,
+    longest_shift: Annotated[int, typer.Option("--longest-shift", help="Dates go back 1 to this many days.")] = 3650,
+    descriptors: Annotated[bool, typer.Option(help="Keep the known words of descriptions.")] = True,
+    patient_characteristics: Annotated[bool, typer.Option(help="Keep age, sex, size and weight.")] = True,
+    retain_device: Annotated[
+        bool, typer.Option("--retain-device", help="Keep serial number and station name.")
+    ] = False,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+    accept_missing: AcceptMissing = False,
+) -> None:
+    """Write DICOM files without what tells whose they are (PS3.15 basic profile), and account for every file."""
+    from ich_pipeline.commands import deidentify as command
+    from ich_pipeline.core.progress import terminal
+
+    if new_key is not None:
+        from ich_pipeline.deidentify.key import new_key as write_key
+
+        write_key(new_key)
+        typer.echo(f"{new_key} holds a new key. Keep it apart from the files; who has it can undo the replacement.")
+        return
+    if source is None:
+        raise InputError("SOURCE is missing: name your DICOM export, or --new-key FILE.")
+    remote = Remote(endpoint_url, cache, accept_missing)
+    if check:
+        from ich_pipeline.commands.ingest import ingest_settings
+
+        settings, _ = ingest_settings()
+        found = command.check(source, settings.archives, terminal, remote)
+        for name, findings in found.items():
+            typer.echo(f"{name}: {'; '.join(findings)}")
+        typer.echo(f"Files with findings: {len(found):,}.")
+        if found:
+            raise typer.Exit(1)
+        return
+    if out is None or key is None:
+        raise InputError("--out and --key are needed: `ich deidentify SOURCE --out DIR --key FILE`.")
+    from ich_pipeline.cohorts.faults import LabelAccount
+    from ich_pipeline.commands.ingest import settings as settings_here
+    from ich_pipeline.deidentify.options import Options
+
+    options = Options(
+        "remove" if remove_dates else "shift", longest_shift, descriptors, patient_characteristics, retain_device
+    )
+    params, _ = settings_here()
+    request = command.Request(source, out, key, linkage, labels, remote)
+    account = LabelAccount()
+    result = command.deidentify(request, options, params, terminal, account)
+    table = Table(box=None, pad_edge=False)
+    for column in ("files", "outcome", "meaning"):
+        table.add_column(column, overflow="fold")
+    for outcome, count in result.outcomes.most_common():
+        table.add_row(f"{count:,}", outcome.value, outcome.explanation)
+    Console().print(table)
+    typer.echo(
+        f"{result.summary}. Account: {out / 'account.csv'}; removed: {out / 'removed.csv'}. Files: {out / 'dicom'}."
+    )
+    for sentence in account.sentences():
+        typer.echo(f"{labels}: {sentence}")
+    typer.echo(
+        "Faces can be rebuilt from head CT, and pixels are not proof-read: give the files only to whom you trust."
+    )
+
+
+@app.command()
+@sentences
+def ingest(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the account, the tables and the volumes.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the ingest that --out holds.")] = False,
+    workers: Annotated[int | None, typer.Option("--workers", min=0, help="Processes; 0 is one a core.")] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask", envvar="ICH_DASK", help="Scheduler of a Dask cluster that reads instead: tcp://HOST:8786."
+        ),
+    ] = None,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+    accept_missing: AcceptMissing = False,
+) -> None:
+    """Account for every file of an export and write its usable series as Hounsfield volumes."""
+    from ich_pipeline.commands.ingest import ingest_source
+    from ich_pipeline.core.progress import terminal
+
+    remote = Remote(endpoint_url=endpoint_url, cache=cache, accept_missing=accept_missing)
+    done = ingest_source(source, out, remote, force=force, workers=workers, dask=dask, track=terminal)
+    table = Table(box=None, pad_edge=False)
+    for column in ("status", "reason", "files", "meaning"):
+        table.add_column(column, overflow="fold", justify="right" if column == "files" else "left")
+    for row in done.counts.to_dict("records"):
+        table.add_row(row["status"], row["reason"], f"{row['files']:,}", escape(row["meaning"]))
+    Console().print(table)
+    for line in done.remarks:
+        typer.echo(line)
+    typer.echo(f"{done.summary}. Settings: {done.settings}.")
+    for path, what in done.written.items():
+        typer.echo(f"{path}: {what}")
+
+
+@app.command()
+@sentences
+def profile(
+    name: Annotated[str | None, typer.Argument(help="Profile to copy over params.yaml.")] = None,
+    show: Annotated[str | None, typer.Option("--show", help="Print this profile instead.")] = None,
+) -> None:
+    """Put a packaged profile in the place of params.yaml; an edited file is kept as params.yaml.bak."""
+    from ich_pipeline.config.profile import current, profile_text, profiles, switch
+
+    if show is not None:
+        typer.echo(profile_text(show), nl=False)
+    elif name is not None:
+        typer.echo(switch(name))
+    else:
+        typer.echo(f"params.yaml: {current()}. Profiles: {', '.join(profiles())}.")
+
+
+@weights_app.command("fetch")
+@sentences
+def weights_fetch(
+    architectures: Annotated[list[str] | None, typer.Argument(help="Names; without any, those of params.yaml.")] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder for the files and their manifest.")] = Path("weights"),
+    only_list: Annotated[bool, typer.Option("--list", help="Say addresses and hashes, download nothing.")] = False,
+) -> None:
+    """Download ImageNet weights without top, each checked, with a manifest of SHA-256."""
+    from ich_pipeline.commands.weights import fetch, listing
+    from ich_pipeline.config import load_params
+    from ich_pipeline.core.progress import terminal
+
+    names = architectures or list(load_params().architectures)
+    for line in listing(names) if only_list else fetch(names, to, terminal):
+        typer.echo(line)
+
+
+@weights_app.command("pretrain")
+@sentences
+def weights_pretrain(
+    names: Annotated[list[str] | None, typer.Argument(help="Networks; those of params.yaml by default.")] = None,
+    to: Annotated[Path, typer.Option("--to", help="Folder; each network gets one of its own in it.")] = Path("weights"),
+) -> None:
+    """Let networks learn on this project's synthetic heads; no patient is read (params.yaml: pretrain)."""
+    from ich_pipeline.commands.weights import pretrain
+    from ich_pipeline.core.progress import terminal
+
+    for line in pretrain(names or (), to, terminal):
+        typer.echo(line)
+
+
+@weights_app.command("verify")
+@sentences
+def weights_verify(
+    path: Annotated[Path, typer.Argument(help="A weights file, or a folder that `ich weights fetch` made.")],
+    architecture: Annotated[str | None, typer.Option("--architecture", help="What the file is of.")] = None,
+    sha256: Annotated[str | None, typer.Option("--sha256", help="What the file must have.")] = None,
+) -> None:
+    """Check that files are the right ones: architecture, every layer there, SHA-256."""
+    from ich_pipeline.commands.weights import verify
+
+    for line in verify(path, architecture, sha256):
+        typer.echo(line)
+
+
+@app.command()
+@sentences
+def predict(
+    source: Annotated[
+        list[str],
+        typer.Argument(help="DICOM files, folders, zips or tars of them, DICOMDIRs, s3://bucket/prefix; any studies."),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for pages and tables.")],
+    model: Annotated[str | None, typer.Option("--model", help="NAME/ALIAS or NAME/NUMBER of another version.")] = None,
+    identifiers: Annotated[
+        bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
+    ] = False,
+    demonstration: Annotated[
+        bool, typer.Option("--demonstration", help="Show what a model makes of what it has no answer for.")
+    ] = False,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+    accept_missing: AcceptMissing = False,
+) -> None:
+    """Read every study: a page each, predictions.json and predictions.csv. Exit status 1 when something could not be read."""
+    from ich_pipeline.commands.predict import predict as read_studies
+    from ich_pipeline.commands.predict import prediction_rows
+    from ich_pipeline.config import load_params
+    from ich_pipeline.core.progress import terminal
+
+    remote = Remote(endpoint_url, cache, accept_missing)
+    outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote, demonstration)
+    rows = prediction_rows(outcome, out)
+    console = Console()
+    for sentence in {one["no_answer"] for one in outcome.answers if one["no_answer"] and not one["unlike"]}:
+        shown = (
+            "shown for demonstration only"
+            if demonstration
+            else "nothing is shown; --demonstration shows it all the same"
+        )
+        typer.echo(f"Caution: {outcome.model}: {sentence}. Where that holds, {shown}.", err=True)
+    if console.is_terminal and console.width >= WIDE:
+        table = Table(box=None, pad_edge=False)
+        for column in rows[0]:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row.values()))
+        console.print(table)
+    else:  # a line a case, never wrapped: for narrow windows, `grep` and `cut`
+        for row in rows:
+            typer.echo(
+                "  ".join(
+                    (row["case"], row["haemorrhage"], f"{outcome.labels[0]} {row[outcome.labels[0]]}", row["page"])
+                )
+            )
+    for one in outcome.answers:
+        for caution in one["scan_cautions"]:
+            typer.echo(f"Caution: {one['case_id']}: {caution}.", err=True)
+    if outcome.skipped:
+        typer.echo(f"Left aside, no DICOM image: {outcome.skipped} of the files.")
+    for one in outcome.not_read:
+        what = f"{one.reason.explanation} ({one.detail})" if one.detail else one.reason.explanation
+        typer.echo(f"ich: {one.name} was not read: {what}.", err=True)
+    for case, reason in sorted(outcome.failures.items()):
+        typer.echo(f"ich: {case} could not be read: {reason}", err=True)
+    if outcome.caution:
+        typer.echo(f"Caution: of {outcome.model} its tests say: {outcome.caution}", err=True)
+    if outcome.code:
+        typer.echo(f"Caution: {outcome.code}", err=True)
+    typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
+    if outcome.failures:
+        total = len(outcome.failures) + len(outcome.answers)
+        typer.echo(f"ich: {len(outcome.failures)} of {total} studies could not be read.", err=True)
+    if outcome.failures or outcome.not_read:
+        raise typer.Exit(1)
+
+
+app.command()(evaluate)
+
+
+@app.command()
+@sentences
+def promote(
+    version: Annotated[int | None, typer.Option("--version", help="This version instead of the challenger's.")] = None,
+) -> None:
+    """Make the challenger the champion, which `ich predict` uses."""
+    from ich_pipeline.config import load_params
+    from ich_pipeline.registry import versions
+
+    typer.echo(versions.promote(load_params().registry.model_name, version))
+
+
+@app.command()
+@sentences
+def models() -> None:
+    """List the registered versions with their aliases and headline metrics."""
+    from datetime import UTC, datetime
+
+    from ich_pipeline.config import load_params
+    from ich_pipeline.registry import versions
+
+    name = load_params().registry.model_name
+    found = versions.versions(name)
+    if not found:
+        typer.echo(f"{name} has no version yet: `make repro` registers one.")
+        return
+    titles = sorted({title for version in found for title in version.metrics})
+    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
+    for column in ("version", "alias", "profile", "registered (UTC)", "content", *titles):
+        table.add_column(column, overflow="fold")
+    for version in found:
+        when = datetime.fromtimestamp(version.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        figures = [version.metrics.get(title, "–") for title in titles]
+        row = (str(version.number), ", ".join(version.aliases) or "–", version.profile, when, version.content[:12])
+        table.add_row(*row, *figures)
+    Console().print(table)
+    for version in found:
+        if version.caution:
+            typer.echo(f"Caution, version {version.number}: {version.caution}")
+
+
+def main() -> None:
+    """Entry of ``ich``."""
+    keep_private()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # signs and names that the terminal's encoding lacks end no command
+    stop_on_signals()
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What the commands share: how they end, and arguments that several of them take."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ich_pipeline.core.errors import InputError, refusal
+
+FAULTS = Path(".state/faults/ich.txt")
+
+P = ParamSpec("P")
+
+
+def sentences(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn what goes wrong in a command into one sentence and an exit status; no traceback reaches the terminal."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except InputError as error:
+            typer.echo(f"ich: {error}", err=True)
+            raise typer.Exit(2) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except KeyboardInterrupt:
+            typer.echo("ich: stopped; nothing half written is left, and the same command begins again.", err=True)
+            raise typer.Exit(130) from None
+        except Exception as error:  # the boundary
+            sentence = refusal(error)
+            if sentence:
+                typer.echo(f"ich: {sentence}", err=True)
+                raise typer.Exit(2) from None
+            place = FAULTS
+            try:
+                FAULTS.parent.mkdir(parents=True, exist_ok=True)
+                FAULTS.write_text(traceback.format_exc(), encoding="utf-8")
+            except OSError:
+                place = Path(tempfile.mkstemp(suffix="-ich.txt")[1])
+                place.write_text(traceback.format_exc(), encoding="utf-8")
+            reason = " ".join(str(error).split())[:400]
+            typer.echo(f"ich failed: {type(error).__name__}: {reason} (the traceback is in {place}).", err=True)
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def print_rows(rows: Sequence[Mapping[str, str]], shown: Sequence[str]) -> None:
+    """Some columns of a table, on the terminal."""
+    table = Table(box=None, pad_edge=False)
+    for column in shown:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(row[column]) for column in shown))
+    Console().print(table)
+
+
+Source = Annotated[
+    str, typer.Argument(help="Folder in any layout, zip or tar, DICOMDIR, or s3://bucket/prefix; it is only read.")
+]
+Endpoint = Annotated[
+    str | None, typer.Option("--endpoint-url", help="S3-compatible server; else AWS_ENDPOINT_URL, else Amazon.")
+]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Keep the objects of S3 here, so that a later run fetches changes only.")
+]
+AcceptMissing = Annotated[
+    bool, typer.Option("--accept-missing", help="Go on without objects that S3 does not hand over.")
+]

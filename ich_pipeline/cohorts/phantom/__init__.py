@@ -1,5 +1,0 @@
-"""A deterministic synthetic head-CT cohort in real DICOM files, equal to the byte on every machine."""
-
-from ich_pipeline.cohorts.phantom.cohort import create_phantom, plan_cohort, settings_of, settings_sha256
-
-__all__ = ["create_phantom", "plan_cohort", "settings_of", "settings_sha256"]

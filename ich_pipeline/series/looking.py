@@ -1,0 +1,93 @@
+"""Which slices of a group show brain inside a skull: a look at a few of them, before any series is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.decode import SliceReader
+from ich_pipeline.dicom.header import Header
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.stored import PixelError
+from ich_pipeline.series.brain import shows_bone, shows_brain
+from ich_pipeline.series.series import Group
+from ich_pipeline.workers.child import watching
+
+EVERY_MM = 6.0  # slices nearer than this show the same
+AT_MOST = 40  # slices looked at of a group
+
+
+@dataclass
+class Look:
+    """Looks at slices, each once.
+
+    Attributes:
+        ingest: its limits while files are decoded.
+        failed: slices whose decoding is known to bring the process down: they show nothing.
+        seen: what was found, by name of the file.
+    """
+
+    ingest: IngestParams
+    failed: Mapping[str, tuple[Reason, str]]
+    seen: dict[str, bool] = field(default_factory=dict)
+
+    def brain_at(self, slots: Sequence[tuple[Header, ...]]) -> NDArray[np.bool_]:
+        """Which slices show brain; one that cannot be read shows none."""
+        reader = SliceReader(self.ingest.pixels.inflated_mib)
+        return np.array([self._brain(slot[0], reader) for slot in slots], dtype=bool)
+
+    def brain_mm(self, group: Group) -> float:
+        """How much of the patient's length shows brain, to about the distance of the slices looked at."""
+        picks = spread(group.positions_mm)
+        at = group.positions_mm[picks]
+        brain = self.brain_at([group.slots[i] for i in picks])
+        if len(at) < 2:
+            return float(brain.sum()) * (group.first.thickness_mm or 0.0)
+        return float(brain.sum() * np.median(np.diff(at)))
+
+    def _brain(self, header: Header, reader: SliceReader) -> bool:
+        if header.name in self.failed or header.spacing_mm is None:
+            return False
+        if header.name not in self.seen:
+            try:
+                with watching(header.name, self.ingest.pixels.seconds_per_file):
+                    hu = reader.read(header).hu
+            except PixelError:
+                self.seen[header.name] = False
+            else:
+                self.seen[header.name] = shows_brain(hu, (header.spacing_mm[0], header.spacing_mm[1]))
+        return self.seen[header.name]
+
+
+def spread(positions: NDArray[np.float64], every_mm: float = EVERY_MM) -> list[int]:
+    """Indices of slices to look at: no two nearer than ``every_mm``, at most 40.
+
+    Args:
+        positions: shape (n,), rising, mm.
+    """
+    if len(positions) == 0:
+        return []
+    every = max(every_mm, float(positions[-1] - positions[0]) / (AT_MOST - 1))
+    picks = [0]
+    for i in range(1, len(positions)):
+        if positions[i] - positions[picks[-1]] >= every - 1e-6:
+            picks.append(i)
+    return picks
+
+
+def no_skull(hu: NDArray[np.int16], positions: NDArray[np.float64], spacing_mm: tuple[float, float]) -> bool:
+    """Does a volume show bone, and nowhere brain inside a skull? Then it is another part of the body, or a part of a head.
+
+    Args:
+        hu: int16 of shape (slices, rows, columns).
+        positions: shape (slices,), rising, mm.
+        spacing_mm: between rows, between columns.
+    """
+    picks = sorted(spread(positions), key=lambda i: abs(i - len(hu) // 2))  # the middle shows it soonest
+    if any(shows_brain(hu[i], spacing_mm) for i in picks):
+        return False
+    return any(shows_bone(hu[i], spacing_mm) for i in picks)

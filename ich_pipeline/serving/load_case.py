@@ -1,0 +1,140 @@
+"""The serving entry: DICOM files of one study in, one ordered HU volume out, by the same functions as the ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ich_pipeline.config import IngestParams
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.dicom.header import Header, Source
+from ich_pipeline.dicom.identity import case_id, patient_key
+from ich_pipeline.dicom.orientation import Turn
+from ich_pipeline.dicom.reader import read_slice_headers
+from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.ingest.scan import ScanResult, limits_of, list_files, settle
+from ich_pipeline.ingest.tables import account_table, counted, reason_counts, series_row, volume_facts
+from ich_pipeline.series.study import StudyReading, read_study
+from ich_pipeline.workers.child import watching
+
+
+@dataclass(frozen=True)
+class Case:
+    """One study, read.
+
+    Attributes:
+        case_id: see :mod:`ich_pipeline.dicom.identity`.
+        patient_key: likewise.
+        SOPInstanceUIDs: one a slice, towards the head.
+        hu: int16 of shape (slices, rows, columns), Hounsfield units, in the standard view: rows towards the back, columns
+            towards the patient's left.
+        neighbours: int32 of shape (slices, 2): index of the slice before and after, −1 at an end and across a gap.
+        positions_mm: float64 of shape (slices,), along the normal, rising.
+        turn: from the picture of a file to its slice in ``hu``; ``turn.undo`` leads back.
+        shifts_px: float64 of shape (slices, 2): how far a file's picture was moved, along its rows' and its columns' index,
+            before the turn; zeros where no tilt was corrected.
+        pixel_spacing_mm: PixelSpacing in the standard view: between rows, between columns of ``hu``.
+        series: the row of the series table without PatientID.
+        account: one row a file, as the ingest writes.
+        cautions: what a reader must know of the series: a part of the head that is not read, a last resort, and the like.
+    """
+
+    case_id: str
+    patient_key: str
+    SOPInstanceUIDs: tuple[str, ...]
+    hu: NDArray[np.int16]
+    neighbours: NDArray[np.int32]
+    positions_mm: NDArray[np.float64]
+    turn: Turn
+    shifts_px: NDArray[np.float64]
+    pixel_spacing_mm: tuple[float, float]
+    series: dict[str, Any]
+    account: pd.DataFrame
+    cautions: tuple[str, ...] = ()
+
+
+def load_case(
+    sources: Sequence[bytes | Path], ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]] | None = None
+) -> Case:
+    """Read the DICOM files of one study and choose its series by the same rules as the ingest.
+
+    Runs in this process; :class:`ich_pipeline.serving.case_process.CaseReader` runs it in one of its own. A missing PatientID is
+    accepted here: cohorts are not at stake.
+
+    Args:
+        sources: files, folders (all files below them), or the bytes of files, in any order and mix.
+        ingest: all but workers count.
+        failed: verdicts of slices whose decoding is known to bring the process down, and of headers
+            (:func:`header_of`): rejected unread.
+
+    Raises:
+        InputError: no file, several studies, or no usable series (with the reasons).
+    """
+    named = names_of(sources)
+    if not named:
+        raise InputError("no DICOM file was given: name the files, or the folder, of one study.")
+    limits = limits_of(ingest)
+    failed = failed or {}
+    headers: list[Header] = []
+    for source, name in named:
+        if (of_header := header_of(name)) in failed:
+            headers.append(Header(name, source).set(*failed[of_header]))
+            continue
+        with watching(of_header, 2 * ingest.pixels.seconds_per_file):  # as the ingest does
+            headers.extend(read_slice_headers(source, name, ingest.slice_thickness_mm, limits))
+    found = settle(headers, ingest)
+    studies = found.studies
+    if len(studies) > 1:
+        raise InputError(f"the {len(named)} files belong to {len(studies)} studies: give the files of one study.")
+    reading = read_study(studies[0], ingest, failed, found.beside[0]) if studies else None
+    if reading is None or reading.volume is None:
+        raise InputError(f"no usable CT series in {counted(len(named), 'file')}: {_reasons(found, reading)}.")
+    volume = reading.volume
+    chosen = reading.groups[reading.chosen]
+    row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen], ingest, place=1)
+    del row["PatientID"]
+    return Case(
+        case_id=case_id(chosen.first.study_uid),
+        patient_key=patient_key(chosen.first.patient_id),
+        SOPInstanceUIDs=tuple(h.sop_instance_uid for h in volume.headers),
+        hu=volume.hu,
+        neighbours=volume.neighbours,
+        positions_mm=volume.positions_mm,
+        turn=volume.turn,
+        shifts_px=volume.shifts_px,
+        pixel_spacing_mm=volume.spacing_mm,
+        series=row,
+        account=account_table(found.headers, found.verdicts | reading.verdicts),
+        cautions=reading.cautions,
+    )
+
+
+def header_of(name: str) -> str:
+    """What the reading of a file's header is called, apart from that of its pixels."""
+    return f"header of {name}"
+
+
+def names_of(sources: Sequence[bytes | Path]) -> list[tuple[Source, str]]:
+    """Every source with a name of its own for the account."""
+    named: list[tuple[Source, str]] = []
+    for number, source in enumerate(sources, start=1):
+        if isinstance(source, bytes):
+            named.append((source, f"file {number}"))
+        elif source.is_dir():
+            named.extend((path, f"{source.name}/{name}") for path, name in list_files(source))
+        else:
+            named.append((source, source.name))
+    if len({name for _, name in named}) < len(named):
+        named = [(source, f"{number}/{name}") for number, (source, name) in enumerate(named, start=1)]
+    return named
+
+
+def _reasons(found: ScanResult, reading: StudyReading | None) -> str:
+    account = account_table(found.headers, found.verdicts | (reading.verdicts if reading else {}))
+    return "; ".join(f"{row.files} {row.reason} ({row.meaning})" for row in reason_counts(account).itertuples())

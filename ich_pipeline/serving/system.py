@@ -1,0 +1,255 @@
+"""The whole system on one case: the one implementation that the registered model and ``ich predict`` both run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
+from ich_pipeline.core.errors import InputError
+from ich_pipeline.dicom import geometry
+from ich_pipeline.dicom.orientation import Turn
+from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.ensemble.reading import read
+from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.explain.case import explain_case
+from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
+from ich_pipeline.precedent.model import Judgement, Precedent
+from ich_pipeline.sequence.member import architecture_of
+from ich_pipeline.sequence.stored import readers
+from ich_pipeline.serving.bundle import PRECEDENT, RULE, SystemParams, read_origin, read_system
+from ich_pipeline.serving.case_process import CaseReader
+from ich_pipeline.serving.content import AGAIN, check_sealed
+from ich_pipeline.serving.file_pixels import FilePixels, ReadCase
+from ich_pipeline.serving.origin import Origin, is_synthetic
+from ich_pipeline.serving.verdict import withheld_case
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.windowing.crop import focus
+from ich_pipeline.windowing.frame import Millimetres, check_spacing
+
+if TYPE_CHECKING:
+    from ich_pipeline.sequence.reading import SequenceReader
+    from ich_pipeline.training.network import Network
+
+
+@dataclass(frozen=True)
+class System:
+    """Networks, ensemble and atlas of one bundle, ready to read cases.
+
+    Attributes:
+        params: the settings that travelled with the model.
+        origin: what the networks learned from; it has no answer for an input of another kind.
+        networks: by architecture: the ensemble's members and the network whose attention is shown.
+        sequences: by architecture: those that the ensemble uses with their sequence head.
+        rule: the HU rule, where it is a member of the ensemble.
+        ensemble: degrees, combiner, calibration, thresholds.
+        atlas: training examples for the prediction basis.
+        precedent: what scans it learned from; None in a version from before there was that.
+        reader: reads the files of a case, in a process of its own.
+    """
+
+    params: SystemParams
+    origin: Origin
+    networks: Mapping[str, Network]
+    sequences: Mapping[str, SequenceReader]
+    rule: HuRule | None
+    ensemble: Ensemble
+    atlas: Atlas
+    precedent: Precedent | None
+    reader: CaseReader
+
+    @classmethod
+    def load(cls, folder: Path, digest: str = "") -> System:
+        """Read a bundle (:mod:`ich_pipeline.serving.bundle`); networks that no answer needs stay on disk.
+
+        Args:
+            folder: the bundle.
+            digest: what the registry knows its content by; empty where it is not at hand.
+
+        Raises:
+            InputError: a file is missing, is not what was registered, or is of another version.
+        """
+        folder = Path(folder)
+        check_sealed(folder, digest)
+        params, origin = read_system(folder), read_origin(folder)
+        reader = CaseReader(params.ingest)  # its process gets ready while TensorFlow is loaded, which takes seconds
+        from ich_pipeline.training.network import Network
+
+        ensemble = Ensemble.load(folder / "ensemble.json")
+        used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
+        networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
+        sequences = readers(folder / "sequence", networks, ensemble.heads)
+        rule = HuRule.load(folder / RULE / FILE) if MEMBER in ensemble.members else None
+        if rule is not None and rule.labels != ensemble.labels.columns:
+            raise InputError(
+                f"{folder / RULE / FILE} scores {', '.join(rule.labels)}, the ensemble is for "
+                f"{', '.join(ensemble.labels.columns)}: {AGAIN}."
+            )
+        atlas, known = Atlas.load(folder / "atlas"), folder / PRECEDENT / PRECEDENT_FILE
+        precedent = Precedent.load(known) if known.is_file() else None  # check_sealed: none has been taken away
+        if precedent is not None and precedent.architecture != params.explain.architecture:
+            raise InputError(
+                f"{known} is of the network {precedent.architecture}, the maps of {params.explain.architecture}: {AGAIN}."
+            )
+        return cls(params, origin, networks, sequences, rule, ensemble, atlas, precedent, reader)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels of every answer."""
+        return self.ensemble.labels
+
+    def read_case(self, sources: Sequence[bytes | Path], demonstration: bool = False) -> ReadCase:
+        """Read one study.
+
+        Args:
+            sources: its DICOM files, as paths or as their bytes, in any order; other series are set aside as in ingest.
+            demonstration: read it even where the model has no answer for it; the case says so (``no_answer``).
+
+        Raises:
+            InputError: no series among them can be read.
+        """
+        case = self.reader.read(sources)
+        uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
+        spacing = self._spacing(case.pixel_spacing_mm, f"the series of case {case.case_id}")
+        synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
+        no_answer = self.origin.no_answer(synthetic)
+        read = (case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
+        return replace(self._read(*read, no_answer, demonstration), scan_cautions=case.cautions)
+
+    def read_hu(
+        self,
+        hu: NDArray[np.integer],
+        positions_mm: NDArray[np.floating] | None = None,
+        case_id: str = "array",
+        pixel_spacing_mm: Millimetres | None = None,
+        demonstration: bool = False,
+    ) -> ReadCase:
+        """Read one case from an array instead of DICOM. Nobody knows whose head it is, so it may be a patient's.
+
+        Args:
+            hu: (n, Rows, Columns) in HU, axial, ordered along the slice normal; air is -1024.
+            positions_mm: (n,) along the normal, rising; steps beyond the tolerance are gaps. None: equally spaced.
+            case_id: a name for the answer.
+            pixel_spacing_mm: between rows, between columns: needed by a model with ``windowing.field_of_view_mm``, and by no
+                other.
+            demonstration: as of :meth:`read_case`.
+
+        Raises:
+            InputError: the shape is wrong, positions do not rise, or the spacing is needed and missing or implausible.
+        """
+        hu = np.asarray(hu)
+        if hu.ndim != 3 or 0 in hu.shape or not np.issubdtype(hu.dtype, np.number):
+            raise InputError(f"HU array of case {case_id} is {hu.dtype} {hu.shape}: give numbers (n, Rows, Columns).")
+        if not np.isfinite(hu).all():
+            raise InputError(f"HU array of case {case_id} holds values that are not finite: give air (-1024) there.")
+        positions = np.asarray(np.arange(len(hu)) if positions_mm is None else positions_mm, np.float64)
+        if positions.shape != (len(hu),) or not (np.diff(positions) > 0).all():
+            raise InputError(f"Positions of case {case_id} are not {len(hu)} rising numbers in mm: sort the slices.")
+        if self.params.windowing.field_of_view_mm is not None and pixel_spacing_mm is None:
+            raise InputError(
+                f"HU array of case {case_id} comes without pixel_spacing_mm, but this model reads at true scale "
+                "(windowing.field_of_view_mm): give the distance between rows and between columns in mm."
+            )
+        spacing = self._spacing(pixel_spacing_mm, f"the HU array of case {case_id}")
+        limits = np.iinfo(np.int16)
+        whole = np.rint(hu).clip(limits.min, limits.max).astype(np.int16)
+        unknown = np.full(len(hu), np.nan)
+        neighbours, _ = geometry.neighbours(positions, unknown, self.params.ingest.spacing_tolerance)
+        uids = tuple(f"{case_id}.{index}" for index in range(len(hu)))
+        read = (case_id, uids, whole, neighbours, positions, Turn(), np.zeros((len(hu), 2)), spacing)
+        return self._read(*read, self.origin.no_answer(synthetic=False), demonstration)
+
+    def _spacing(self, spacing_mm: Millimetres | None, series: str) -> Millimetres | None:
+        """PixelSpacing, checked where it counts; None elsewhere."""
+        allowed = self.params.pixel_spacing_mm
+        if (
+            self.params.windowing.field_of_view_mm is None or allowed is None
+        ):  # of the first, SystemParams has the second
+            return None
+        return check_spacing(spacing_mm, allowed, series)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
+
+    @cached_property
+    def _pooled(self) -> tuple[Network, Any]:
+        """The network whose features tell what a scan is like, and the model that gives them."""
+        network = self.networks[self.params.explain.architecture]
+        return network, network.pooled_features()
+
+    def _read(
+        self,
+        case_id: str,
+        uids: Sequence[str],
+        hu: NDArray[np.int16],
+        neighbours: NDArray[np.integer],
+        positions_mm: NDArray[np.floating],
+        turn: Turn,
+        shifts_px: NDArray[np.float64],
+        spacing_mm: Millimetres | None,
+        no_answer: str,
+        demonstration: bool,
+    ) -> ReadCase:
+        windows = self.params.windowing.windows
+        rows, columns = hu.shape[1:]
+        seen = focus(hu, self.params.windowing, spacing_mm)
+        pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
+        measured = {} if self.rule is None else {MEMBER: self.rule}
+        sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
+        sizes |= set() if self.precedent is None else {self.precedent.image_size}
+        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        judged = Judgement((), {})
+        if self.precedent is not None and not no_answer:
+            network, pooled = self._pooled
+            own = images[network.spec.image_size]
+            judged = self.precedent.judge_slices(
+                images[self.precedent.image_size], lambda chosen: network.run_batched(pooled, own[chosen])[0]
+            )
+        no_answer = no_answer or judged.no_answer
+        if no_answer and not demonstration:
+            withheld = withheld_case(
+                no_answer,
+                judged.unlike,
+                case_id=case_id,
+                sop_instance_uids=uids,
+                hu=seen.shown,
+                positions_mm=positions_mm,
+                windows=windows,
+                ensemble=self.ensemble,
+            )
+            return ReadCase(**vars(withheld), pixels=pixels)
+        one_case = np.zeros(len(hu), np.int64)
+        reading = read(
+            self.networks,
+            self.ensemble,
+            images,
+            neighbours,
+            one_case,
+            everywhere=False,
+            sequences=self.sequences,
+            others={name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()},
+        )
+        explained = explain_case(
+            case_id=case_id,
+            sop_instance_uids=uids,
+            hu=seen.shown,
+            positions_mm=positions_mm,
+            reading=reading,
+            networks=self.networks,
+            images=images,
+            atlas=self.atlas,
+            labels=self.labels,
+            explain=self.params.explain,
+            windows=windows,
+            ensemble=self.ensemble,
+            explainer=self._explainer,
+        )
+        return ReadCase(**vars(replace(explained, no_answer=no_answer, unlike=judged.unlike)), pixels=pixels)

@@ -1,0 +1,1 @@
+"""Patient-level cohorts and folds."""

@@ -1,0 +1,1 @@
+"""``ich evaluate``, whole: predictions of any system against any reference."""
