@@ -47,8 +47,9 @@ check: $(VENV)/ready ## lint, types, direction of imports, dvc.yaml's code depen
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(RUN) .ci/graph.py --check
 
-graph: $(VENV)/ready ## the code dependencies in dvc.yaml anew, from the imports
+graph: $(VENV)/ready ## the code dependencies in dvc.yaml and docs/rooms.png anew, from the imports
 	@$(RUN) .ci/graph.py --write
+	@$(RUN) .ci/graph.py --picture
 
 crossvalidate: $(VENV)/ready ## the whole method in 5 folds by patient, for small cohorts
 	@$(RUN) -m flows.crossvalidate

@@ -2,7 +2,7 @@
 
     python .ci/graph.py --check    # is every file that a stage's result comes from a dep of it, and nothing else? (in .ci/run)
     python .ci/graph.py --write    # put that into dvc.yaml (`make graph`)
-    python .ci/graph.py --rooms    # rooms and arrows, as a Mermaid picture
+    python .ci/graph.py --picture  # docs/rooms.png: which room imports from which, now and at the commit BEFORE
 
 A stage's code is what ``flows/<stage>.py`` imports, and so on. Two rooms are left out, since they cannot change what a stage
 writes: ``flows/engine`` runs and shows stages, ``ich_pipeline/registry`` records them in MLflow, and nothing of either flows
@@ -11,14 +11,19 @@ back. The stage register is the exception: what it registers holds the whole pac
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import grimp
 import yaml
 
+BEFORE = "c112a1b"  # the last commit without rooms
 TOP = Path(__file__).resolve().parent.parent
 LEFT_OUT = ("flows.engine", "ich_pipeline.registry")
 WHOLE_PACKAGE = ("register",)
@@ -68,7 +73,7 @@ def write(text: str, code: dict[str, list[str]]) -> str:
 
 
 def rooms(graph: grimp.ImportGraph) -> Counter[tuple[str, str]]:
-    """How many files of one room import from another."""
+    """How many imports go from one room to another."""
     arrows: Counter[tuple[str, str]] = Counter()
     for module in graph.modules:
         for other in graph.find_modules_directly_imported_by(module):
@@ -82,6 +87,68 @@ def _room(module: str) -> str:
     if parts[0] == "flows":
         return "flows.engine" if parts[1:2] == ["engine"] else "flows"
     return parts[1] if len(parts) > 1 else "ich_pipeline"
+
+
+def rooms_at(commit: str) -> Counter[tuple[str, str]]:
+    """The rooms of another commit, looked at in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "archive", commit, "flows", "ich_pipeline"], cwd=TOP, check=True, capture_output=True
+        )
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
+        command = [sys.executable, __file__, "--count"]
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": folder}, check=True, capture_output=True, text=True
+        )
+    return Counter({(one, other): count for one, other, count in json.loads(done.stdout)})
+
+
+def order_of(arrows: Counter[tuple[str, str]]) -> list[str]:
+    """Rooms so that as few imports as possible go upwards: each time the room with the fewest left to import comes next."""
+    left = {room for arrow in arrows for room in arrow}
+    order: list[str] = []
+    while left:
+        weight = {room: sum(n for (a, b), n in arrows.items() if a == room and b in left and b != a) for room in left}
+        used = {room: sum(n for (a, b), n in arrows.items() if b == room and a in left) for room in left}
+        nearest = min(sorted(left), key=lambda room: (weight[room], -used[room]))
+        order.append(nearest)
+        left.remove(nearest)
+    return order
+
+
+def draw(file: Path) -> None:
+    """Two matrices: a row imports from the columns that are marked. Below the diagonal is the one direction."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    both = ((f"before ({BEFORE})", rooms_at(BEFORE)), ("now", rooms(imports())))
+    figure, axes = plt.subplots(1, 2, figsize=(17, 9.5), layout="constrained")
+    for axis, (title, arrows) in zip(axes, both, strict=True):
+        order = order_of(arrows)
+        place = {room: i for i, room in enumerate(order)}
+        table = np.zeros((len(order), len(order)))
+        for (one, other), count in arrows.items():
+            table[place[one], place[other]] = count
+        against = np.argwhere(np.triu(table, 1) > 0)
+        axis.imshow(np.where(table > 0, np.log1p(table), np.nan), cmap="Blues", vmin=0, vmax=np.log1p(60))
+        for row, column in against:
+            axis.add_patch(
+                plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#c0392b", linewidth=1.6)
+            )
+        axis.plot([-0.5, len(order) - 0.5], [-0.5, len(order) - 0.5], color="0.6", linewidth=0.8)
+        axis.set_xticks(range(len(order)), order, rotation=90, fontsize=8)
+        axis.set_yticks(range(len(order)), order, fontsize=8)
+        axis.xaxis.tick_top()
+        for side in axis.spines.values():
+            side.set_visible(False)
+        axis.tick_params(length=0)
+        up = f", {len(against)} of them upwards (red)" if len(against) else ", none upwards"
+        axis.set_title(f"{title}: {len(order)} rooms, {len(arrows)} arrows{up}", fontsize=12)
+        axis.set_ylabel("imports from →")
+    figure.savefig(file, dpi=100, metadata={"Software": None})
 
 
 def _without(graph: grimp.ImportGraph, packages: tuple[str, ...]) -> grimp.ImportGraph:
@@ -98,12 +165,11 @@ def _file(module: str) -> Path:
 
 def main(way: str) -> int:
     """Do what the one argument says; 1 where dvc.yaml is not as the imports are."""
-    if way == "--rooms":
-        arrows = rooms(imports())
-        named = {room for arrow in arrows for room in arrow}
-        print(f"%% {len(named)} rooms, {len(arrows)} arrows\nflowchart TD")
-        for (one, other), count in sorted(arrows.items()):
-            print(f"    {one} -->|{count}| {other}")
+    if way == "--count":
+        print(json.dumps([[*arrow, count] for arrow, count in rooms(imports()).items()]))
+        return 0
+    if way == "--picture":
+        draw(TOP / "docs" / "rooms.png")
         return 0
     file = TOP / "dvc.yaml"
     text = file.read_text(encoding="utf-8")
@@ -117,6 +183,6 @@ def main(way: str) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] not in (["--check"], ["--write"], ["--rooms"]):
+    if sys.argv[1:] not in (["--check"], ["--write"], ["--picture"], ["--count"]):
         sys.exit(__doc__)
     sys.exit(main(sys.argv[1]))
