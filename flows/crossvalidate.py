@@ -26,7 +26,7 @@ from flows.engine.dvc import dvc, lines
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
-from ich_pipeline.core.lock import alone
+from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.core.stopping import stop_on_signals
 from ich_pipeline.tables.cohort_mark import data_words
@@ -327,7 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         params = load_params()
-        with alone():
+        with project_locked():
             if parsed.seeds < 1:
                 raise InputError(f"--seeds {parsed.seeds}: give 1 or more.")
             crossvalidate(params, parsed.folds, parsed.seeds)

@@ -21,7 +21,7 @@ from flows.engine.prefect_api import api_url, become_client, running_ui
 from flows.engine.stage_task import run_stage
 from flows.engine.timetable import Timetable
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.core.lock import alone
+from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.stopping import stop_on_signals
 
 
@@ -238,7 +238,7 @@ def run_and_report(run: Callable[[Params], Outcome], name: str) -> int:
     def work() -> None:
         params = load_params()
         tracking_uri()  # a folder in which the record cannot lie is told before any work
-        with alone():
+        with project_locked():
             outcome = run(params)
             print(closing(outcome, params))
         print(f"Took {time.monotonic() - started:.0f} s.")

@@ -15,7 +15,7 @@ from flows.engine.boundary import exit_status
 from flows.engine.prefect_show import failed
 from flows.pipeline import closing, run_inside_flow
 from ich_pipeline.config import load_params
-from ich_pipeline.core.lock import alone
+from ich_pipeline.core.lock import project_locked
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +30,7 @@ def retrain() -> State:
     os.chdir(ROOT)  # a served run starts where the server chose; every stage reads relative to the project
     try:
         params = load_params()
-        with alone():
+        with project_locked():
             outcome = run_inside_flow(params)
     except Exception as error:  # told where `make schedule` runs, which shows what its runs print
         exit_status("retrain", partial(_again, error), stopped="")

@@ -19,7 +19,7 @@ from flows.engine.boundary import fault
 from flows.engine.stage_task import whole_events
 from ich_pipeline.config import load_params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.lock import alone
+from ich_pipeline.core.lock import project_locked
 
 
 @pytest.fixture
@@ -136,13 +136,13 @@ def test_the_commands_chatter_is_never_the_reason() -> None:
 
 
 def test_a_second_run_in_the_same_folder_is_refused(here: Path) -> None:
-    script = "import sys, time; from ich_pipeline.core.lock import alone\nwith alone():\n print('in', flush=True); time.sleep(60)"
+    script = "import sys, time; from ich_pipeline.core.lock import project_locked\nwith project_locked():\n print('in', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None and first.stdout.readline() == "in\n"
-        with pytest.raises(InputError, match=rf"another run \(process {first.pid}\) is at work"), alone():
+        with pytest.raises(InputError, match=rf"another run \(process {first.pid}\) is at work"), project_locked():
             pass
         first.kill()  # the system lets go of the lock
-    with alone():
+    with project_locked():
         pass
 
 

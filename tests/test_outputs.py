@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from ich_pipeline.cli import main as cli
 from ich_pipeline.core.errors import InputError, refusal
 from ich_pipeline.core.files import atomic_dir, real_place
-from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.lock import output_locked
 from ich_pipeline.core.outputs import check_new_file, check_output
 from ich_pipeline.deidentify.key import new_key
 
@@ -175,7 +176,7 @@ def test_places_that_cannot_be_written_are_told_before_any_work(here: Path) -> N
 
 def test_folders_that_were_made_to_look_are_gone(tmp_path: Path) -> None:
     check_new_file(tmp_path / "a" / "b" / "l.csv", "--linkage")
-    with alone_with(tmp_path / "c" / "d" / "o", "--out"):
+    with output_locked(tmp_path / "c" / "d" / "o", "--out"):
         assert (tmp_path / "c" / "d" / ".o.lock").read_text() == str(os.getpid())
     assert not list(tmp_path.iterdir())
 
@@ -235,8 +236,8 @@ def test_mounts_are_read_with_their_escapes(monkeypatch: pytest.MonkeyPatch) -> 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from ich_pipeline.core.lock import alone_with
-with alone_with(Path(sys.argv[1]), "--out"):
+from ich_pipeline.core.lock import output_locked
+with output_locked(Path(sys.argv[1]), "--out"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -248,7 +249,7 @@ def test_a_second_run_of_one_output_is_refused_and_a_killed_one_holds_nobody_up(
     try:
         for arguments in commands("base", "o")[:2]:
             refused(f"another run (process {process.pid}) writes --out o: wait for it, or stop it", *arguments)
-        with alone_with(here / "another", "--out"):
+        with output_locked(here / "another", "--out"):
             pass
     finally:
         process.kill()
@@ -260,9 +261,7 @@ def test_a_second_run_of_one_output_is_refused_and_a_killed_one_holds_nobody_up(
 
 def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(tmp_path: Path, monkeypatch) -> None:
     """Its holder ends between the opening of its file and the locking of it."""
-    from ich_pipeline.core import lock as alone
-
-    lock, flock, tries = tmp_path / ".o.lock", alone.fcntl.flock, []
+    lock, flock, tries = tmp_path / ".o.lock", fcntl.flock, []
 
     def late(file, flags):
         if not tries:
@@ -270,8 +269,8 @@ def test_a_lock_that_was_removed_while_it_was_waited_for_is_taken_anew(tmp_path:
         tries.append(1)
         flock(file, flags)
 
-    monkeypatch.setattr(alone.fcntl, "flock", late)
-    with alone_with(tmp_path / "o", "--out") as held:
+    monkeypatch.setattr(fcntl, "flock", late)
+    with output_locked(tmp_path / "o", "--out") as held:
         assert held == lock and lock.read_text() == str(os.getpid()) and len(tries) == 2
     assert not list(tmp_path.iterdir())
 
@@ -280,19 +279,19 @@ def test_what_is_no_lock_of_ours_is_not_written(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.write_text("mine")
     (tmp_path / ".o.lock").symlink_to(notes)
-    with pytest.raises(InputError, match=r"--out .* cannot be written"), alone_with(tmp_path / "o", "--out"):
+    with pytest.raises(InputError, match=r"--out .* cannot be written"), output_locked(tmp_path / "o", "--out"):
         pass
     (tmp_path / ".p.lock").write_text("mine too")
-    with pytest.raises(InputError, match=r"\.p\.lock is no lock of a run"), alone_with(tmp_path / "p", "--out"):
+    with pytest.raises(InputError, match=r"\.p\.lock is no lock of a run"), output_locked(tmp_path / "p", "--out"):
         pass
     assert notes.read_text() == "mine" and (tmp_path / ".p.lock").read_text() == "mine too"
     (tmp_path / ".q.lock").write_text("4711")  # of a run that was killed
-    with alone_with(tmp_path / "q", "--out"):
+    with output_locked(tmp_path / "q", "--out"):
         pass
 
 
 def test_what_is_not_replaced_is_locked_inside(tmp_path: Path) -> None:
-    with alone_with(tmp_path / "o", "--out", inside=True) as lock:
+    with output_locked(tmp_path / "o", "--out", inside=True) as lock:
         assert lock == tmp_path / "o" / ".lock" and [p.name for p in tmp_path.iterdir()] == ["o"]
     assert not list(tmp_path.iterdir())
 
@@ -315,13 +314,11 @@ def test_a_folder_of_the_user_s_own_where_an_account_would_go(here: Path) -> Non
 
 
 def test_a_disk_without_locks_is_written_all_the_same(tmp_path: Path, monkeypatch) -> None:
-    from ich_pipeline.core import lock as alone
-
     def none(file, flags):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(alone.fcntl, "flock", none)
-    with alone_with(tmp_path / "o", "--out"):
+    monkeypatch.setattr(fcntl, "flock", none)
+    with output_locked(tmp_path / "o", "--out"):
         pass
     assert not list(tmp_path.iterdir())
 
@@ -359,6 +356,6 @@ def test_a_place_that_is_busy_is_a_sentence() -> None:
 
 def test_an_empty_file_of_the_users_own_is_held_as_a_lock_and_stays(tmp_path: Path) -> None:
     (tmp_path / ".o.lock").touch()
-    with alone_with(tmp_path / "o", "--out"), pytest.raises(InputError, match="another run"):
-        alone_with(tmp_path / "o", "--out").__enter__()
+    with output_locked(tmp_path / "o", "--out"), pytest.raises(InputError, match="another run"):
+        output_locked(tmp_path / "o", "--out").__enter__()
     assert (tmp_path / ".o.lock").read_text() == ""

@@ -13,7 +13,7 @@ from typing import Any
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import put_back, read_json, remove_folder
-from ich_pipeline.core.lock import alone
+from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.outputs import check_output, refuse_within
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
@@ -50,7 +50,7 @@ def withdraw_synthetic(reports: Path, before: str | None) -> None:
 
 def make_phantom(params: Params, replace: bool) -> str:
     """Make the synthetic cohort in ``data/``; never over what a user brought, unless ``replace``."""
-    with alone():
+    with project_locked():
         put_back(DATA)
         if cohort_kind(DATA) not in (None, PHANTOM) and not replace:
             raise InputError(
@@ -83,7 +83,7 @@ def bring_deidentified(
 
     if not labels.is_file():
         raise InputError(f"{labels} is missing: name your label table.")
-    with alone():
+    with project_locked():
         source = named(source)
         check_places(source, DATA, remote, labels, key)
         for path in (source, labels, key):
@@ -167,7 +167,7 @@ def bring(
     kind: str, source: Path | str, labels: Path, params: Params, replace: bool, lenient: bool, remote: Remote
 ) -> str:
     """Copy DICOM files and a label table of this kind into ``data/``."""
-    with alone():
+    with project_locked():
         return _bring(kind, source, labels, params, replace=replace, lenient=lenient, remote=remote)
 
 

@@ -13,7 +13,7 @@ from ich_pipeline.commands.deidentify_labels import ExportLabels, of_copies, rea
 from ich_pipeline.config import ArchiveParams, Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir
-from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.lock import output_locked
 from ich_pipeline.core.outputs import check_apart, check_new_file, check_output, lies_in
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.deidentify import folder, key, report, scan
@@ -102,7 +102,7 @@ def write_copies(
         raise InputError(f"--longest-shift {options.longest_shift}: name a number of days from 1.")
     labels = read_export_labels(request.labels, params.label_set, account) if request.labels else None
     _refuse_faults(request, account)
-    with alone_with(request.out, "--out"):
+    with output_locked(request.out, "--out"):
         _check_empty(request.out)
         given = listed.collect(request.fetched or fetched_beside(request.out), track)
         return _write(request, given, secret, labels, account, options, params, track)

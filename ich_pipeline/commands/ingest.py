@@ -11,7 +11,7 @@ import pandas as pd
 
 from ich_pipeline.config import IngestParams, Params, load_params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.lock import output_locked
 from ich_pipeline.core.outputs import check_apart, check_output, lies_in
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.reasons import Reason
@@ -85,7 +85,7 @@ def ingest_source(
     from ich_pipeline.ingest.tables import reason_counts
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(alone_with(out, "--out"))
+        stack.enter_context(output_locked(out, "--out"))
         _check_out(out, force)
         runner = None
         if dask:

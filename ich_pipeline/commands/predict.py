@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ich_pipeline.config import IngestParams, Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import beside, private_folder, remove_folder, write_json, write_text
-from ich_pipeline.core.lock import INSIDE, alone_with
+from ich_pipeline.core.lock import INSIDE, output_locked
 from ich_pipeline.core.outputs import check_output, refuse_within
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.core.stopping import not_between
@@ -92,7 +92,7 @@ def predict(
     name = params.registry.model_name
     version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
-    with alone_with(out, "--out", inside=True) as lock:
+    with output_locked(out, "--out", inside=True) as lock:
         for left in (SCRATCH, STAGED):  # by a run that was killed; before a source that contains ``out`` is listed
             remove_folder(out / left)
         given = list_several(sources, fetched, remote, track)

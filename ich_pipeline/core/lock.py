@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import beside, put_back, real_place, tidied
@@ -16,10 +16,12 @@ from ich_pipeline.core.files import beside, put_back, real_place, tidied
 LOCK = Path(".state/run.lock")
 INSIDE = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_PATIENCE, _POLL = 0.1, 0.02  # seconds: the run that held it may be removing its file right now
+_LONGEST_NUMBER = 20  # bytes; of a process
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def project_locked() -> Iterator[None]:
     """Hold the project's lock; the system lets go of it when the process ends, however it ends.
 
     Raises:
@@ -31,11 +33,11 @@ def alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[Path]:
+def output_locked(output: Path, option: str, *, inside: bool = False) -> Iterator[Path]:
     """Hold ``.NAME.lock`` beside what a command writes, or ``.lock`` inside it, and yield it; it is gone after the block.
 
-    What a run that was killed left between two names is put back. The lock is made before any work, so a place that cannot be written is told at once. A run that was killed leaves the file,
-    which holds nobody up.
+    What a run that was killed left between two names is put back. The lock is made before any work, so a place that
+    cannot be written is told at once. A run that was killed leaves the file, which holds nobody up.
 
     Args:
         output: a folder that was found fit by :func:`ich_pipeline.core.outputs.check_output`.
@@ -65,42 +67,33 @@ def alone_with(output: Path, option: str, *, inside: bool = False) -> Iterator[P
 
 @contextlib.contextmanager
 def _hold(path: Path, what: str) -> Iterator[None]:
-    with _locked(path, what) as file:
-        file.seek(0)
-        if not file.read().strip().isdigit() and path.stat().st_size:
+    """Hold a lock file, which says the number of this process.
+
+    Raises:
+        InputError: another run holds it, or a file of that name is no lock.
+        OSError: it cannot be made or written; a link there counts as such, since what it leads to is the user's own.
+    """
+    if path.is_file() and not path.is_symlink():
+        found = path.read_bytes()[: _LONGEST_NUMBER + 1].strip()
+        if found and not found.isdigit():
             raise InputError(f"{path} is no lock of a run, and would be one: rename that file.")
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _locked(path: Path, what: str) -> IO[str]:
-    while True:
-        # A link there is the user's own, and what it leads to must not be written.
-        file = os.fdopen(
-            os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+", errors="replace"
-        )
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(file, path):
-                return file
-        except BlockingIOError:
-            with file:
-                file.seek(0)
-                who = file.read().strip() or "unknown"
-            raise InputError(f"another run (process {who}) {what}: wait for it, or stop it.") from None
-        except OSError as error:
-            if error.errno in _NO_LOCKS:  # some network disks have none, and are no worse off than before
-                return file
-            file.close()
-            raise
-        file.close()  # the run that held it has removed it meanwhile
-
-
-def _is_still(file: IO[str], path: Path) -> bool:
+    lock = FileLock(path, timeout=_PATIENCE, poll_interval=_POLL, thread_local=False, on_acquired=_sign)
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        lock.acquire()
+    except Timeout:
+        if not path.exists():  # the library takes it for a file that others keep removing: on /proc there can be none
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+        who = path.read_text(errors="replace").strip()
+        raise InputError(f"another run (process {who or 'unknown'}) {what}: wait for it, or stop it.") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:  # some network disks have none, and are no worse off than before
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)

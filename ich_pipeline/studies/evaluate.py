@@ -10,7 +10,7 @@ from typing import Any
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, write_json, write_text
-from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.lock import output_locked
 from ich_pipeline.core.outputs import check_apart, check_output
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.studies.against import compare_systems
@@ -52,7 +52,7 @@ def evaluate(request: Request, track: Track = quiet) -> tuple[Study, dict[str, A
         InputError: a table or an option is wrong, or another run writes ``out``; nothing is written then.
     """
     _check(request)
-    with alone_with(request.out, "--out"):
+    with output_locked(request.out, "--out"):
         return _evaluate(request, track)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ich_pipeline.cli.main import app
 from ich_pipeline.config import Params
-from ich_pipeline.core.lock import alone_with
+from ich_pipeline.core.lock import output_locked
 from ich_pipeline.registry import store, versions
 from tests.sources.s3_server import KEY, SECRET, rclone
 
@@ -167,7 +167,7 @@ def test_sources_that_hold_nothing(tmp_path: Path) -> None:
     assert words in err and not (tmp_path / "out").exists()
     status, _, err = ich("predict", source, "--out", source / "out")  # what the run itself puts there is not counted
     assert status == 2 and words in err and sorted(p.name for p in source.iterdir()) == ["a.zip", "b.zip", "text"]
-    with alone_with(tmp_path / "out", "--out", inside=True):
+    with output_locked(tmp_path / "out", "--out", inside=True):
         status, _, err = ich("predict", source, "--out", tmp_path / "out")
     assert status == 2 and "another run" in err
 
