@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 ORTHONORMAL_TOLERANCE = 0.01
 MAXIMUM_LEAN_DEG = 45.0  # of the plane from axial; gantries tilt up to 30
+TILT_DECIMALS = 6  # of a degree; a C library's atan rounds its last bits as it likes
 SAME_POSITION_MM = 0.05  # two slices nearer than this lie at one position
 SAME_PLANE_DEG = 0.5  # cosines that are rounded to two digits lean by 0.3
 SAME_SPACING = 0.005  # relative; 0.49 for 0.48828
@@ -21,6 +22,23 @@ def near(one: Sequence[float] | None, other: Sequence[float] | None, tolerance: 
     if one is None or other is None:
         return one is other
     return max(abs(x - y) for x, y in zip(one, other, strict=True)) <= tolerance
+
+
+def along(points: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far points lie along a direction: their scalar products with it.
+
+    Written out, since a matrix product rounds as the processor's BLAS kernel does: so tables have equal bytes everywhere.
+
+    Args:
+        points: shape (…, 3).
+        direction: shape (3,).
+    """
+    return points[..., 0] * direction[0] + points[..., 1] * direction[1] + points[..., 2] * direction[2]
+
+
+def length(vector: NDArray[np.float64]) -> float:
+    """Length of one vector of three numbers, to the same bits on every processor."""
+    return math.sqrt(float(along(vector, vector)))
 
 
 def same_plane(one: Sequence[float] | None, other: Sequence[float] | None) -> bool:
@@ -37,7 +55,7 @@ def same_plane(one: Sequence[float] | None, other: Sequence[float] | None) -> bo
         lengths = math.hypot(*a) * math.hypot(*b)
         # The sine: a cosine near 1 tells small angles badly.
         sine = math.hypot(*np.cross(a, b))
-        if not (float(np.dot(a, b)) > 0 and sine <= math.sin(math.radians(SAME_PLANE_DEG)) * lengths):
+        if not (float(along(a, b)) > 0 and sine <= math.sin(math.radians(SAME_PLANE_DEG)) * lengths):
             return False
     return True
 
@@ -52,7 +70,7 @@ def same_spacing(one: Sequence[float] | None, other: Sequence[float] | None) -> 
 def is_orthonormal(orientation: Sequence[float]) -> bool:
     """Are the six values of ImageOrientationPatient two unit vectors at a right angle?"""
     row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
-    off = (np.linalg.norm(row) - 1, np.linalg.norm(column) - 1, row @ column)
+    off = (length(row) - 1, length(column) - 1, along(row, column))
     return max(abs(float(v)) for v in off) <= ORTHONORMAL_TOLERANCE
 
 
@@ -63,11 +81,11 @@ def axial_normal(orientation: Sequence[float]) -> NDArray[np.float64] | None:
     """
     row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
     normal = np.cross(row, column)
-    length = float(np.linalg.norm(normal))
+    size = length(normal)
     # Written so that a plane without a normal (parallel or zero vectors) is not axial either.
-    if not abs(normal[2]) >= math.cos(math.radians(MAXIMUM_LEAN_DEG)) * length > 0:
+    if not abs(normal[2]) >= math.cos(math.radians(MAXIMUM_LEAN_DEG)) * size > 0:
         return None
-    normal /= length
+    normal /= size
     return normal if normal[2] > 0 else -normal
 
 
@@ -183,7 +201,7 @@ def tilt_deg(points: NDArray[np.float64], orientation: Sequence[float]) -> float
         return 0.0
     row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
     steps = np.diff(points, axis=0)
-    travel = steps / (steps @ normal)[:, None]
-    along_row, along_column = float(np.median(travel @ row)), float(np.median(travel @ column))
-    angle = math.degrees(math.atan(math.hypot(along_row, along_column)))
+    travel = steps / along(steps, normal)[:, None]
+    along_row, along_column = float(np.median(along(travel, row))), float(np.median(along(travel, column)))
+    angle = round(math.degrees(math.atan(math.hypot(along_row, along_column))), TILT_DECIMALS)
     return math.copysign(angle, -along_column) if angle else 0.0

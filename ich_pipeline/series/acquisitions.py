@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.dicom.geometry import SAME_POSITION_MM, axial_normal, median_step
+from ich_pipeline.dicom.geometry import SAME_POSITION_MM, along, axial_normal, median_step
 from ich_pipeline.dicom.header import Header
 
 OVERLAPPING = 0.7  # of a thickness: two slices that are nearer show the same tissue
@@ -31,7 +31,7 @@ def along_normal(headers: Sequence[Header]) -> Positions | None:
     points = [h.position for h in headers if h.position]
     if normal is None or len(points) < len(headers):
         return None
-    return np.array(points) @ normal
+    return along(np.array(points), normal)
 
 
 def reach_mm(positions: Positions, headers: Sequence[Header]) -> float:

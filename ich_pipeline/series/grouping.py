@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.geometry import axial_normal, same_plane, same_spacing
+from ich_pipeline.dicom.geometry import along, axial_normal, same_plane, same_spacing
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.series.acquisitions import part_scans
@@ -131,7 +131,7 @@ def _reconstructions(headers: list[Header], ingest: IngestParams) -> list[list[H
             parts.append((header.thickness_mm, [header]))
     if len(parts) == 1 or any(len(part) < ingest.minimum_slices for _, part in parts):
         return [headers]
-    along = [(np.array([h.position for h in part]) @ normal, thickness) for thickness, part in parts]
-    extents = sorted((float(a.min()), float(a.max()), thickness) for a, thickness in along)
+    lines = [(along(np.array([h.position for h in part]), normal), thickness) for thickness, part in parts]
+    extents = sorted((float(a.min()), float(a.max()), thickness) for a, thickness in lines)
     copies = any(low < last - thickness for (_, last, thickness), (low, _, _) in itertools.pairwise(extents))
     return [sorted(part, key=_file_order) for _, part in parts] if copies else [headers]

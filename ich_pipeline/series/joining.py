@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.geometry import SAME_POSITION_MM, axial_normal, same_plane, same_spacing
+from ich_pipeline.dicom.geometry import SAME_POSITION_MM, along, axial_normal, length, same_plane, same_spacing
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.series.acquisitions import EVEN, OVERLAPPING, overlap
@@ -61,12 +61,12 @@ class _Line:
     @classmethod
     def of(cls, group: Group) -> _Line:
         points = _points(group)
-        return cls([group], points @ _normal(group), points, _thin(group), _step(group))
+        return cls([group], along(points, _normal(group)), points, _thin(group), _step(group))
 
     def add(self, group: Group) -> None:
         points = _points(group)
         self.parts.append(group)
-        self.positions = np.concatenate([self.positions, points @ _normal(self.parts[0])])
+        self.positions = np.concatenate([self.positions, along(points, _normal(self.parts[0]))])
         self.points = np.concatenate([self.points, points])
         self.thin, self.step = min(self.thin, _thin(group)), max(self.step, _step(group))
 
@@ -108,7 +108,7 @@ def _fits(line: _Line, group: Group) -> bool:
     if group.acquisition and any(part.acquisition and part.first.series_uid == other.series_uid for part in line.parts):
         return False  # two scans of one series, which were parted
     points = _points(group)
-    here, there = points @ _normal(line.parts[0]), line.positions
+    here, there = along(points, _normal(line.parts[0])), line.positions
     apart = np.abs(here[:, None] - there[None, :])
     i, j = np.unravel_index(apart.argmin(), apart.shape)
     if not _in_line(points[i] - line.points[j], _normal(line.parts[0])):
@@ -160,8 +160,8 @@ def _step(group: Group) -> float:
 
 def _in_line(way: NDArray[np.float64], normal: NDArray[np.float64]) -> bool:
     """Do two slices lie above one another, along the normal or (of a tilted gantry) along the table?"""
-    aside = min(float(np.linalg.norm(way - (way @ normal) * normal)), float(np.hypot(way[0], way[1])))
-    return aside <= ASIDE_MM + ASIDE_SHARE * float(np.linalg.norm(way))
+    aside = min(length(way - along(way, normal) * normal), float(np.hypot(way[0], way[1])))
+    return aside <= ASIDE_MM + ASIDE_SHARE * length(way)
 
 
 def _put_together(parts: Sequence[Group], ingest: IngestParams) -> Group:

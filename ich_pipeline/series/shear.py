@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ich_pipeline.dicom.decode import AIR_HU
-from ich_pipeline.dicom.geometry import axial_normal
+from ich_pipeline.dicom.geometry import along, axial_normal
 
 MINIMUM_TILT_DEG = 0.5  # below it the slices of a head are out of line by less than 2 mm from end to end
 BODY_ABOVE_HU = -500  # voxels above it are the patient
@@ -31,7 +31,7 @@ def shifts_px(
     """
     along_row, along_column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
     away = points - points[len(points) // 2]
-    return np.stack([away @ along_column / spacing_mm[0], away @ along_row / spacing_mm[1]], axis=1)
+    return np.stack([along(away, along_column) / spacing_mm[0], along(away, along_row) / spacing_mm[1]], axis=1)
 
 
 def straighten(hu: NDArray[np.int16], shifts: NDArray[np.float64]) -> tuple[NDArray[np.int16], int]:

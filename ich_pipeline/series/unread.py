@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.dicom.geometry import axial_normal
+from ich_pipeline.dicom.geometry import along, axial_normal
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.series.cautions import UNREAD
 from ich_pipeline.series.group_volume import Volume
@@ -54,7 +54,7 @@ def _stretch(volume: Volume, group: Group, look: Look) -> NDArray[np.float64]:
     assert first.orientation
     normal = axial_normal(first.orientation)
     assert normal is not None  # it was read
-    at = _centres(group) @ normal
+    at = along(_centres(group), normal)
     order = np.argsort(at, kind="stable")
     margin = max(
         first.thickness_mm or 0.0, float(np.median(np.diff(volume.positions_mm))) if len(volume.headers) > 1 else 0.0
