@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import cohen_kappa_score
 
 Votes = NDArray[np.integer]
 NO_VARIETY = "every vote is the same, so agreement by chance is complete and kappa has no value"
@@ -51,9 +50,13 @@ def cohen_kappa(a: Votes, b: Votes) -> dict[str, Any]:
     counts = {"both": both, "first_only": int((a & ~b).sum()), "second_only": int((~a & b).sum()), "neither": neither}
     if n == 0:
         return {"kappa": None, "reason": NO_CASE, "agreement": None, **counts}
-    constant = n in (both, neither)  # then chance agreement is complete, and scikit-learn's value is no number
-    found = None if constant else float(cohen_kappa_score(a, b))
-    return {"kappa": found, "reason": NO_VARIETY if constant else None, "agreement": (both + neither) / n, **counts}
+    shared = {"agreement": (both + neither) / n, **counts}
+    if n in (both, neither):  # then chance agreement is complete
+        return {"kappa": None, "reason": NO_VARIETY, **shared}
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    table = np.array([[neither, counts["second_only"]], [counts["first_only"], both]])
+    return {"kappa": float(cohens_kappa(table, return_results=False)), "reason": None, **shared}  # type: ignore[arg-type]
 
 
 def fleiss_kappa(table: Votes) -> dict[str, Any]:
@@ -64,10 +67,9 @@ def fleiss_kappa(table: Votes) -> dict[str, Any]:
     counts = {"cases_by_positive_votes": [int((positive == k).sum()) for k in range(readers + 1)]}
     if n == 0:
         return {"kappa": None, "reason": NO_CASE, **counts}
-    negative = readers - positive
-    observed = float((positive * (positive - 1) + negative * (negative - 1)).sum()) / (n * readers * (readers - 1))
-    share = float(positive.sum()) / (n * readers)
-    chance = share**2 + (1 - share) ** 2
-    if chance == 1:
+    if positive.sum() in (0, n * readers):
         return {"kappa": None, "reason": NO_VARIETY, **counts}
-    return {"kappa": (observed - chance) / (1 - chance), "reason": None, **counts}
+    from statsmodels.stats import inter_rater
+
+    found = float(inter_rater.fleiss_kappa(np.column_stack([readers - positive, positive])))
+    return {"kappa": found, "reason": None, **counts}
