@@ -61,17 +61,12 @@ def archive_kind(start: bytes, name: str) -> Kind | None:
 
     DICOM comes first: its preamble may hold anything, the start of a zip too.
     """
-    if start[128:132] == b"DICM" or is_document(name):
+    if start[128:132] == b"DICM" or PurePosixPath(name).suffix.lower() in _DOCUMENTS:
         return None
     for magic, kind in _MAGIC:
         if start.startswith(magic) and (kind is not Kind.BZIP2 or start[3:4] in b"123456789"):
             return kind
     return Kind.TAR if is_tar(start) else None
-
-
-def is_document(name: str) -> bool:
-    """Is it a document or a program by its name, whatever its format?"""
-    return PurePosixPath(name).suffix.lower() in _DOCUMENTS
 
 
 def is_tar(start: bytes) -> bool:

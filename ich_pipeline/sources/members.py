@@ -33,17 +33,7 @@ class Member:
 
 
 class ArchiveError(Exception):
-    """The archive itself is damaged or not read here; what came before this stays."""
-
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
-
-
-def broken(detail: str) -> ArchiveError:
-    """The archive is cut short or damaged."""
-    return ArchiveError(Reason.ARCHIVE_BROKEN, detail)
+    """The archive itself is cut short or damaged, so that nobody knows what it held; the text says by what that shows."""
 
 
 def said(error: BaseException) -> str:

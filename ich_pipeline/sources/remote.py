@@ -16,9 +16,8 @@ class Remote:
         accept_missing: go on without objects that the store does not hand over, as ``source_unreachable``.
         missing_option: what a person adds to the command for that.
         kept: what was fetched is there for the next run where this one does not end well.
-        attempts: tries for each page of the listing and each object.
-        first_delay_s: wait before the second try; it doubles up to ``longest_delay_s``.
-        timeout_s: without a byte for so long, a try has failed.
+        attempts: tries for each page of the listing and each object; boto3 waits longer before each.
+        timeout_s: seconds without a byte after which a try has failed.
         connections: objects fetched at once.
     """
 
@@ -28,7 +27,5 @@ class Remote:
     missing_option: str = "--accept-missing"
     kept: bool = True
     attempts: int = 8
-    first_delay_s: float = 0.5
-    longest_delay_s: float = 20.0
     timeout_s: float = 60.0
     connections: int = 8

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
 
@@ -17,14 +16,13 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import remove_folder
 from ich_pipeline.core.progress import Track
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.sources.fetch import Failure, Fetcher
+from ich_pipeline.sources.fetch import Failure, Fetcher, StoredObject, explained
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.names import shown
-from ich_pipeline.sources.objects import StoredObject, bare
 from ich_pipeline.sources.remote import Remote
-from ich_pipeline.sources.retry import explained, patiently
 
 _FIRST_ATTEMPTS = 4  # a wrong address should be told in seconds
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,6 @@ class S3Source:
     """The objects below a prefix, listed."""
 
     label: str
-    client: Any
     bucket: str
     objects: tuple[tuple[StoredObject, str], ...]  # with the name in the account
     remote: Remote
@@ -47,7 +44,7 @@ class S3Source:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file, where the objects of {self.label} are to lie: remove it.")
         folder.mkdir(parents=True, exist_ok=True)
-        fetcher = Fetcher(self.client, self.bucket, folder, self.remote)
+        fetcher = Fetcher(_client(self.remote), self.bucket, folder, self.remote)
         self._check_space(folder, fetcher)
         results = fetcher.fetch([stored for stored, _ in self.objects], track)
         files, judged = [], []
@@ -96,8 +93,9 @@ def open_s3(url: str, remote: Remote, track: Track) -> S3Source:
     if not bucket:
         raise InputError(f"{url} names no bucket: write s3://bucket/prefix.")
     try:
-        client = _client(remote)
-        found = _list(client, bucket, prefix, remote, track)
+        first = _client(replace(remote, attempts=min(_FIRST_ATTEMPTS, remote.attempts)))
+        first.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+        found = _list(_client(remote), bucket, prefix, track)
     except aws.NoCredentialsError:
         raise InputError(
             f"{url} cannot be read: no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
@@ -111,7 +109,7 @@ def open_s3(url: str, remote: Remote, track: Track) -> S3Source:
     named = tuple((stored, names.unique(shown(_relative(stored.key, prefix)))) for stored in found)
     if not named:
         raise InputError(f"{url} holds no objects: check bucket and prefix.")
-    return S3Source(url, client, bucket, named, remote)
+    return S3Source(url, bucket, named, remote)
 
 
 def _relative(key: str, prefix: str) -> str:
@@ -125,37 +123,32 @@ def _client(remote: Remote) -> Any:
     # Stores other than Amazon's seldom answer to bucket.host names.
     other = remote.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     config = Config(
-        retries={"total_max_attempts": 1},  # tries are counted in one place: ich_pipeline.sources.retry
+        retries={"mode": "standard", "total_max_attempts": remote.attempts},
         connect_timeout=min(10.0, remote.timeout_s),
         read_timeout=remote.timeout_s,
         max_pool_connections=remote.connections,
+        response_checksum_validation="when_supported",
+        proxies={}
+        if urlsplit(other or "").hostname in _LOOPBACK
+        else None,  # no proxy reaches this machine's own ports
         s3={"addressing_style": "path"} if other else None,
     )
     return Session().client("s3", endpoint_url=remote.endpoint_url, config=config)
 
 
-def _list(client: Any, bucket: str, prefix: str, remote: Remote, track: Track) -> list[StoredObject]:
+def _list(client: Any, bucket: str, prefix: str, track: Track) -> list[StoredObject]:
     folder = prefix + "/" if prefix else ""
-    below = {stored.key: stored for stored in track(_pages(client, bucket, folder, remote), "listing")}
+    below = {stored.key: stored for stored in track(_stored(client, bucket, folder), "listing")}
     if prefix and not below:
-        below = {stored.key: stored for stored in _pages(client, bucket, prefix, remote) if stored.key == prefix}
+        below = {stored.key: stored for stored in _stored(client, bucket, prefix) if stored.key == prefix}
     return [below[key] for key in sorted(below)]
 
 
-def _pages(client: Any, bucket: str, prefix: str, remote: Remote) -> Iterator[StoredObject]:
+def _stored(client: Any, bucket: str, prefix: str) -> Iterator[StoredObject]:
     """Objects page by page; a marker of a folder (a key that ends in a slash, empty) is no file."""
-    never = threading.Event()
-    token: str | None = None
-    patience = replace(remote, attempts=min(_FIRST_ATTEMPTS, remote.attempts))
-    while True:
-        more = {"ContinuationToken": token} if token else {}
-        page = partial(client.list_objects_v2, Bucket=bucket, Prefix=prefix, **more)
-        answer = patiently(page, patience, never)
-        for item in answer.get("Contents", ()):
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for item in page.get("Contents", ()):
             if not (item["Key"].endswith("/") and item["Size"] == 0):
-                yield StoredObject(item["Key"], item["Size"], bare(item.get("ETag")))
-        if not answer.get("IsTruncated"):
-            return
-        before, token, patience = token, answer.get("NextContinuationToken"), remote
-        if not token or token == before:
-            raise InputError(f"s3://{bucket}/{prefix} cannot be listed: the store gives no next page after {token!r}.")
+                yield StoredObject.told(item["Key"], item["Size"], item.get("ETag"))
+        if page.get("IsTruncated") and not page.get("NextContinuationToken"):  # boto3 would take it for the end
+            raise InputError(f"s3://{bucket}/{prefix} cannot be listed: the store says there is more and not where.")

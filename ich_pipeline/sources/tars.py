@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.sources.budget import Budget, OverLimit
 from ich_pipeline.sources.formats import START, SUFFIXES, Kind, is_tar
-from ich_pipeline.sources.members import ArchiveError, Member, Readable, broken, said
+from ich_pipeline.sources.members import ArchiveError, Member, Readable, said
 from ich_pipeline.sources.streams import LARGEST_HEADER, Forward, decompressed
 
 _BLOCK = 1 << 16
@@ -26,7 +26,7 @@ def stream_members(path: Path, name: str, kind: Kind, budget: Budget) -> Iterato
         budget: members and decompressed bytes are counted.
 
     Raises:
-        ArchiveError: after the members that could be read, where it is cut short or damaged.
+        ArchiveError: it is cut short or damaged, which shows after the members before.
         OverLimit: it goes beyond a limit.
     """
     with path.open("rb") as file:
@@ -36,14 +36,14 @@ def stream_members(path: Path, name: str, kind: Kind, budget: Budget) -> Iterato
         except OverLimit:
             raise
         except Exception as error:  # whatever a hostile stream makes a decompressor raise
-            raise broken(said(error)) from None
+            raise ArchiveError(said(error)) from None
         if kind is Kind.TAR or is_tar(start):
             yield from _tar(stream, budget)
             return
         budget.member()
         yield Member(_inner_name(name, kind), partial(_same, stream))
         if not stream.ended:
-            raise broken("the compressed stream is cut short or damaged")
+            raise ArchiveError("the compressed stream has no end")
 
 
 def _same(stream: Forward) -> Forward:
@@ -72,7 +72,7 @@ def _tar(stream: Forward, budget: Budget) -> Iterator[Member]:
     except (OverLimit, ArchiveError):
         raise
     except Exception as error:  # whatever a hostile header makes tarfile, or a damaged stream its decompressor, raise
-        raise broken(f"after {count:,} members: {said(error)}") from None
+        raise ArchiveError(f"after {count:,} members: {said(error)}") from None
 
 
 def _next(archive: tarfile.TarFile, stream: Forward) -> tarfile.TarInfo | None:
@@ -104,7 +104,7 @@ def _problem(info: tarfile.TarInfo) -> tuple[Reason, str] | None:
 def _check_end(stream: Forward, count: int) -> None:
     """tarfile takes a damaged header, and the end of the file, for the end of the archive: both lose members."""
     if stream.last_block != bytes(START):
-        raise broken(f"no end mark after {count:,} members: cut short or damaged")
+        raise ArchiveError(f"no end mark after {count:,} members")
     while block := stream.read(_BLOCK):
         if block.strip(b"\x00"):
-            raise broken(f"more data behind the end mark, after {count:,} members")
+            raise ArchiveError(f"more data behind the end mark, after {count:,} members")

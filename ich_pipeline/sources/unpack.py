@@ -14,7 +14,6 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.sources.budget import Budget, OverLimit
-from ich_pipeline.sources.containers import container
 from ich_pipeline.sources.formats import START, Kind, archive_kind
 from ich_pipeline.sources.listing import Judged, Listing, Names
 from ich_pipeline.sources.members import ArchiveError, Member, said
@@ -36,34 +35,30 @@ def unpack(listing: Listing, scratch: Path, limits: ArchiveParams, track: Track 
         track: progress over the files, then over the members.
 
     Returns:
-        The listing with the members in it. An archive that was opened is judged ``archive``, or ``archive_broken`` where
-        it is damaged: its whole members are read all the same. A member that goes beyond a limit is ``archive_bomb``, and
-        so is everything behind it in the archive, unread. What holds files but is not opened here is ``archive_unsupported``.
+        The listing with the members in it. An archive that was opened is judged ``archive``; one that is cut short or
+        damaged is ``archive_broken``, and has no members here: nobody knows what it held. A member that goes beyond a
+        limit is ``archive_bomb``, and so is everything behind it in the archive, unread. An archive of another kind is
+        ``archive_unsupported``.
 
     Raises:
         InputError: the disk is full.
     """
     plain: list[tuple[Path, str]] = []
     archives: list[tuple[Path, str, Kind]] = []
-    containers: list[Judged] = []
     for path, name in track(listing.files, "looking for archives", len(listing.files)):
-        start = _start(path)
-        kind = archive_kind(start, name)
+        kind = archive_kind(_start(path), name)
         if kind is not None:
             archives.append((path, name, kind))
-        elif what := container(path, start, name):
-            containers.append(Judged(name, Reason.ARCHIVE_UNSUPPORTED, what))
         else:
             plain.append((path, name))
-    listed = (*listing.judged, *containers)
     if not archives:
-        return Listing(tuple(plain), listed)
+        return listing
     names = [name for _, name in listing.files] + [judged.name for judged in listing.judged]
     work = _Unpacking(scratch, limits, Names(names))
     for _ in track(work.all_members(archives), "unpacking archives"):
         pass
     files = sorted(plain + work.files, key=lambda item: item[1])
-    return Listing(tuple(files), (*listed, *work.judged))
+    return Listing(tuple(files), (*listing.judged, *work.judged))
 
 
 def _start(path: Path) -> bytes:
@@ -99,6 +94,7 @@ class _Unpacking:
             self.judged.append(Judged(name, Reason.ARCHIVE_BOMB, detail))
             return
         reason, detail, count = Reason.ARCHIVE, "", 0
+        before = len(self.files), len(self.judged)
         members = zip_members(path, self._budget) if kind is Kind.ZIP else self._stream(path, name, kind)
         refused = ""  # the limit that was passed
         try:
@@ -116,13 +112,22 @@ class _Unpacking:
         except OverLimit as error:
             refused = str(error)
         except ArchiveError as error:
-            reason, detail = error.reason, error.detail
+            self._take_back(*before)
+            told = f"cut short or damaged ({error}), so none of its members is read: bring the whole archive"
+            self.judged.append(Judged(name, Reason.ARCHIVE_BROKEN, told))
+            return
         if refused:
             reason, detail = Reason.ARCHIVE_BOMB, refused
             if kind is not Kind.ZIP:
                 detail += ", what follows is not listed"
         counted = f"{count:,} member{'' if count == 1 else 's'}"
         self.judged.append(Judged(name, reason, f"{counted}; {detail}" if detail else counted))
+
+    def _take_back(self, files: int, judged: int) -> None:
+        """Forget all files and verdicts but so many first ones."""
+        for path, _ in self.files[files:]:
+            self._delete(path)
+        del self.files[files:], self.judged[judged:]
 
     def _stream(self, path: Path, name: str, kind: Kind) -> Iterator[Member]:
         return stream_members(path, name.rsplit("/", 1)[-1], kind, self._budget)
@@ -146,17 +151,12 @@ class _Unpacking:
             yield
             return
         name = self._name(member, archive)
-        start = _start(path)
-        kind = archive_kind(start, name)
+        kind = archive_kind(_start(path), name)
         if kind is not None:
             yield from self._archive(path, name, kind, depth + 1)
             self._delete(path)
             return
-        if what := container(path, start, name):
-            self.judged.append(Judged(name, Reason.ARCHIVE_UNSUPPORTED, what))
-            self._delete(path)
-        else:
-            self.files.append((path, name))
+        self.files.append((path, name))
         yield
 
     def _write(self, member: Member, path: Path) -> str:

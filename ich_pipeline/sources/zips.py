@@ -12,9 +12,10 @@ from typing import IO, Any
 
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.sources.budget import Budget, OverLimit
-from ich_pipeline.sources.members import Member, broken, said
-from ich_pipeline.sources.zip_salvage import method_problem, salvage
+from ich_pipeline.sources.members import ArchiveError, Member, said
 
+_METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ"}
+_ENCRYPTED, _MASKED = 0x1, 0x2000  # general purpose bits (APPNOTE 4.4.4)
 DIRECTORY_BYTES_A_MEMBER = 256  # of the central directory, which is read as a whole
 _ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory (APPNOTE 4.3.12), before name, extra field and comment
 _NAME, _EXTRA, _COMMENT = 10, 11, 12
@@ -24,10 +25,8 @@ _SMALL = 4 << 20  # bytes that may always be read at once
 def zip_members(path: Path, budget: Budget) -> Iterator[Member]:
     """Yield every member but plain folder entries.
 
-    A file whose directory is lost (it stands at the end, so a transfer that was cut loses it) is read from the front.
-
     Raises:
-        ArchiveError: after the members that could be read, where the directory is missing or damaged.
+        ArchiveError: its directory is damaged, or lost: it stands at the end, so a transfer that was cut loses it.
         OverLimit: it has more members than are allowed.
     """
     with path.open("rb") as file:
@@ -36,8 +35,7 @@ def zip_members(path: Path, budget: Budget) -> Iterator[Member]:
         except (OverLimit, MemoryError):
             raise
         except Exception as error:  # whatever a hostile directory makes zipfile raise
-            yield from salvage(file, budget)
-            raise broken(f"its directory cannot be read ({said(error)})") from None
+            raise ArchiveError(f"its directory cannot be read: {said(error)}") from None
         infos = [info for info in archive.infolist() if not (_is_folder(info) and not info.file_size)]
         budget.member(len(infos))
         for info in infos:
@@ -52,7 +50,12 @@ def _problem(info: zipfile.ZipInfo) -> tuple[Reason, str] | None:
         return Reason.ARCHIVE_MEMBER_UNSAFE, "a device or pipe"
     if _is_folder(info):
         return Reason.ARCHIVE_MEMBER_UNSAFE, f"a folder entry that holds {info.file_size:,} bytes"
-    return method_problem(info.flag_bits, info.compress_type)
+    if info.flag_bits & (_ENCRYPTED | _MASKED):
+        return Reason.ARCHIVE_ENCRYPTED, ""
+    method = info.compress_type
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile expands others without a bound on memory
+        return Reason.ARCHIVE_UNSUPPORTED, f"zip compression method {method} ({_METHODS.get(method, 'unknown')})"
+    return None
 
 
 def _is_folder(info: zipfile.ZipInfo) -> bool:

@@ -67,7 +67,7 @@ class Proxy:
     Attributes:
         share: of the requests that meet a fault.
         faults: which, each in its turn.
-        opaque: give ETags that are no MD5, and the objects' SHA-256 to HEAD requests: "parts" as of objects that were sent
+        opaque: give ETags that are no MD5, and the objects' SHA-256 where it is asked for: "parts" as of objects that were sent
             in parts, "kms" as of objects that are encrypted under a key of their own.
         gone: close every connection unanswered.
         met: faults so far by name.
@@ -81,7 +81,6 @@ class Proxy:
         self.gone = False
         self.met: Counter[str] = Counter()
         self.fetched: list[str] = []
-        self.ranges = 0
         self.pages = 0
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -136,7 +135,6 @@ class Proxy:
             headers, body = _without_md5(self.opaque, handler, headers, body, root)
         with self._lock:
             self.pages += listing
-            self.ranges += "Range" in handler.headers
             if not listing and not head and fault in ("", "dribble"):
                 self.fetched.append(urllib.parse.unquote(handler.path.split("?")[0]))
         if fault == "flip" and body:
@@ -193,7 +191,7 @@ def _without_md5(
         return headers, body
     if kind == "kms":
         headers["x-amz-server-side-encryption"] = "aws:kms"
-    if handler.command == "HEAD":
+    if "x-amz-checksum-mode" in handler.headers:
         data = (root / urllib.parse.unquote(handler.path.split("?")[0]).lstrip("/")).read_bytes()
         headers["x-amz-checksum-sha256"] = base64.b64encode(hashlib.sha256(data).digest()).decode()
     return headers, body
@@ -218,6 +216,6 @@ def _reset(handler: BaseHTTPRequestHandler) -> None:
 
 
 def patient_remote(proxy: Proxy, **options: Any) -> Remote:
-    """Many quick tries, so that no draw of faults and no busy machine makes a test fail."""
-    patient = Remote(proxy.url, first_delay_s=0.01, longest_delay_s=0.05, timeout_s=30.0, attempts=60)
+    """Many tries, so that no draw of faults and no busy machine makes a test fail."""
+    patient = Remote(proxy.url, timeout_s=30.0, attempts=60)
     return replace(patient, **options)
