@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from flows.engine import graph, layout
 from flows.engine.boundary import exit_status
@@ -29,6 +28,7 @@ from ich_pipeline.core.files import atomic_dir, read_json, read_table, write_jso
 from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.core.stopping import stop_on_signals
+from ich_pipeline.core.yaml_text import yaml_text
 from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.tables.cohort_names import RETROSPECTIVE, TESTS, TRAIN, VALIDATION
 from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE
@@ -164,7 +164,7 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
         for network in settings["networks"].values():
             if network["weights"] not in ("none", "imagenet", "phantom"):
                 network["weights"] = str(Path(network["weights"]).absolute())
-        write_text(top / "params.yaml", yaml.safe_dump(settings, sort_keys=False))
+        write_text(top / "params.yaml", yaml_text(settings))
         (top / "work").mkdir()
         (top / layout.DATA).symlink_to(layout.DATA.absolute())
         for shared in SHARED:

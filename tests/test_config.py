@@ -181,9 +181,16 @@ def test_missing_broken_and_empty_files(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_params(path)
     assert str(caught.value) == f"{path} is missing: run from the project's top folder, or `ich profile phantom`."
-    path.write_text("seed: [1\n")
-    with pytest.raises(InputError, match=r"is not YAML .*: mend that line"):
-        load_params(path)
+    for text, words in (
+        ("seed: [1\n", "did not find expected ',' or ']', line 2, column 1"),
+        ("seed: 1\nseed: 2\n", 'found duplicate key "seed" with value "2" (original value: "1"), line 2, column 1'),
+        ("seed: \a", "unacceptable character #x0007: control characters are not allowed"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as caught:
+            load_params(path)
+        assert words in str(caught.value) and str(caught.value).startswith(f"{path} is not YAML (")
+        assert str(caught.value).endswith("): mend that line.")
     path.write_text("")
     with pytest.raises(InputError, match="holds no settings"):
         load_params(path)
@@ -202,3 +209,11 @@ def test_numbers_with_an_exponent_are_numbers_as_dvc_reads_them(tmp_path: Path) 
     text = PHANTOM.read_text().replace("learning_rate: 0.0005", "learning_rate: 5e-4")
     (tmp_path / "params.yaml").write_text(text)
     assert load_params(tmp_path / "params.yaml") == load_params(PHANTOM)
+
+
+@pytest.mark.parametrize("text", ["on", "yes", "off"])
+def test_words_are_no_truth_values_as_dvc_reads_them(tmp_path: Path, text: str) -> None:
+    """YAML 1.1 takes them for true and false; a setting that is one must say true or false."""
+    (tmp_path / "params.yaml").write_text(PHANTOM.read_text().replace("seed: ", f"seed: {text} # "))
+    with pytest.raises(InputError, match=rf"params.yaml: seed is '{text}', but input should be a valid integer"):
+        load_params(tmp_path / "params.yaml")

@@ -9,11 +9,10 @@ import subprocess
 import sys
 from importlib.resources import files
 
-import yaml
-
 from flows.engine.boundary import exit_status
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.yaml_text import read_yaml
 
 
 def check(params: Params) -> None:
@@ -50,7 +49,7 @@ def check(params: Params) -> None:
 def _packaged() -> set[tuple[str, int, str]]:
     """Networks of the packaged profiles, each with its picture size and what of it is frozen."""
     profiles = [path for path in (files("ich_pipeline") / "profiles").iterdir() if path.name.endswith(".yaml")]
-    described = [yaml.safe_load(path.read_text(encoding="utf-8"))["networks"] for path in profiles]
+    described = [read_yaml(path.read_text(encoding="utf-8"))["networks"] for path in profiles]
     return {
         (name, of["image_size"], frozen)
         for networks in described

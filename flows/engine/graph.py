@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ich_pipeline.config import Params
+from ich_pipeline.core.yaml_text import read_yaml
 
 TOP = Path(__file__).parents[2]  # of the code; a stage may run in a folder that holds none (cross-validation)
 
@@ -36,7 +35,7 @@ def code_of(stages: Iterable[str]) -> list[Path]:
 
 
 def _described() -> dict[str, dict[str, Any]]:
-    return yaml.safe_load((TOP / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return read_yaml((TOP / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
 def title(stage: str, item: str | None) -> str:

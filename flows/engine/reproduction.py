@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from flows.engine import layout
+from ich_pipeline.core.yaml_text import read_yaml
 
 LOCK = Path("dvc.lock")
 METRICS = layout.REPORTS / "metrics.json"
@@ -108,8 +107,8 @@ def compare() -> Comparison | None:
     lock, metrics = _recorded(LOCK), _recorded(METRICS)
     if lock is None or not LOCK.is_file():
         return None
-    now = yaml.safe_load(LOCK.read_text(encoding="utf-8"))
-    before_lock = yaml.safe_load(lock)
+    now = read_yaml(LOCK.read_text(encoding="utf-8"))
+    before_lock = read_yaml(lock)
     other_inputs, other_outputs = compare_locks(before_lock, now)
     before, after = json.loads(metrics or "{}"), json.loads(METRICS.read_text(encoding="utf-8"))
     largest, alone = largest_difference(before, after), only_in_one(before, after)

@@ -1,32 +1,12 @@
-"""How ``params.yaml`` is read, and what is wrong with it as a sentence; which settings there are is in the other files here."""
+"""What is wrong with ``params.yaml``, as a sentence; which settings there are is in the other files here."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
-
-
-class UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and silently takes the last; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 reads 5e-4 as text; DVC, which reads the same file as YAML 1.2, as a number.
-UniqueKeys.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"), list("-+0123456789")
-)
 
 
 def _known_keys(root: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

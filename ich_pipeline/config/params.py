@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from ich_pipeline.config import cohort, judging, learning
-from ich_pipeline.config.errors import UniqueKeys, sentence
+from ich_pipeline.config.errors import sentence
 from ich_pipeline.config.section import Name, Section
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.yaml_text import NoYaml, read_yaml
 from ich_pipeline.tables.cohort_names import TESTS
 from ich_pipeline.tables.labels import Labels
 
@@ -102,14 +102,13 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         InputError: one sentence with the file, the key, the value and what to do.
     """
     try:
-        raw = yaml.load(Path(path).read_text(encoding="utf-8"), UniqueKeys)
+        raw = read_yaml(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run from the project's top folder, or `ich profile phantom`.") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text: save it as such.") from None
-    except yaml.YAMLError as error:
-        where = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
-        raise InputError(f"{path} is not YAML ({where}): mend that line.") from None
+    except NoYaml as error:
+        raise InputError(f"{path} is not YAML ({error}): mend that line.") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds no settings: copy a profile over it with `ich profile phantom`.")
     try:

@@ -7,9 +7,8 @@ import json
 import subprocess
 from pathlib import Path
 
-import yaml
-
 from ich_pipeline.config import Params
+from ich_pipeline.core.yaml_text import read_yaml
 
 DATA_DVC = Path("data.dvc")
 # What a result depends on. dvc.lock and reports/ change while a pipeline runs, which makes nothing dirty.
@@ -20,7 +19,7 @@ def data_hash() -> str:
     """The hash that ``data.dvc`` gives the raw input; ``untracked`` where DVC tracks none."""
     if not DATA_DVC.is_file():
         return "untracked"
-    outs = (yaml.safe_load(DATA_DVC.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
+    outs = (read_yaml(DATA_DVC.read_text(encoding="utf-8")) or {}).get("outs") or [{}]
     return str(outs[0].get("md5") or outs[0].get("etag") or "untracked")
 
 

@@ -28,7 +28,7 @@ REQUIREMENTS = (
     "pyarrow",
     "blosc2",
     "pydantic",
-    "pyyaml",
+    "ruamel.yaml",
     "rich",
     "pillow",
     "tensorflow",

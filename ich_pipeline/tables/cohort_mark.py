@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import yaml
-
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import write_text
+from ich_pipeline.core.yaml_text import NoYaml, read_yaml, yaml_text
 
 MARK = "cohort.json"
 LEVEL = "level"  # of the labels: "slice" or "case"
@@ -48,9 +47,9 @@ def tracked_kind(pointer: Path) -> str | None:
     if not pointer.is_file():
         return None
     try:
-        values = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+        values = read_yaml(pointer.read_text(encoding="utf-8"))
         return str((values.get("meta") or {}).get("cohort", OWN))
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+    except (NoYaml, AttributeError, UnicodeDecodeError):
         raise InputError(f"{pointer} is damaged: `git checkout {pointer}` brings it back.") from None
 
 
@@ -58,6 +57,6 @@ def note_tracked_kind(pointer: Path, kind: str) -> None:
     """Write the kind into the ``meta`` of an existing ``data.dvc``; its hash stays DVC's business."""
     if not pointer.is_file() or tracked_kind(pointer) == kind:
         return
-    values = yaml.safe_load(pointer.read_text(encoding="utf-8"))
+    values = read_yaml(pointer.read_text(encoding="utf-8"))
     values["meta"] = {**(values.get("meta") or {}), "cohort": kind}
-    write_text(pointer, yaml.safe_dump(values, sort_keys=False))
+    write_text(pointer, yaml_text(values))
