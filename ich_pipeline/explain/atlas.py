@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.core.described_arrays import read_arrays, write_arrays
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.explain.features import Classic, relevance
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.placed import PlacedMap
-from ich_pipeline.explain.storage import read_arrays, write_arrays
 from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "atlas/2"
@@ -231,7 +232,12 @@ class Atlas:
     def load(cls, folder: Path) -> Atlas:
         """Read what :meth:`save` wrote; InputError for a missing file or another schema."""
         described = read_json(folder / "atlas.json")
-        arrays = read_arrays(folder / "atlas.npz", described.get("schema"), SCHEMA)
+        if described.get("schema") != SCHEMA:
+            raise InputError(
+                f"{folder / 'atlas.json'} has schema {described.get('schema')!r} where this version reads {SCHEMA!r}: run its "
+                "stage again."
+            )
+        arrays = read_arrays(folder / "atlas.npz", "run `make repro`, or the stage that writes it")
         entries = tuple(
             AtlasEntry.of_arrays(
                 label,
