@@ -25,7 +25,6 @@ from ich_pipeline.sources.remote import Remote
 
 _PART_SUFFIX = ".part"
 _GIVE_UP_AFTER = 3  # objects that fail one after the other with all their tries: the store is gone
-_GONE = "not tried: the store does not answer any more"
 _PLAIN_ETAG = re.compile(r"[0-9a-f]{32}")
 
 
@@ -80,6 +79,7 @@ class Fetcher:
         for path in folder.iterdir():
             self._versions.setdefault(path.name.split(".")[0], []).append(path.name)
         self._stop = threading.Event()
+        self._stopped_by = "the run ends"
         self._failed_in_a_row = 0
 
     def is_here(self, stored: StoredObject) -> bool:
@@ -109,17 +109,18 @@ class Fetcher:
     def _refuse_when_stopped(self, **_: Any) -> None:
         """Ends what botocore would try again."""
         if self._stop.is_set():
-            raise _Unsound(_GONE)
+            raise _Unsound(self._stopped_by)
 
     def _one(self, stored: StoredObject) -> Path | Failure:
         if self._stop.is_set():
-            return Failure(_GONE)
+            return Failure(self._stopped_by)
         try:
             path = self._checked(stored)
         except (aws.BotoCoreError, aws.ClientError, RetriesExceededError, HTTPError, _Unsound, OSError) as error:
             if not isinstance(error, aws.ClientError) or _status(error) >= 500:  # else this object alone is refused
                 self._failed_in_a_row += 1
-                if self._failed_in_a_row >= _GIVE_UP_AFTER:
+                if self._failed_in_a_row >= _GIVE_UP_AFTER and not self._stop.is_set():
+                    self._stopped_by = f"not tried: the store does not answer any more ({explained(error)})"
                     self._stop.set()
             return Failure(explained(error))
         self._failed_in_a_row = 0
