@@ -275,7 +275,7 @@ def predict(
     cache: Cache = None,
     accept_missing: AcceptMissing = False,
 ) -> None:
-    """Read every study: a page each, predictions.json and predictions.csv. Exit status 1 when something could not be read."""
+    """Read every study: a page each, a worklist (index.html), predictions.json and .csv. Exit status 1 when something could not be read."""
     from ich_pipeline.commands.predict import predict as read_studies
     from ich_pipeline.commands.predict import prediction_rows
     from ich_pipeline.config import load_params
@@ -320,7 +320,7 @@ def predict(
         typer.echo(f"Caution: of {outcome.model} its tests say: {outcome.caution}", err=True)
     if outcome.code:
         typer.echo(f"Caution: {outcome.code}", err=True)
-    typer.echo(f"Read by {outcome.model}. Tables: {out / 'predictions.csv'}, {out / 'predictions.json'}.")
+    typer.echo(f"Read by {outcome.model}. Worklist: {out / 'index.html'}; tables: {out / 'predictions.csv'} and .json.")
     if outcome.failures:
         total = len(outcome.failures) + len(outcome.answers)
         typer.echo(f"ich: {len(outcome.failures)} of {total} studies could not be read.", err=True)

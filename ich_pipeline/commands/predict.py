@@ -28,11 +28,13 @@ from ich_pipeline.tables.formulas import csv_text
 
 OTHER_CODE = "{} was registered with other code than runs here: its answers may differ from those that were tested."
 if TYPE_CHECKING:
+    from ich_pipeline.report.worklist import Entry
     from ich_pipeline.serving.system import System
 
 # In the folder for the results, while a run is at it: members of archives, and pages and tables until all are there.
 SCRATCH, STAGED = ".members", ".unfinished"
-TABLES = ("predictions.csv", "predictions.json")
+WORKLIST = "index.html"
+TABLES = (WORKLIST, "predictions.csv", "predictions.json")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def predict(
     remote: Remote | None = None,
     demonstration: bool = False,
 ) -> Outcome:
-    """Read every study and write ``<case_id>.html``, ``predictions.json`` and ``predictions.csv`` into ``out``.
+    """Read every study and write ``<case_id>.html``, ``index.html`` and ``predictions.json`` and ``.csv`` into ``out``.
 
     They appear there together, once all are written: a run that is stopped leaves ``out`` as it was.
 
@@ -112,6 +114,11 @@ def predict(
 def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | None) -> None:
     check_output(out, "--out", replaced=False)
     check_cache(remote, out, "--out ")
+    if (out / WORKLIST).is_file():
+        from ich_pipeline.report.worklist import is_worklist
+
+        if not is_worklist(out / WORKLIST):
+            raise InputError(f"--out {out} holds an {WORKLIST} that is no worklist of a run: name another folder.")
     whole = out.resolve()
     for source in map(named, sources):
         if isinstance(source, Path):
@@ -189,6 +196,11 @@ def _read(
         *read.cautions,
     )
     _write_tables(outcome, staged, identifiers)
+    from ich_pipeline.report.worklist import worklist
+
+    windows, any_ = system.params.windowing.windows, system.labels.any
+    page = worklist(read.entries, read.failures, called, windows, caution=outcome.cautions, label=any_)
+    write_text(staged / WORKLIST, page)
     if read.fault is not None:
         raise read.fault
     if not read.answers:
@@ -205,6 +217,7 @@ class _Studies:
         self, system: System, out: Path, identifiers: bool, demonstration: bool, cautions: tuple[str, str]
     ) -> None:
         self.answers: list[dict[str, Any]] = []
+        self.entries: list[Entry] = []
         self.failures: dict[str, str] = {}  # case_id → reason
         self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
         self.cautions = cautions
@@ -226,6 +239,7 @@ class _Studies:
 
     def _read(self, uid: str, files: Sequence[Path]) -> None:
         from ich_pipeline.report.case_page import case_page
+        from ich_pipeline.report.worklist import entry
         from ich_pipeline.serving.answer import answer
 
         case = self._system.read_case(files, self._demonstration)
@@ -234,6 +248,9 @@ class _Studies:
         read = answer(case, uids=self._identifiers, thumbnails=False)
         page = case_page(case, region_fraction=fraction, caution=said, scan_cautions=case.scan_cautions)
         write_text(self._out / f"{case.case_id}.html", page)
+        date = case.study_date if self._identifiers else ""
+        shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
+        self.entries.append(entry(case, case.scan_cautions, shown))
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
 
 

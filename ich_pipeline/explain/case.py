@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
+from ich_pipeline.ensemble.calibration import logit as log_odds
 from ich_pipeline.ensemble.uncertainty import CaseUncertainty, of_case
 from ich_pipeline.explain.atlas import Atlas, BasisExample
 from ich_pipeline.explain.atlas_build import map_labels
@@ -225,8 +226,8 @@ def shown_slices(
 
     For each subtype, the slices read again that score highest among those at or above the subtype's threshold; and always
     the slice that scores highest for "any", since the case's score comes from it. A slice is explained for the subtypes
-    that reach their threshold, the one farthest above it (score ÷ threshold) first, ``most`` at most; where none does,
-    for the most probable one. Where no slice was read again (none reached the gate), nothing is
+    that reach their threshold, the one farthest above it (:func:`margin`) first, ``most`` at most; where none does, for
+    the most probable one. Where no slice was read again (none reached the gate), nothing is
     explained.
 
     Args:
@@ -244,9 +245,8 @@ def shown_slices(
         return {}
     any_scores = final[:, labels.index(labels.any)]
     columns = [labels.index(name) for name in labels.subtypes]
-    limits = np.nan_to_num(thresholds[columns], nan=NO_THRESHOLD)
-    reached = final[:, columns] >= limits
-    above = final[:, columns] / np.maximum(limits, np.finfo(np.float64).tiny)
+    reached = final[:, columns] >= np.nan_to_num(thresholds[columns], nan=NO_THRESHOLD)
+    above = margin(final[:, columns], thresholds[columns])
     named = {row: _named(labels, reached[row], above[row], most) for row in range(len(final))}
     top = int(any_scores.argmax())
     rows = {top}
@@ -262,6 +262,19 @@ def shown_slices(
             names = (max(comparable, key=lambda name: final[row, labels.index(name)]),)
         shown[row] = names
     return shown
+
+
+def margin(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How far scores lie above their thresholds, in log-odds; −∞ where there is no threshold.
+
+    Not by their ratio: a finding with a low threshold reaches twice it easily, one with a high threshold never.
+
+    Args:
+        scores: probabilities, shape (…, labels).
+        thresholds: shape (labels,), NaN where there is none.
+    """
+    found = log_odds(scores) - log_odds(np.nan_to_num(thresholds, nan=1.0))
+    return np.where(np.isnan(thresholds), -np.inf, found)
 
 
 def _named(labels: Labels, reached: NDArray[np.bool_], above: NDArray[np.floating], most: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.explain.sentence import case_sentence
 from ich_pipeline.report.pictures import MapDrawing, ct_uri, draw_map, window_filters
 from ich_pipeline.report.render import render
 
@@ -120,14 +121,14 @@ class Verdict:
 
 def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
     """A negative decision is never green: it says that nothing reached a threshold, not that nothing is there."""
+    said = case_sentence(case)
     if case.decision is None:
-        return Verdict("neutral", "Not read" if case.unlike else sentence(case.no_answer))
-    called = "Haemorrhage suspected" if case.decision else "No haemorrhage suspected"
+        return Verdict("neutral", "Not read" if case.unlike else said)
     if truth is not None and truth.case and not case.decision:
-        return Verdict("alarm", "Missed: the reference is positive", f"The system’s decision: {called.lower()}.")
+        return Verdict("alarm", "Missed: the reference is positive", f"The system says: {said[:1].lower()}{said[1:]}")
     if truth is not None and not truth.case and case.decision:
-        return Verdict("alarm", called, "False alarm: the reference is negative.")
-    return Verdict("alarm" if case.decision else "neutral", called)
+        return Verdict("alarm", said, "False alarm: the reference is negative.")
+    return Verdict("alarm" if case.decision else "neutral", said)
 
 
 def _scores(case: ExplainedCase) -> list[dict[str, Any]]:

@@ -103,13 +103,17 @@ def draw_atlas(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, tar
             show_ct(ax, atlas.thumbnails[example], windows[0])
             outline(ax, atlas.attention(example, entry.label), fraction, atlas.thumbnails[example])
             ax.set_title(f"{atlas.case_ids[example]}", fontsize=7, color=MUTED, pad=2)
-    figure.suptitle(
+    _finish(
+        figure,
+        target,
+        11,
         f"Atlas: the most classic training slices. Outline, + maximum: {atlas.method}{one_map(atlas.map_labels, atlas.labels)}",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        color=INK,
     )
+
+
+def _finish(figure: Figure, target: Path, size: float, words: str, **style: str) -> None:
+    """Head a figure at its left and write it; ``size`` is of the letters, in points."""
+    figure.suptitle(words, x=0.01, ha="left", fontsize=size, color=INK, **style)
     save(figure, target)
 
 
@@ -200,12 +204,14 @@ def draw_outputs(case: ExplainedCase, fraction: float, target: Path) -> None:
     ax.set_title(what, fontsize=9, color=INK)
     ax = figure.add_subplot(grid[1, :])
     _by_slice(ax, case)
-    words = "haemorrhage suspected" if case.decision else "no haemorrhage suspected"
-    figure.suptitle(
+    words = "suspected" if case.decision else "not suspected"
+    _finish(
+        figure,
+        target,
+        12,
         f"Case {case.case_id}: {words}, case score {score(float(case.case_scores[0]))} (threshold {score(case.threshold)})",
-        x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK,
-    )  # fmt: skip
-    save(figure, target)
+        fontweight="bold",
+    )
 
 
 def _by_slice(ax: Axes, case: ExplainedCase) -> None:
@@ -255,15 +261,13 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
             place = "" if example.percentile is None else f", percentile {example.percentile:.0f}"
             names = ", ".join(map(display_name, example.truth))
             ax.set_title(f"{names}\ndistance {distance(example.distance)}{place}", fontsize=9, color=INK)
-    figure.suptitle(
+    _finish(
+        figure,
+        target,
+        12,
         "Prediction basis: the nearest training slices of each finding"
         + one_map([name for maps in case.attention.values() for name in maps][:1], case.labels).replace(",", ";"),
-        x=0.01,
-        ha="left",
-        fontsize=12,
-        color=INK,
     )
-    save(figure, target)
     return True
 
 
@@ -285,15 +289,13 @@ def draw_attention(examples: Sequence[AttentionExample], window: WindowLike, fra
                 f"{display_name(label)}; {example.map_label} {score(example.probability)}: {words}\n{example.case_id}, slice {example.slice_number}",
                 fontsize=8.5, color=INK,
             )  # fmt: skip
-    figure.suptitle(
+    _finish(
+        figure,
+        target,
+        10,
         # Short lines: one column is narrow.
         f"{display_name(examples[0].test)}: attention (orange, + maximum),\nlesions (blue); slices drawn at random",
-        x=0.01,
-        ha="left",
-        fontsize=10,
-        color=INK,
     )
-    save(figure, target)
 
 
 def draw_overview(steps: Sequence[tuple[str, str]], target: Path) -> None:

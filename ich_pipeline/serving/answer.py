@@ -2,7 +2,7 @@
 
 ::
 
-    {"case_id": "C…", "verdict": "suspected", "decision": true | null, "no_answer": null | "why", "unlike": ["the noise in the brain", …],
+    {"case_id": "C…", "sentence": "Suspected: …", "verdict": "suspected", "decision": true | null, "no_answer": null | "why", "unlike": ["the noise in the brain", …],
      "scan_cautions": ["slices at … lie in another series and were not read"],
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s | null},                  case scores, see below
@@ -46,6 +46,7 @@ from typing import Any
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.explain.sentence import case_sentence
 from ich_pipeline.serving.file_pixels import ReadCase
 
 
@@ -59,6 +60,7 @@ def answer(case: ReadCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
     """
     return {
         "case_id": case.case_id,
+        "sentence": case_sentence(case),
         "verdict": case.verdict,
         "decision": case.decision,
         "no_answer": case.no_answer or None,

@@ -121,7 +121,8 @@ class System:
         synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
         no_answer = self.origin.no_answer(synthetic)
         read = (case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
-        return replace(self._read(*read, no_answer, demonstration), scan_cautions=case.cautions)
+        found = self._read(*read, no_answer, demonstration)
+        return replace(found, scan_cautions=case.cautions, study_date=str(case.series["StudyDate"] or ""))
 
     def read_hu(
         self,

@@ -178,7 +178,7 @@ def test_ich_predict_and_the_served_model(model: int, studies, params: Params, t
     no_verdict_for_any([studies.folder], tmp_path / "none", 2)
     status, said, err = ich("predict", *studies.files[0], "--out", tmp_path / "shown", "--demonstration")
     assert status == 0 and f"{NO_ANSWER} (demonstration: " in said and "for demonstration only" in err
-    (page,) = (tmp_path / "shown").glob("*.html")
+    (page,) = (tmp_path / "shown").glob("C*.html")
     text = page.read_text()
     assert text.index(NO_ANSWER[1:]) < text.index("Case scores") and "for demonstration only" in text
     served = mlflow.pyfunc.load_model(str(versions.model_folder(versions.resolve("1", params.registry.model_name))))

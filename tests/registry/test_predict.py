@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import shutil
 import tarfile
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ich_pipeline.cli.main import app
+from ich_pipeline.commands.predict import TABLES
 from ich_pipeline.config import Params
 from ich_pipeline.core.lock import output_locked
 from ich_pipeline.registry import store, versions
@@ -38,7 +40,7 @@ def model(registered: int) -> int:
 def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Path) -> None:
     status, out, err = ich("predict", studies.folder, "--out", tmp_path)
     assert status == 0, out + err
-    pages = sorted(path.stem for path in tmp_path.glob("*.html"))
+    pages = sorted(path.stem for path in tmp_path.glob("C*.html"))
     found = json.loads((tmp_path / "predictions.json").read_text())
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert len(pages) == 2
@@ -75,7 +77,7 @@ def test_what_the_model_s_tests_do_not_show_is_said(studies, tmp_path: Path, mod
     finally:
         store.client().delete_model_version_tag("ich-ensemble", str(model), versions.CAUTION)
     assert status == 0 and "ich-ensemble version 1 its tests say: Better than <chance> is not shown." in err
-    (page,) = tmp_path.glob("*.html")
+    (page,) = tmp_path.glob("C*.html")
     assert "Better than &lt;chance&gt; is not shown." in page.read_text()
     assert json.loads((tmp_path / "predictions.json").read_text())["caution"] == "Better than <chance> is not shown."
     (row,) = csv.DictReader((tmp_path / "predictions.csv").open())
@@ -117,13 +119,13 @@ def test_a_study_that_cannot_be_read_is_named_with_its_reason(studies, tmp_path:
     status, _, err = ich("predict", *sources, "--out", tmp_path)
     assert status == 1  # some, not all, were read
     assert "1 of 2 studies could not be read" in err
-    assert len(list(tmp_path.glob("*.html"))) == 1
+    assert len(list(tmp_path.glob("C*.html"))) == 1
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert [bool(row["reason"]) for row in sorted(rows, key=lambda r: r["reason"])] == [False, True]
     assert "could not be read: no usable CT series" in err
     status, _, err = ich("predict", studies.files[1][0], "--out", tmp_path / "none")
     assert status == 2 and "None of 1 studies could be read" in err
-    assert {path.name for path in (tmp_path / "none").iterdir()} == {"predictions.csv", "predictions.json"}
+    assert {path.name for path in (tmp_path / "none").iterdir()} == set(TABLES)
     (row,) = csv.DictReader((tmp_path / "none" / "predictions.csv").open())
     assert "no usable CT series" in row["reason"] and row["decision"] == ""
 
@@ -189,7 +191,7 @@ def test_studies_in_archives_are_read_as_those_in_folders(studies, tmp_path: Pat
     status, out, err = ich("predict", sources, "--out", packed)
     assert status == 1 and "ich: PLANTED^PATIENT.zip was not read: an archive" in err and "cut short" in err, out + err
     assert {path.name for path in packed.iterdir()} == {path.name for path in plain.iterdir()}, "no member is left"
-    for path in plain.glob("*.html"):
+    for path in plain.glob("C*.html"):
         assert (packed / path.name).read_bytes() == path.read_bytes()
     tables = json.loads((packed / "predictions.json").read_text())
     assert tables["cases"] == json.loads((plain / "predictions.json").read_text())["cases"]
@@ -229,7 +231,22 @@ def test_what_a_killed_run_left_is_gone_and_counts_for_nothing(studies, tmp_path
     status, said, err = ich("predict", source, "--out", out)
     assert status == 0 and "Left aside" not in said, said + err
     (row,) = csv.DictReader((out / "predictions.csv").open())
-    assert {path.name for path in out.iterdir()} == {"predictions.csv", "predictions.json", row["page"]}
+    assert {path.name for path in out.iterdir()} == {*TABLES, row["page"]}
+
+
+def test_the_worklist_links_every_page_and_never_replaces_a_page_of_the_users_own(studies, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert ich("predict", *studies.files[0], *studies.files[1], "--out", out, "--with-identifiers")[0] == 0
+    page = (out / "index.html").read_text()
+    cases = json.loads((out / "predictions.json").read_text())["cases"]
+    assert all(f'href="{one["case_id"]}.html"' in page and one["sentence"] in html.unescape(page) for one in cases)
+    assert "study date" in page and "PLANTED" not in page
+    assert ich("predict", *studies.files[0], "--out", out)[0] == 0, "a worklist of an earlier run is replaced"
+    assert "study date" not in (out / "index.html").read_text()
+    (out / "index.html").write_text("<html>mine</html>")
+    status, _, err = ich("predict", *studies.files[0], "--out", out)
+    assert (status, err.count("\n")) == (2, 1) and "index.html that is no worklist" in err
+    assert (out / "index.html").read_text() == "<html>mine</html>"
 
 
 def test_an_unknown_model_is_one_sentence(studies, tmp_path: Path) -> None:

@@ -215,10 +215,10 @@ def test_the_page_orders_findings_and_bolds_what_decides(params):
     ("decision", "truth", "headline", "tone"),
     [
         (False, ("subdural",), "Missed: the reference is positive", "alarm"),
-        (False, (), "No haemorrhage suspected", "neutral"),
-        (False, None, "No haemorrhage suspected", "neutral"),
-        (True, (), "Haemorrhage suspected", "alarm"),
-        (True, ("subdural",), "Haemorrhage suspected", "alarm"),
+        (False, (), "Not suspected.", "neutral"),
+        (False, None, "Not suspected.", "neutral"),
+        (True, (), "Suspected: haemorrhage of no named kind, slice 1.", "alarm"),
+        (True, ("subdural",), "Suspected: haemorrhage of no named kind, slice 1.", "alarm"),
     ],
 )
 def test_the_headline_knows_the_reference(params, decision, truth, headline, tone):

@@ -1,0 +1,59 @@
+"""What the system says of a case, in the one sentence that stands first: on its page, in the worklist, in the answer as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from ich_pipeline.explain.case import ExplainedCase, margin
+
+RUNS = 3  # stretches of slices that a sentence names
+
+
+def case_sentence(case: ExplainedCase) -> str:
+    """``Suspected: intraparenchymal, slices 4–8; epidural possible; others not.``
+
+    The first finding is the one whose case score lies farthest above its threshold (:func:`ich_pipeline.explain.case.margin`); what else
+    reaches its own is "possible". Slices are those that reach the slice threshold of that finding, counted from 1 towards
+    the head. No side is named: it would be taken from a map, and a version does not carry how well its maps hit.
+    """
+    if case.decision is None:
+        said = case.no_answer
+        return f"{said[:1].upper()}{said[1:]}." if said.startswith("not read") else f"Not read: {said}."
+    subtypes = [case.labels.index(name) for name in case.labels.subtypes]
+    above = margin(case.case_scores[subtypes], case.case_thresholds[subtypes])
+    order = [subtypes[k] for k in np.argsort(-above, kind="stable") if above[k] >= 0]
+    names = [_name(case, k) for k in order]
+    unjudged = [_name(case, k) for k in subtypes if np.isnan(case.case_thresholds[k])]
+    tail = f"; {_listed(unjudged)} not judged" if unjudged else ""
+    if not case.decision:
+        return f"Not suspected{f'; {_listed(names)} above the threshold of its own' if names else ''}{tail}."
+    if not names:
+        return f"Suspected: haemorrhage of no named kind, {_slices(case, case.labels.index(case.labels.any))}{tail}."
+    also = f"; {_listed(names[1:])} possible" if names[1:] else ""
+    rest = "; others not" if len(names) + len(unjudged) < len(subtypes) else ""
+    return f"Suspected: {names[0]}, {_slices(case, order[0])}{also}{rest}{tail}."
+
+
+def _name(case: ExplainedCase, column: int) -> str:
+    return case.labels.columns[column].replace("_", " ")
+
+
+def _slices(case: ExplainedCase, column: int) -> str:
+    """The slices where a label reaches its slice threshold; where none does, the one that scores highest."""
+    scores, threshold = case.final[:, column], case.slice_thresholds[column]
+    reached = np.flatnonzero(scores >= threshold) if not np.isnan(threshold) else np.array([], int)
+    if not len(reached):
+        return f"slice {int(np.argmax(scores)) + 1}"
+    breaks = [0, *(k + 1 for k, (one, other) in enumerate(pairwise(reached)) if other - one > 1), len(reached)]
+    runs = [reached[first:last] for first, last in pairwise(breaks)]
+    longest = sorted(sorted(runs, key=len, reverse=True)[:RUNS], key=lambda run: run[0])
+    spoken = [f"{run[0] + 1}–{run[-1] + 1}" if len(run) > 1 else f"{run[0] + 1}" for run in longest]
+    more = " and others" if len(runs) > RUNS else ""
+    return f"slice{'s' if len(reached) > 1 else ''} {_listed(spoken)}{more}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

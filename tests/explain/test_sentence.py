@@ -1,0 +1,101 @@
+"""The sentence that stands first."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ich_pipeline.config import load_params
+from ich_pipeline.explain.case import margin
+from ich_pipeline.explain.sentence import case_sentence
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+from made import made_case
+
+PARAMS = load_params(Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml")
+ANY, EDH, IPH, IVH, SAH, SDH = range(6)
+
+
+def case(values, **changed):
+    settings = {"slice_thresholds": np.full(6, 0.5), "shown": {}, "attention": {}, **changed}
+    return made_case(PARAMS, values, **settings)
+
+
+def scores(**reached) -> np.ndarray:
+    """Ten slices, all scores 0.1 but those named: finding → (slices, score)."""
+    found = np.full((10, 6), 0.1)
+    for name, (slices, value) in reached.items():
+        found[slices, PARAMS.label_set.columns.index(name)] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    ("values", "changed", "said"),
+    [
+        (
+            scores(any=([3, 4, 5], 0.9), intraparenchymal=([3, 4, 5], 0.9), epidural=([4], 0.6)),
+            {},
+            "Suspected: intraparenchymal, slices 4–6; epidural possible; others not.",
+        ),
+        (
+            scores(any=([0], 0.9), subdural=([0, 2, 3, 9], 0.9)),
+            {},
+            "Suspected: subdural, slices 1, 3–4 and 10; others not.",
+        ),
+        (scores(any=([7], 0.9)), {}, "Suspected: haemorrhage of no named kind, slice 8."),
+        (scores(any=([7], 0.2)), {"decision": False}, "Not suspected."),
+        (
+            scores(epidural=([7], 0.7)),
+            {"decision": False},
+            "Not suspected; epidural above the threshold of its own.",
+        ),
+        (
+            scores(any=([1], 0.9), intraparenchymal=([1], 0.9)),
+            {"case_thresholds": np.array([0.5, 0.5, 0.5, 0.5, 0.5, np.nan])},
+            "Suspected: intraparenchymal, slice 2; others not; subdural not judged.",
+        ),
+        (scores(), {"decision": None, "no_answer": "not read: unlike the scans"}, "Not read: unlike the scans."),
+        (
+            scores(),
+            {"decision": None, "no_answer": "trained on synthetic heads: no answer for a patient"},
+            "Not read: trained on synthetic heads: no answer for a patient.",
+        ),
+    ],
+)
+def test_what_is_said(values, changed, said: str) -> None:
+    assert case_sentence(case(values, **changed)) == said
+
+
+def test_a_low_threshold_leads_nobody() -> None:
+    """0.4 is nearly three times a threshold of 0.15 and says less than 0.98 above one of 0.9."""
+    values = scores(any=([2], 0.9), subarachnoid=([2], 0.4), subdural=([2], 0.98))
+    thresholds = np.array([0.5, 0.5, 0.5, 0.5, 0.15, 0.9])
+    assert case_sentence(case(values, case_thresholds=thresholds)).startswith(
+        "Suspected: subdural, slice 3; subarachnoid"
+    )
+
+
+numbers = st.lists(st.floats(0, 1), min_size=18, max_size=18).map(lambda v: np.reshape(v, (3, 6)))
+
+
+@given(values=numbers, thresholds=st.lists(st.one_of(st.floats(0.01, 0.99), st.just(np.nan)), min_size=6, max_size=6),
+       decision=st.booleans())  # fmt: skip
+def test_it_never_promises_health(values, thresholds, decision: bool) -> None:
+    limits = np.array(thresholds)
+    said = case_sentence(case(values, decision=decision, case_thresholds=limits, slice_thresholds=limits))
+    assert said.startswith("Suspected: " if decision else "Not suspected")
+    assert "no haemorrhage" not in said.lower() and said.endswith(".") and said.count(".") == 1
+    for k, name in enumerate(PARAMS.label_set.subtypes, start=1):
+        unjudged = np.isnan(limits[k])
+        reached = not unjudged and values[:, k].max() >= limits[k]
+        assert (name in said) == bool(reached or unjudged), (name, said)
+
+
+def test_a_margin_is_monotone_and_knows_no_threshold() -> None:
+    above = margin(np.array([[0.2, 0.9], [0.6, 0.99]]), np.array([0.5, np.nan]))
+    assert above[0, 0] < 0 < above[1, 0] and np.isneginf(above[:, 1]).all()

@@ -1,0 +1,57 @@
+"""The worklist: every study of a run on one page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import made_case
+
+from ich_pipeline.report.worklist import entry, is_worklist, worklist
+
+
+def case(params, name: str, score: float, decision: bool | None, **changed):
+    values = np.full((3, len(params.label_set)), 0.05)
+    values[1, 0] = score
+    settings = {"slice_thresholds": np.full(len(params.label_set), 0.5), "shown": {}, "attention": {}}
+    return made_case(params, values, **settings, decision=decision, case_id=name, **changed)
+
+
+def test_the_most_suspicious_come_first_and_nobody_is_left_out(params, tmp_path: Path) -> None:
+    cases = [
+        case(params, "Cb", 0.2, False),
+        case(params, "Ca", 0.7, True),
+        case(params, "Cd", np.nan, None, no_answer="not read: unlike all <others>", final=np.full((3, 6), np.nan)),
+        case(params, "Cc", 0.95, True),
+    ]
+    page = worklist(
+        [entry(one, ("a part was not read",) if one.case_id == "Ca" else ()) for one in cases],
+        {"Ce": "no usable series <b>"},
+        "ich-ensemble version 3",
+        params.windowing.windows,
+        caution="Not shown to be better.",
+    )
+    assert re.findall(r'href="(C\w)\.html">C', page) == ["Cc", "Ca", "Cb", "Cd"]
+    assert "4 studies read by ich-ensemble version 3: 2 suspected, 1 without an answer; 1 could not be read" in page
+    for words in (
+        "a part was not read",
+        "Not shown to be better.",
+        "Ce",
+        "no usable series &lt;b&gt;",
+        "&lt;others&gt;",
+    ):
+        assert words in page
+    assert page.count("data:image/png") == 4 and "http" not in re.sub(r'xmlns="[^"]*"', "", page)
+    assert "study date" not in page and "slice 2 of 3" in page
+    (tmp_path / "index.html").write_text(page)
+    assert is_worklist(tmp_path / "index.html")
+    (tmp_path / "own.html").write_text("<html>my own</html>")
+    assert not is_worklist(tmp_path / "own.html")
+
+
+@pytest.mark.parametrize("date", ["2026-11-02", ""])
+def test_dates_stand_there_only_where_they_were_given(params, date: str) -> None:
+    page = worklist([entry(case(params, "Ca", 0.7, True), (), date)], {}, "m", params.windowing.windows)
+    assert ("study date" in page) == bool(date) and (date in page)
