@@ -24,7 +24,7 @@ from flows.engine.boundary import exit_status
 from flows.engine.dvc import dvc, lines
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import atomic_dir, read_json, read_table, write_json, write_table, write_text
+from ich_pipeline.core.files import atomic_dir, read_json, read_table, sha256_of, write_json, write_table, write_text
 from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.core.stopping import stop_on_signals
@@ -301,10 +301,10 @@ def _spread_lines(spread: pd.DataFrame) -> list[str]:
 
 def _record(params: Params, metrics: dict[str, Any], key: str) -> None:
     """The figures in MLflow, and one look in the ledger: who tries many settings on these patients fits them."""
-    from ich_pipeline.registry.ledger import record_look, sha256
+    from ich_pipeline.registry.ledger import record_look
     from ich_pipeline.registry.tracking import open_run
 
-    record_look(LOOK, test_set=sha256(layout.LABELS), model=key, results=sha256(TARGET / "metrics.json"))
+    record_look(LOOK, test_set=sha256_of(layout.LABELS), model=key, results=sha256_of(TARGET / "metrics.json"))
     with open_run("crossvalidate", None, params) as run:
         run.metrics(
             {

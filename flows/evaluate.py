@@ -22,7 +22,7 @@ from ich_pipeline.baselines.hu_rule import FILE, MEMBER
 from ich_pipeline.baselines.stored import read_baselines
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import atomic_dir, read_table, write_json, write_table, write_text
+from ich_pipeline.core.files import atomic_dir, read_table, sha256_of, write_json, write_table, write_text
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import FIGURES as COMPARED
@@ -66,7 +66,7 @@ def body(stage: Stage) -> StageResult:
     """Read, measure, write work/evaluate/<test>, record."""
     from ich_pipeline.evaluation.figures import curves_of, draw_pr, draw_roc
     from ich_pipeline.evaluation.style import marked
-    from ich_pipeline.registry.ledger import digest_of_files, record_look, sha256
+    from ich_pipeline.registry.ledger import digest_of_files, record_look
     from ich_pipeline.registry.tracking import open_run
 
     params, test = stage.params, stage.item
@@ -113,7 +113,7 @@ def body(stage: Stage) -> StageResult:
             # outs would make them differ from run to run.
             record_look(
                 test,
-                test_set=sha256(_sealed(test)),
+                test_set=sha256_of(_sealed(test)),
                 model=digest_of_files(
                     layout.TRAIN,
                     layout.CALIBRATE / "ensemble.json",
@@ -121,7 +121,7 @@ def body(stage: Stage) -> StageResult:
                     [layout.SEQUENCE / name for name in cohort.ensemble.heads],
                     layout.BASELINES / MEMBER / FILE if MEMBER in cohort.ensemble.members else None,
                 ),
-                results=sha256(folder / "metrics.json"),
+                results=sha256_of(folder / "metrics.json"),
             )
         run.metrics({level: {label: _values(m) for label, m in of.items()} for level, of in metrics.items()})
         run.metrics({"baselines": {name: _values({k: of[k] for k in COMPARED}) for name, of in baselines.items()}})

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from flows.engine import layout
 from flows.engine.boundary import exit_status
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.core.files import write_text
+from ich_pipeline.core.files import sha256_of, write_text
 
 PAGE = layout.REPORTS / "test_ledger.html"
 
@@ -25,7 +25,7 @@ def publish(params: Params) -> list[str]:
     numbers = versions.numbers_by_model(params.registry.model_name)
     broken = ledger.broken_at(found)
     sealed = {test: layout.SPLIT / "sealed" / f"{test}.csv" for test in params.tests}
-    present = {(test, ledger.sha256(path)) for test, path in sealed.items() if path.is_file()}
+    present = {(test, sha256_of(path)) for test, path in sealed.items() if path.is_file()}
     counts = ledger.counts(found)
     rows = [
         {

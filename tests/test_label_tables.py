@@ -99,7 +99,7 @@ WRONG = {
     ),
     "not UTF-8": (
         b"SOPInstanceUID,any,\xe9pidural\n",
-        "{path} is not UTF-8 text: save the label table as CSV (UTF-8).",
+        "{path} is not UTF-8 text: save the table as CSV (UTF-8).",
     ),
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from flows.engine import graph, layout
 from flows.engine.stage import Stage
+from ich_pipeline.core.files import sha256_of
 
 
 def state_folder(stage: Stage, data: Iterable[Path], settings: Mapping[str, Any]) -> Path:
@@ -25,8 +26,7 @@ def state_folder(stage: Stage, data: Iterable[Path], settings: Mapping[str, Any]
     libraries = {name: version(name) for name in ("keras", "numpy", "tensorflow")}
     digest = hashlib.sha256(json.dumps([libraries, dict(settings)], sort_keys=True).encode())
     for path in stage.track([*graph.code_of([stage.name]), *data], "what the result depends on"):
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        digest.update(f"{path.name}{sha256_of(path)}".encode())
     return _of(stage) / digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -189,6 +190,12 @@ def write_text(target: Path, text: str) -> None:
     """Write UTF-8 text atomically, with ``\\n`` line ends on every system."""
     with atomic_file(target) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(target: Path, value: Any) -> None:

@@ -7,7 +7,7 @@ A stream whose own size is not Rows × Columns never reaches a decoder, which wo
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom import uid
 
@@ -17,11 +17,10 @@ JPEG_2000 = frozenset({uid.JPEG2000Lossless, uid.JPEG2000, uid.HTJ2KLossless, ui
 JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
 JPEG = frozenset({uid.JPEGLossless, uid.JPEGLosslessSV1})
 
-_J2K_START = b"\xff\x4f\xff\x51"
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
 _END_MARKER = b"\xff\xd9"  # EOI, EOC
-_SOF = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
-_SOS, _BARE = 0xDA, {0x01, *range(0xD0, 0xD9)}
+_SOF_LS = 0xF7
+_SOF = {*range(0xC0, 0xD0), _SOF_LS} - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,8 @@ def _ends(stream: bytes) -> bool:
 
 
 def _jpeg_2000(stream: bytes) -> StreamInfo:
-    start = stream.find(_J2K_START, 0, 4096) if stream.startswith(_JP2_SIGNATURE) else 0
-    if stream[start : start + 4] != _J2K_START or start < 0:
+    start = stream.find(segments.JPEG_2000_START, 0, 4096) if stream.startswith(_JP2_SIGNATURE) else 0
+    if stream[start : start + 4] != segments.JPEG_2000_START or start < 0:
         raise ValueError("no JPEG 2000 stream")
     right, bottom, left, top, tile_width, tile_height = struct.unpack(">6I", stream[start + 8 : start + 32])
     components, sample = struct.unpack(">HB", stream[start + 40 : start + 43])
@@ -79,30 +78,17 @@ def _jpeg_2000(stream: bytes) -> StreamInfo:
 
 
 def _jpeg(stream: bytes) -> StreamInfo:
-    if stream[:2] != b"\xff\xd8":
+    if not stream.startswith(segments.JPEG_START):
         raise ValueError("no JPEG stream")
     found: StreamInfo | None = None
-    at = 2
-    while True:
-        if stream[at] != 0xFF:
-            raise ValueError("the JPEG stream has data where a marker should be")
-        marker = stream[at + 1]
-        if marker == 0xFF or marker in _BARE:
-            at += 1 if marker == 0xFF else 2
-            continue
-        (length,) = struct.unpack(">H", stream[at + 2 : at + 4])
+    is_ls = False
+    for marker, body, _ in segments.jpeg_segments(stream):
         if marker in _SOF:
-            precision, rows, columns, components = struct.unpack(">BHHB", stream[at + 4 : at + 10])
-            found = StreamInfo(rows, columns, components, precision)
-        if marker == _SOS:
+            precision, rows, columns, components = struct.unpack(">BHHB", body[:6])
+            found, is_ls = StreamInfo(rows, columns, components, precision), marker == _SOF_LS
+        if marker == segments.SCAN:
             if found is None:
                 raise ValueError("the JPEG stream begins its scan before its frame")
-            is_ls = _has_ls_frame(stream, at)
             # Behind the components' selectors JPEG-LS has NEAR where JPEG has the predictor.
-            near = stream[at + 5 + 2 * stream[at + 4]] if is_ls else 0
-            return StreamInfo(found.rows, found.columns, found.components, found.precision, None, near)
-        at += 2 + max(length, 2)
-
-
-def _has_ls_frame(stream: bytes, before: int) -> bool:
-    return b"\xff\xf7" in stream[:before]
+            return replace(found, near=body[1 + 2 * body[0]] if is_ls else 0)
+    raise ValueError("the JPEG stream is cut short before its scan, or has data where a marker should be")

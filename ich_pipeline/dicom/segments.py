@@ -7,10 +7,12 @@ HTJ2K). In the coded data of all of them no byte FF is followed by one of 0x90 a
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 JPEG_START, JPEG_2000_START, JP2_BOX = b"\xff\xd8", b"\xff\x4f\xff\x51", b"jP  "
-_SCAN, _END = 0xDA, 0xD9  # SOS; EOI and EOC are one number
+SCAN, _END = 0xDA, 0xD9  # SOS; EOI and EOC are one number
+_BARE = frozenset({0x01, *range(0xD0, 0xDA)})  # TEM, RSTn, SOI, EOI: neither length nor body
 _JPEG_NOTES = frozenset({0xFE, *range(0xE0, 0xF0)})  # COM, APPn
 _MARKER_IN_SCAN = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # no stuffed byte, restart or fill byte
 _TILE_PART, _TILE_DATA, _COMMENT = 0x90, 0x93, 0x64  # SOT, SOD, COM of JPEG 2000
@@ -38,24 +40,32 @@ def walk(frame: bytes) -> Walked | None:
     return Walked([frame[:start], *notes], None if end is None else start + end)
 
 
-def _jpeg(frame: bytes) -> Walked:
-    """All of it, between its scans too, up to its first EOI."""
-    found, at = [], 2
-    while at + 2 <= len(frame) and frame[at] == 0xFF:
+def jpeg_segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Marker, body and end of every segment of a JPEG or JPEG-LS frame, between its scans too, up to its first EOI.
+
+    It ends before that where something else than a marker stands, or the frame itself ends.
+    """
+    at, marker = len(JPEG_START), 0
+    while at + 2 <= len(frame) and frame[at] == 0xFF and marker != _END:
         marker = frame[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
             continue
+        body, at = (b"", at + 2) if marker in _BARE else _segment(frame, at)
+        yield marker, body, at
+        if marker == SCAN:
+            following = _MARKER_IN_SCAN.search(frame, at)
+            at = len(frame) if following is None else following.start()
+
+
+def _jpeg(frame: bytes) -> Walked:
+    """All of it, between its scans too, up to its first EOI."""
+    found = []
+    for marker, body, at in jpeg_segments(frame):
         if marker == _END:
-            return Walked(found, at + 2)
-        body, at = _segment(frame, at)
+            return Walked(found, at)
         if marker in _JPEG_NOTES:
             found.append(body)
-        if marker == _SCAN:
-            following = _MARKER_IN_SCAN.search(frame, at)
-            if following is None:
-                break
-            at = following.start()
     return Walked(found, None)
 
 

@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ich_pipeline.core.files import sha256_of
 from ich_pipeline.registry import provenance, store
 from ich_pipeline.serving.bundle import HEAD_FILES, NETWORK_FILES
+from ich_pipeline.serving.content import digest_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -141,25 +143,20 @@ def model_digest(files: Mapping[str, str]) -> str:
     Args:
         files: sha256 by path in the bundle (``networks/…``, ``sequence/…``, ``rule/…``, ``ensemble.json``); others are left out.
     """
-    counted = [n for n in sorted(files) if n.startswith(("networks/", "sequence/", "rule/")) or n == "ensemble.json"]
-    lines = [f"{files[n]}  {n}\n" for n in counted]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    counted = [n for n in files if n.startswith(("networks/", "sequence/", "rule/")) or n == "ensemble.json"]
+    return digest_of({name: files[name] for name in counted})
 
 
 def digest_of_files(
     train: Path, ensemble: Path, architectures: Iterable[str], heads: Iterable[Path] = (), rule: Path | None = None
 ) -> str:
     """:func:`model_digest` of what evaluate read: ``train/<architecture>/``, the folders of ``heads``, the HU rule, the ensemble."""
-    files = {f"networks/{name}/{file}": sha256(train / name / file) for name in architectures for file in NETWORK_FILES}
-    files |= {f"sequence/{head.name}/{file}": sha256(head / file) for head in heads for file in HEAD_FILES}
-    files |= {f"rule/{rule.name}": sha256(rule)} if rule else {}
-    return model_digest({**files, "ensemble.json": sha256(ensemble)})
-
-
-def sha256(path: Path) -> str:
-    """Of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    files = {
+        f"networks/{name}/{file}": sha256_of(train / name / file) for name in architectures for file in NETWORK_FILES
+    }
+    files |= {f"sequence/{head.name}/{file}": sha256_of(head / file) for head in heads for file in HEAD_FILES}
+    files |= {f"rule/{rule.name}": sha256_of(rule)} if rule else {}
+    return model_digest({**files, "ensemble.json": sha256_of(ensemble)})
 
 
 def _experiment(client: MlflowClient) -> str:

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import json_text, write_json
+from ich_pipeline.core.files import json_text, sha256_of, write_json
 
 MANIFEST = "content.json"
-BLOCK = 1 << 20
 AGAIN = "register the model again (`python -m flows.register`)"
 _COMPILED = "__pycache__"  # written by whoever runs the code
 
@@ -54,15 +53,17 @@ def content_of(folder: Path, leave: Collection[str] = (MANIFEST,)) -> Content:
     """
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     counted = [name for name in paths if name not in leave and _COMPILED not in name.split("/")]
-    return _content({name: {"sha256": _sha256(paths[name]), "bytes": paths[name].stat().st_size} for name in counted})
+    return _content({name: {"sha256": sha256_of(paths[name]), "bytes": paths[name].stat().st_size} for name in counted})
 
 
 def _content(files: dict[str, dict[str, Any]]) -> Content:
-    ordered = {name: files[name] for name in sorted(files)}
-    whole = hashlib.sha256()
-    for name, one in ordered.items():
-        whole.update(f"{one['sha256']}  {name}\n".encode())
-    return Content(whole.hexdigest(), ordered)
+    digest = digest_of({name: one["sha256"] for name, one in files.items()})
+    return Content(digest, {name: files[name] for name in sorted(files)})
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """One sha256 over files: their paths, sorted, and the sha256 of each."""
+    return hashlib.sha256("".join(f"{files[name]}  {name}\n" for name in sorted(files)).encode()).hexdigest()
 
 
 def seal(folder: Path) -> Content:
@@ -128,11 +129,3 @@ def _said(manifest: Path) -> dict[str, str] | None:
         return {str(name): str(one["sha256"]) for name, one in files.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

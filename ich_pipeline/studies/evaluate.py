@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import atomic_dir, write_json, write_text
+from ich_pipeline.core.files import atomic_dir, sha256_of, write_json, write_text
 from ich_pipeline.core.lock import output_locked
 from ich_pipeline.core.outputs import check_apart, check_output
 from ich_pipeline.core.progress import Track, quiet
@@ -171,9 +170,7 @@ def _about(request: Request, study: Study) -> dict[str, Any]:
     reference = f"majority of {', '.join(voters)} in {request.labels.name}" if voters else request.labels.name
     return {
         "files": {
-            kind: {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-            for kind, path in files.items()
-            if path is not None
+            kind: {"name": path.name, "sha256": sha256_of(path)} for kind, path in files.items() if path is not None
         },
         "reference": reference,
         "level": study.table.level,

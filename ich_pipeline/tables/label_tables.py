@@ -170,7 +170,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except IsADirectoryError:
         raise InputError(f"{path} is a folder: name the CSV file of the label table.") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text: save the label table as CSV (UTF-8).") from None
+        raise InputError(f"{path} is not UTF-8 text: save the table as CSV (UTF-8).") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): mend its permissions.") from None
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections import Counter
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.tables.formulas import plain
+from ich_pipeline.tables.label_tables import csv_rows
 from ich_pipeline.tables.sheets import trimmed
 
 # The row numbers that pandas writes, or what is right of a last comma; pandas itself reads it as "Unnamed: 0".
@@ -111,17 +109,8 @@ def read_text_table(path: Path) -> TextTable:
 
 
 def _csv_rows(path: Path) -> list[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets like to write a byte order mark
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text: save the table as CSV (UTF-8).") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, [trimmed(plain(cell)) for cell in row]) for row in reader]
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num} is not CSV ({error}): mend that line.") from None
-    there = [(line, cells) for line, cells in rows if cells]
-    return there[:1] + [(line, cells) for line, cells in there[1:] if any(cells)]  # spreadsheets leave rows of nothing
+    rows = [(line, [trimmed(cell) for cell in row]) for line, row in csv_rows(path)]
+    return rows[:1] + [(line, cells) for line, cells in rows[1:] if any(cells)]  # spreadsheets leave rows of nothing
 
 
 def _parquet_rows(path: Path) -> list[tuple[int, list[str]]]:

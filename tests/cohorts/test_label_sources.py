@@ -229,8 +229,8 @@ def test_what_is_no_such_table_is_one_sentence(kind: str, tmp_path: Path) -> Non
         "another separator": (f"sep=;\n{header}\n", r"says in its first line \(sep=\) that ';' separates its columns: save"),
         "tabs": (f"sep=\t\n{header}\n", r"that '\\t' separates its columns: save it with commas"),
         "a column less": (header.replace("Label", "x").replace("ntraventricular", "x").replace("R2:IVH", "x"), "lacks the columns"),
-        "UTF-16": (f"{header}\n".encode("utf-16"), "is not UTF-8 text: save the label table as CSV"),
-        "Latin-1": (f"{header}\né\n".encode("latin-1"), "is not UTF-8 text: save the label table as CSV"),
+        "UTF-16": (f"{header}\n".encode("utf-16"), "is not UTF-8 text: save the table as CSV"),
+        "Latin-1": (f"{header}\né\n".encode("latin-1"), "is not UTF-8 text: save the table as CSV"),
         "open quote": (f'{header}\n"1\n', "line 2 is not CSV"),
     }  # fmt: skip
     for name, (text, sentence) in wrong.items():

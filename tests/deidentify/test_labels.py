@@ -98,7 +98,7 @@ def test_what_a_cohort_would_refuse_is_refused(export, name):
 
 def test_utf_16_is_named(export):
     status, _, err = deidentify(export, "\n".join([HEADER, *rows(1)]).encode("utf-16"))
-    assert status == 2 and "l.csv is not UTF-8 text: save the label table as CSV" in err
+    assert status == 2 and "l.csv is not UTF-8 text: save the table as CSV" in err
 
 
 def test_the_form_of_the_table_is_that_of_a_cohort(export):

@@ -14,7 +14,7 @@ from flows import baselines, calibrate, evaluate, sequence
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_table, write_table
+from ich_pipeline.core.files import read_table, sha256_of, write_table
 from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.tables.label_tables import write_labels
 from ich_pipeline.tables.masks import write_masks
@@ -214,12 +214,12 @@ def test_every_evaluation_is_in_the_ledger(project) -> None:
     assert [look.test for look in before] == ["test_retrospective"]
     look = before[0]
     work = folder / "work"
-    assert look.test_set == ledger.sha256(work / "split/sealed/test_retrospective.csv")
-    assert look.results == ledger.sha256(work / "evaluate/test_retrospective/metrics.json")
-    files = [ledger.sha256(work / "train" / ARCHITECTURE / n) for n in ("model.weights.h5", "network.json")]
+    assert look.test_set == sha256_of(work / "split/sealed/test_retrospective.csv")
+    assert look.results == sha256_of(work / "evaluate/test_retrospective/metrics.json")
+    files = [sha256_of(work / "train" / ARCHITECTURE / n) for n in ("model.weights.h5", "network.json")]
     named = zip((f"networks/{ARCHITECTURE}/{n}" for n in ("model.weights.h5", "network.json")), files, strict=True)
     rest = {"ensemble.json": work / "calibrate/ensemble.json", "rule/rule.npz": work / "baselines/hu_rule/rule.npz"}
-    digests = dict(named) | {name: ledger.sha256(path) for name, path in rest.items()}
+    digests = dict(named) | {name: sha256_of(path) for name, path in rest.items()}
     assert look.model == ledger.model_digest(digests)
     assert look.model != ledger.model_digest({**digests, "rule/rule.npz": "0"})
 

@@ -8,6 +8,7 @@ import pytest
 
 from flows import ledger as page
 from ich_pipeline.config import Params
+from ich_pipeline.core.files import sha256_of
 from ich_pipeline.registry import ledger, store
 
 
@@ -58,10 +59,10 @@ def test_the_model_is_networks_heads_and_ensemble_alone(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     found = ledger.digest_of_files(tmp_path, tmp_path / "ensemble.json", ["a"])
-    files = {f"networks/a/{n}": ledger.sha256(tmp_path / "a" / n) for n in ("network.json", "model.weights.h5")}
+    files = {f"networks/a/{n}": sha256_of(tmp_path / "a" / n) for n in ("network.json", "model.weights.h5")}
     whole = {
         **files,
-        "ensemble.json": ledger.sha256(tmp_path / "ensemble.json"),
+        "ensemble.json": sha256_of(tmp_path / "ensemble.json"),
         "atlas/atlas.npz": "x",
         "system.json": "y",
     }
@@ -69,7 +70,7 @@ def test_the_model_is_networks_heads_and_ensemble_alone(tmp_path: Path) -> None:
     for name in ("head.json", "head.weights.h5"):
         (tmp_path / "sequence" / "a").mkdir(parents=True, exist_ok=True)
         (tmp_path / "sequence" / "a" / name).write_text(name)
-    head = {f"sequence/a/{n}": ledger.sha256(tmp_path / "sequence/a" / n) for n in ("head.json", "head.weights.h5")}
+    head = {f"sequence/a/{n}": sha256_of(tmp_path / "sequence/a" / n) for n in ("head.json", "head.weights.h5")}
     with_head = ledger.digest_of_files(tmp_path, tmp_path / "ensemble.json", ["a"], [tmp_path / "sequence" / "a"])
     assert ledger.model_digest({**whole, **head}) == with_head != found
     (tmp_path / "ensemble.json").write_text("4")
@@ -83,7 +84,7 @@ def test_the_page_and_the_sentences_are_of_the_present_labels(params: Params) ->
     sealed.write_text("labels")
     ledger.record_look(test, "of other labels", "m", "r")
     for _ in range(2):
-        ledger.record_look(test, ledger.sha256(sealed), "m", "r")
+        ledger.record_look(test, sha256_of(sealed), "m", "r")
     (sentence,) = page.publish(params)
     assert sentence == f"{test}: this test set has been looked at 2 times, with one model."
     text = page.PAGE.read_text()
