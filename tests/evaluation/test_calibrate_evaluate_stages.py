@@ -19,7 +19,7 @@ from ich_pipeline.ensemble.conformal import NOT_AVAILABLE
 from ich_pipeline.tables.label_tables import write_labels
 from ich_pipeline.tables.masks import write_masks
 from ich_pipeline.tables.schemas import FOLDS_TABLE
-from tests.stages import content, run_stage, working_in
+from tests.stages import content, run_stage, working_in, write_slices
 
 ARCHITECTURE = "mobilenet"  # small; any name of keras.applications works
 SIZE = 32
@@ -65,19 +65,7 @@ def _window_and_split(folder: Path, params: Params) -> tuple[pd.DataFrame, pd.Da
                 rows.append((row, f"1.2.{row}", case, f"P{case}", cohort, before, after, 5.0 * k))
                 truth.append([int(subtypes.any()), *subtypes])
                 images.append(image)
-    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
-    index = pd.DataFrame(rows, columns=pd.Index(columns))
-    hu = np.rint(np.stack(images)).astype(np.int16)
-    window, split = folder / "work" / "window", folder / "work" / "split"
-    write_table(window / "index.parquet", index, "window/1")
-    np.save(window / f"hu_{SIZE}.npy", hu)
-    table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
-    for cohort in PATIENTS:
-        name = f"sealed/{cohort}.csv" if cohort.startswith("test") else f"labels/{cohort}.csv"
-        write_labels(split / name, table.loc[index["cohort"] == cohort], labels)
-    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": 0}), FOLDS_TABLE)
-    write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
-    return index, table, hu
+    return write_slices(folder / "work", rows, images, truth, labels)
 
 
 def _facts(folder: Path, index: pd.DataFrame, table: pd.DataFrame) -> None:

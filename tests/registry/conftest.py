@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -298,6 +299,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params,
     return target
 
 
+@contextlib.contextmanager
+def own_store_in(folder: Path) -> Iterator[None]:
+    """``folder`` is the current directory, and what the caller's environment names of MLflow and Prefect is unknown."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "ICH_RUN_ID", "ICH_EVENTS", "PREFECT_API_URL"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params) -> Iterator[Path]:
     """The current directory: an empty project with the made ``work/`` and ``reports/``; its store is made on first use."""
@@ -305,10 +316,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params
     shutil.copytree(work, folder, dirs_exist_ok=True)
     settings = params.model_dump(mode="json", by_alias=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "ICH_RUN_ID", "ICH_EVENTS", "PREFECT_API_URL"):
-            patch.delenv(name, raising=False)
+    with own_store_in(folder):
         yield folder
 
 

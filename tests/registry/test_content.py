@@ -20,6 +20,8 @@ from ich_pipeline.serving.code import BUNDLE, CODE, runs_other_code, write_code
 from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of, seal
 from ich_pipeline.serving.system import System
 
+from .conftest import own_store_in
+
 PARTS = (
     "networks/vgg16/network.json",
     "networks/vgg16/model.weights.h5",
@@ -52,10 +54,7 @@ def flip(path: Path, at: int = -1) -> bytes:
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The current directory: an empty project with a store of its own."""
     folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "ICH_RUN_ID", "ICH_EVENTS", "PREFECT_API_URL"):
-            patch.delenv(name, raising=False)
+    with own_store_in(folder):
         yield folder
 
 

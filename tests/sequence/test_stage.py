@@ -16,9 +16,9 @@ from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_table, write_table
 from ich_pipeline.sequence import stored
-from ich_pipeline.tables.label_tables import read_labels, write_labels
+from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.masks import write_masks
-from tests.stages import content, run_stage, working_in
+from tests.stages import content, run_stage, working_in, write_slices
 
 ARCHITECTURE = "tinynet"
 SIZE, SLICES = 32, 7
@@ -68,21 +68,8 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
                 rows.append((row, f"1.2.{row}", case, f"P{case}", cohort, before, after, 5.0 * k))
                 truth.append([int(subtypes.any()), *subtypes])
                 images.append(image)
-    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
-    index = pd.DataFrame(rows, columns=pd.Index(columns))
-    hu = np.rint(np.stack(images)).astype(np.int16)
-    window, split = folder / "work" / "window", folder / "work" / "split"
-    write_table(window / "index.parquet", index, "window/1")
-    np.save(window / f"hu_{SIZE}.npy", hu)
-    table = pd.concat([index[["SOPInstanceUID"]], pd.DataFrame(truth, columns=pd.Index(labels.columns))], axis=1)
-    for cohort in PATIENTS:
-        place = "sealed" if cohort.startswith("test") else "labels"
-        of_cohort = table.loc[index["cohort"] == cohort]
-        # A training slice without a label is context, and nothing else.
-        skipped = 1 if cohort == "train" else 0
-        write_labels(split / place / f"{cohort}.csv", of_cohort.iloc[skipped:], labels)
-    write_table(split / "folds.parquet", pd.DataFrame({"patient_key": pd.Series(dtype=str), "fold": 0}), "folds/1")
-    write_table(split / "cohorts.parquet", index[["case_id", "patient_key", "cohort"]].drop_duplicates(), "cohorts/1")
+    # A training slice without a label is context, and nothing else.
+    index, _, hu = write_slices(folder / "work", rows, images, truth, labels, unlabelled=[0])
     cases = index.drop_duplicates("case_id").reset_index(drop=True)
     facts = {"chosen": True, "Manufacturer": "ACME", "PatientSex": "F", "PatientAge": "050Y", "SliceThickness": 5.0}
     facts |= {"row_spacing_mm": 2.0, "column_spacing_mm": 2.0, "spacing_mm": 5.0}
