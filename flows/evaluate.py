@@ -135,7 +135,7 @@ def body(stage: Stage) -> StageResult:
 def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str, NDArray[np.float32]], pd.DataFrame]:
     """The system's reading of the test, and the single-window networks' probabilities for the ablation."""
     from ich_pipeline.ensemble.reading import read
-    from ich_pipeline.features.answers import answers_from
+    from ich_pipeline.features.store import answers_from
     from ich_pipeline.training.network import Network
 
     labels = params.label_set

@@ -9,8 +9,7 @@ from flows.engine.stage import Stage
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir
 from ich_pipeline.quality.checks import Suite, SuiteResult, breaches
-from ich_pipeline.quality.console import print_breaches
-from ich_pipeline.quality.page import write_results
+from ich_pipeline.quality.page import print_breaches, write_results
 from ich_pipeline.quality.runner import run_suites
 
 

@@ -11,10 +11,9 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import put_back, read_json
 from ich_pipeline.core.outputs import check_apart, check_output, lies_in
 from ich_pipeline.core.progress import Track
-from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.keys import places
 from ich_pipeline.sources.listing import Listing
-from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.remote import Remote, check_cache
 from ich_pipeline.tables.cohort_mark import MARK, PHANTOM
 
 

@@ -19,10 +19,9 @@ from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.deidentify import folder, key, report, scan
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.ingest.tables import counted
-from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
-from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.remote import Remote, check_cache
 from ich_pipeline.sources.source import fetched_beside, is_remote, named, open_source
 
 NAMED_AT_MOST = 3  # outcomes in a sentence

@@ -15,8 +15,7 @@ from ich_pipeline.core.lock import output_locked
 from ich_pipeline.core.outputs import check_apart, check_output, lies_in
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.sources.cache import check_cache
-from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.remote import Remote, check_cache
 from ich_pipeline.sources.source import named
 
 PARAMS = Path("params.yaml")

@@ -19,10 +19,9 @@ from ich_pipeline.core.stopping import not_between
 from ich_pipeline.dicom.identity import case_id, refuse_shared_names
 from ich_pipeline.ingest.scan import NO_MEMORY, read_headers
 from ich_pipeline.registry import versions
-from ich_pipeline.sources.cache import check_cache
 from ich_pipeline.sources.listing import Judged, Listing
 from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
-from ich_pipeline.sources.remote import Remote
+from ich_pipeline.sources.remote import Remote, check_cache
 from ich_pipeline.sources.source import fetched_beside, is_remote, named
 from ich_pipeline.tables.formulas import csv_text
 

@@ -165,7 +165,7 @@ def coverage_mm(positions: NDArray[np.float64], links: NDArray[np.int32], thickn
     if len(positions) < 2:
         return thickness_mm or 0.0
     gaps = gap_ends(positions, links)
-    inside = float(positions[-1] - positions[0]) - sum(after - before for before, after in gaps)
+    inside = float(positions[-1] - positions[0]) - math.fsum(after - before for before, after in gaps)
     return inside + (1 + len(gaps)) * median_step(positions)
 
 
@@ -182,7 +182,7 @@ def step_runs(positions: NDArray[np.float64], tolerance_mm: float = SAME_POSITIO
             runs[-1].append(step)
         else:
             runs.append([step])
-    return [(len(run), sum(run) / len(run)) for run in runs]
+    return [(len(run), math.fsum(run) / len(run)) for run in runs]
 
 
 def tilt_deg(points: NDArray[np.float64], orientation: Sequence[float]) -> float:

@@ -131,7 +131,7 @@ _TABLE: dict[Reason, tuple[Status, str]] = {
     Reason.SOURCE_UNREACHABLE: (_REJECTED, "the object store did not hand the file over"),
     Reason.ARCHIVE_BROKEN: (
         _REJECTED,
-        "an archive, or a member of one, that is cut short or damaged; its whole members are read",
+        "an archive, or a member of one, that is cut short or damaged: bring the whole archive",
     ),
     Reason.ARCHIVE_ENCRYPTED: (_REJECTED, "locked with a password: unpack the archive first"),
     Reason.ARCHIVE_UNSUPPORTED: (

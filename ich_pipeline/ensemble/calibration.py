@@ -22,6 +22,7 @@ never to 0 or 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -226,7 +227,7 @@ def fit_calibration(
     }
     losses: dict[str, float] = {}
     for kind, fit in fits.items():
-        total = sum(
+        total = math.fsum(  # exact: from Python 3.12 on sum() rounds otherwise than before
             log_likelihood(fit(scores[fold != k], truth[fold != k])(scores[fold == k]), truth[fold == k])
             for k in np.unique(fold)
         )

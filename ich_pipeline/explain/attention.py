@@ -10,7 +10,7 @@ much. A map that is constant locates nothing and is marked so. Its cells lie whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,6 @@ from ich_pipeline.config import ExplainParams
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.features import head_weights
 from ich_pipeline.explain.geometry import CellGrid, cell_grid
-from ich_pipeline.explain.gradient import logit_gradients
 from ich_pipeline.explain.placed import PlacedMap
 
 if TYPE_CHECKING:
@@ -30,6 +29,54 @@ if TYPE_CHECKING:
 BATCH = 32  # slices a forward pass, the last one padded, so that a slice's map does not depend on its batch
 NO_LOCALISATION = "no localisation: the map is constant"
 FLAT = 1e-6  # a map whose range is below this share of its maximum is constant
+
+
+# The one place that differs between Keras backends: the gradient of a logit.
+
+Gradients = Callable[[NDArray[Any], NDArray[np.float32]], NDArray[np.float32]]
+
+
+def logit_gradients(tail: Callable[[Any], Any]) -> Gradients:
+    """Build the function that gives a logit's gradient with respect to an inner activation.
+
+    Args:
+        tail: from the activation (n, h, w, K) to the pooled features (n, F), float32.
+
+    Returns:
+        function of an activation (n, h, w, K) and the head's weights of the label explained in each row (n, F), that
+        gives float32 (n, h, w, K).
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return _tensorflow(tail)
+    if backend == "jax":
+        return _jax(tail)
+    raise RuntimeError(f"LayerCAM has no gradient for the Keras backend {backend!r}: use tensorflow or jax.")
+
+
+def _tensorflow(tail: Callable[[Any], Any]) -> Gradients:
+    import tensorflow as tf
+
+    @tf.function
+    def gradients(activation: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(activation)
+            logits = tf.reduce_sum(tail(activation) * weights, axis=1)
+        return tf.cast(tape.gradient(logits, activation), tf.float32)
+
+    return lambda activation, weights: gradients(tf.constant(activation), tf.constant(weights)).numpy()
+
+
+def _jax(tail: Callable[[Any], Any]) -> Gradients:
+    import jax  # pyright: ignore[reportMissingImports]
+
+    def total(activation: Any, weights: Any) -> Any:
+        return (tail(activation) * weights).sum()  # rows are independent, so the sum's gradient is each row's own
+
+    gradient = jax.jit(jax.grad(total))
+    return lambda activation, weights: np.asarray(gradient(activation, weights), np.float32)
 
 
 @dataclass(frozen=True)

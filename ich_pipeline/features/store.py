@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, read_table, write_json, write_table, write_text
 from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.features.classifier import Head
 from ich_pipeline.windowing.windows import interpolate
 
 if TYPE_CHECKING:
+    from ich_pipeline.training.interpolated import Probabilities
     from ich_pipeline.training.network import Network
 
 SCHEMA = "features/1"
@@ -29,6 +31,37 @@ ROWS_SCHEMA = "feature_rows/1"
 ARRAY, TOLD, ROWS, DONE = "features.npy", "features.json", "rows.parquet", "done"
 CHUNK = 256  # slices between two states to resume from
 AS_IT_IS, MIRRORED = "original", "mirrored"
+
+
+# Answers of a network to slices: from stored features where its backbone is frozen, else by running it.
+
+
+def answers_from(features: Path, kind: str, uids: Sequence[str]) -> Probabilities:
+    """How these slices are answered.
+
+    Args:
+        features: folder of stage features; ``<architecture>/<kind>`` in it is used where it is there.
+        kind: which features of an architecture.
+        uids: SOPInstanceUID of each slice that will be asked for, in order.
+    """
+
+    def answer(
+        network: Network,
+        hu: Any,
+        neighbours: NDArray[np.integer],
+        degrees: Sequence[float],
+        original: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float32]:
+        folder = features / network.spec.architecture / kind
+        if not (folder / TOLD).is_file():
+            from ich_pipeline.training.interpolated import interpolated_probabilities
+
+            return interpolated_probabilities(network, hu, neighbours, degrees, original)
+        kernel, bias = network.model.get_layer("head").get_weights()
+        head = Head(np.asarray(kernel, np.float64), np.asarray(bias, np.float64))
+        return at_degrees(read(folder, uids), degrees, head)
+
+    return answer
 
 
 def view_names(degrees: Sequence[float], mirrored: bool) -> list[str]:

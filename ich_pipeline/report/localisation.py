@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +143,7 @@ def control_words(summaries: tuple[LocalisationSummary, ...], any_label: str) ->
     specific = [s for s in shared if _specific(s)]
     count = sum(s.shared for s in shared)
     own, other = (
-        sum(s.shared * (rate or 0.0) for s, rate in zip(shared, rates, strict=True)) / count
+        math.fsum(s.shared * (rate or 0.0) for s, rate in zip(shared, rates, strict=True)) / count
         for rates in ([s.own_rate for s in shared], [s.other_rate for s in shared])
     )
     words = f"In slices with two findings or more ({count} maps) the subtypes’ own maps hit their own lesion in {own:.0%} and another finding’s in {other:.0%}: "

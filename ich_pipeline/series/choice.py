@@ -2,7 +2,7 @@
 
 Of the series that are left after every file was judged by itself:
 
-1. one that shows the head: where another shows four times as much brain inside a skull (:mod:`ich_pipeline.series.brain`), a series
+1. one that shows the head: where another shows four times as much brain inside a skull (:mod:`ich_pipeline.series.looking`), a series
    is of the neck, whatever its length;
 2. the earlier entry of ``ingest.kernel_preference`` (sharp kernels are set aside before);
 3. more brain: two whole centimetres less count as less. Where no series shows any, more millimetres covered, a whole

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ich_pipeline.config import IngestParams
+from ich_pipeline.dicom.contrast_header import plain
+from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
-from ich_pipeline.series.body_part import named_elsewhere
 from ich_pipeline.series.cautions import with_cautions
 from ich_pipeline.series.choice import Standing, standings, why_behind
 from ich_pipeline.series.group_volume import Verdicts, Volume, decode_group
@@ -18,6 +20,23 @@ from ich_pipeline.series.unread import not_read
 
 # A reconstruction that was made later, a thick average, a virtual image: in this order, where nothing else is there.
 LAST_RESORTS = (Reason.SECONDARY, Reason.REFORMATTED, Reason.VIRTUAL)
+
+
+# Does a header say that a series shows another part of the body than the head? It may be wrong, so it never tells
+# alone.
+
+_HEAD = re.compile(r"\b(HEAD|BRAIN|SKULL|CRANI\w*|CEREBR\w*|NEURO\w*|KOPF|SCHAEDEL|CCT|TETE)\b")
+_OTHER = re.compile(
+    r"\b([CTL] ?-?SPINE|[CTL]SP|SPINE|CERVICAL|CERVIX|NECK|HALS|HWS|CHEST|THORAX|LUNG|ABDOMEN|PELVIS|SHOULDER|CAROTID\w*)\b"
+)
+
+
+def named_elsewhere(header: Header) -> str:
+    """The field that names another part of the body, where none names the head; empty where none does."""
+    said = {"BodyPartExamined": plain(header.body_part), "SeriesDescription": plain(header.series_description)}
+    if any(_HEAD.search(text) for text in said.values()):
+        return ""
+    return next((f"{keyword} {text}" for keyword, text in said.items() if _OTHER.search(text)), "")
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,164 @@ from numpy.typing import NDArray
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.studies.against_tables import account_other, other_system
 from ich_pipeline.studies.cells import lacking, probabilities, rows_by_name, zero_or_one
-from ich_pipeline.studies.columns import challenge_form, choose_level, finding_pairs, id_columns, unused_columns
-from ich_pipeline.studies.gather import by_case
-from ich_pipeline.studies.groups import Joined, cases_of, patients_of
-from ich_pipeline.studies.matched import Choices, Excluded, Matched
-from ich_pipeline.studies.names import ANY, MEAN
-from ich_pipeline.studies.other_readers import other_readers
+from ich_pipeline.studies.columns import (
+    challenge_form,
+    choose_level,
+    finding_pairs,
+    id_columns,
+    nameless,
+    unused_columns,
+)
+from ich_pipeline.studies.groups import Cases, Joined, cases_of, patients_of
+from ich_pipeline.studies.matched import Choices, Excluded, Matched, Other
+from ich_pipeline.studies.names import ANY, IDS, MEAN, key_of
 from ich_pipeline.tables.identifiers import spoilt
-from ich_pipeline.tables.reader_tables import MISSING, Reads, is_wide, majority, wide_reads
+from ich_pipeline.tables.reader_tables import (
+    MISSING,
+    Reads,
+    is_long,
+    is_wide,
+    long_reads,
+    majority,
+    nobody_read,
+    wide_reads,
+)
 from ich_pipeline.tables.text_tables import TextTable, read_text_table
 
 LEAST_SHARE = 0.5  # of the smaller table's rows: with fewer in both, the key is broken and rows are not merely missing
+
+
+# Slices gathered into cases.
+
+
+# Readers from a table of their own (``--readers``), in the order of the rows that are judged.
+
+
+def other_readers(
+    path: Path | None,
+    ids: str,
+    names: Sequence[str],
+    cases: Cases | None,
+    labels: Sequence[tuple[str, str]],
+    choices: Choices,
+) -> tuple[tuple[str, ...], NDArray[np.int8], list[Excluded], tuple[str, ...]]:
+    """Reads of a table of its own, in the order of the rows and findings; last, its findings that are not evaluated.
+
+    Where slices are gathered into ``cases`` (of each row), the table may name these: their slices then share the read.
+    """
+    none = np.zeros((len(names), 0, len(labels)), dtype=np.int8)
+    if path is None or nobody_read(path):
+        return (), none, [], ()
+    table = read_text_table(path)
+    if is_wide(table):
+        column = table.find(ids) or next((c for n in IDS if (c := table.find(n))), None)
+        if column is None:
+            raise InputError(f"{path} has no column {ids!r} that names the rows: give it that name.")
+        reads = wide_reads(table, column)
+    elif is_long(table):
+        reads = long_reads(table, ANY)
+    else:
+        raise InputError(
+            f"{path} is no table of readers: it needs the columns reader,case,decision, or <reader>:<finding> of two readers."
+        )
+    row_of: dict[str, int] = {}
+    for i, name in enumerate(reads.cases):
+        if row_of.setdefault(name, i) != i:
+            raise InputError(f"{path}, line {table.lines[i]}: {name!r} stands twice: keep one row.")
+    named = names if cases is None or not row_of.keys().isdisjoint(names) else cases.names
+    shared = cases.shared & row_of.keys() if cases is not None and named is cases.names else ()
+    if shared:
+        name = min(shared, key=lambda n: row_of[n])
+        raise InputError(
+            f"{path} names the case {name!r}, which several patients have: give every case a name of its own in all "
+            "tables, the patient's and the case's in one, or let the readers' table name the slices."
+        )
+    places = [(i, row_of[name]) for i, name in enumerate(named) if name in row_of]
+    strangers = len(row_of.keys() - set(named))
+    if not places or (strangers and not choices.allow_missing):
+        raise InputError(
+            f"{path} names {strangers:,} cases that are not among those evaluated: remove them, or add --allow-missing to "
+            "leave them out and have them counted."
+        )
+    wanted = {key: k for k, (_, key) in enumerate(labels)} | {name: k for k, (name, _) in enumerate(labels)}
+    columns = [
+        (wanted[k], i) for i, name in enumerate(reads.labels) if (k := name) in wanted or (k := key_of(name)) in wanted
+    ]
+    if not columns:
+        raise InputError(f"{path} names no finding that is evaluated: it has {', '.join(reads.labels)}.")
+    aligned = np.full((len(names), len(reads.readers), len(labels)), MISSING, dtype=np.int8)
+    to, source = np.array(places).T
+    for k, i in columns:  # two of them may be names of one finding
+        before, given = aligned[to, :, k], reads.reads[source, :, i]
+        if ((before != MISSING) & (given != MISSING)).any():
+            raise InputError(
+                f"{path}: a reader decided twice on {labels[k][0]} in one case, under two of its names: keep one of them."
+            )
+        aligned[to, :, k] = np.where(given == MISSING, before, given)
+    judged = {i for _, i in columns}
+    return (
+        reads.readers,
+        aligned,
+        [Excluded("cases of the readers' table that are not evaluated", strangers)] * (strangers > 0),
+        (*(name for i, name in enumerate(reads.labels) if i not in judged), *nameless(table)),
+    )
+
+
+def by_case(slices: Matched, case: NDArray[np.int64], column: str) -> Matched:
+    """Cases of slices: the highest probability, and 1 where a slice is 1 (unknown where none is and one is unknown).
+
+    Args:
+        slices: the rows; those of one case are of one patient.
+        case: 0, 1, … of each row, in the order of the rows.
+        column: what the cases are named by.
+    """
+    first = np.unique(case, return_index=True)[1]
+    who = slices.patients[first]
+    grouped_by = None if slices.grouped_by == column else slices.grouped_by
+    return replace(
+        slices,
+        scores=_highest(slices.scores, case),
+        truth=_present(slices.truth, case),
+        unread=_some(slices.unread, case),
+        decisions=None if slices.decisions is None else _present(slices.decisions, case),
+        reads=_present(slices.reads, case),
+        names=tuple(slices.names[i] for i in first),
+        lines=slices.lines[first],
+        patients=np.arange(len(first)) if grouped_by is None else np.unique(who, return_inverse=True)[1],
+        grouped_by=grouped_by,
+        other=None if slices.other is None else _other_by_case(slices.other, case),
+    )
+
+
+def _other_by_case(slices: Other, case: NDArray[np.int64]) -> Other:
+    """Cases of another system: a case is compared where both systems have scored all its slices."""
+    lacking = _some(~slices.has_row, case)
+    decisions = None if slices.decisions is None else _present(slices.decisions, case)
+    more = (Excluded("cases with a slice that the other system lacks", int(lacking.sum())),) * bool(lacking.any())
+    return replace(
+        slices,
+        scores=np.where(_some(np.isnan(slices.scores), case), np.nan, _highest(slices.scores, case)),
+        has_row=~lacking,
+        decisions=None if decisions is None else np.where(lacking, MISSING, decisions).astype(np.int8),
+        excluded=(*slices.excluded, *more),
+    )
+
+
+def _highest(values: NDArray[np.float64], case: NDArray[np.int64]) -> NDArray[np.float64]:
+    out = np.full((int(case.max()) + 1, *values.shape[1:]), -np.inf)
+    np.maximum.at(out, case, np.where(np.isnan(values), -np.inf, values))
+    return np.where(np.isinf(out), np.nan, out)
+
+
+def _present(values: NDArray[np.int8], case: NDArray[np.int64]) -> NDArray[np.int8]:
+    return np.where(_some(values == 1, case), 1, np.where(_some(values == MISSING, case), MISSING, 0)).astype(np.int8)
+
+
+def _some(flags: NDArray[np.bool_], case: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a slice of each case has the flag."""
+    out = np.zeros((int(case.max()) + 1, *flags.shape[1:]), dtype=bool)
+    np.logical_or.at(out, case, flags)
+    return out
 
 
 def match_tables(

@@ -25,8 +25,8 @@ from ich_pipeline.training.faults import NotFinite, told
 from ich_pipeline.training.looks import Look, look_steps, take_look
 from ich_pipeline.training.loss import ClassWeights, class_weights, weighted_prevalence
 from ich_pipeline.training.network import Network, NetworkSpec
+from ich_pipeline.training.optimizer import schedule
 from ich_pipeline.training.sampling import Batches, slices_a_pass
-from ich_pipeline.training.schedule import schedule
 from ich_pipeline.training.trainer import Trainer
 
 DONE = "all steps done"

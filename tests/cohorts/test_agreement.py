@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from ich_pipeline.cohorts.agreement import NO_CASE, NO_VARIETY, agreement, cohen_kappa, fleiss_kappa
+from ich_pipeline.cohorts.bring import NO_CASE, NO_VARIETY, agreement, cohen_kappa, fleiss_kappa
 
 VOTES = st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=2, max_size=40).filter(lambda v: len({*sum(v, ())}) == 2)
 

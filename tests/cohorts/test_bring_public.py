@@ -15,7 +15,7 @@ from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
 from typer.testing import CliRunner
 
 from ich_pipeline.cli import main as cli
-from ich_pipeline.cohorts.agreement import agreement
+from ich_pipeline.cohorts.bring import agreement
 from ich_pipeline.cohorts.cq500 import FINDINGS, READERS, read_cq500
 from ich_pipeline.cohorts.faults import LabelAccount, LabelFault
 from ich_pipeline.cohorts.rsna2019 import read_rsna2019

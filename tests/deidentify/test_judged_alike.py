@@ -10,7 +10,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.kernels import sharpness
 from ich_pipeline.dicom.reader import read_header
-from ich_pipeline.series.body_part import named_elsewhere
+from ich_pipeline.series.study import named_elsewhere
 
 CONTRAST = [
     "HEAD C+", "Head w/o contrast", "HEAD W/WO CONTRAST", "HEAD W / O CONTRAST", "W&W/O CONTRAST", "non contrast head",

@@ -8,7 +8,7 @@ import pytest
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.ingest.ingest import ingest
 from ich_pipeline.ingest.scan import scan
-from ich_pipeline.series.plausibility import implausible_volume
+from ich_pipeline.series.group_volume import implausible_volume
 from ich_pipeline.series.study import read_study
 
 

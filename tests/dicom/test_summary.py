@@ -15,7 +15,7 @@ from PIL import Image
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.ingest import page as summary
 from ich_pipeline.ingest.ingest import ingest
-from ich_pipeline.ingest.page_pictures import histogram_svg, thumbnail
+from ich_pipeline.ingest.page import histogram_svg, thumbnail
 
 SECRETS = ("Secret", "P1", "NAMED HEAD", "19991231", "DOE_JOHN")
 

@@ -14,8 +14,8 @@ import pytest
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.features import store
-from ich_pipeline.features.answers import answers_from
 from ich_pipeline.features.classifier import Head
+from ich_pipeline.features.store import answers_from
 from ich_pipeline.training.interpolated import interpolated_probabilities
 from ich_pipeline.training.network import Network, NetworkSpec
 from ich_pipeline.windowing.windows import Window

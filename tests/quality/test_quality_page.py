@@ -11,8 +11,7 @@ import pytest
 
 from ich_pipeline.core.files import read_json
 from ich_pipeline.quality.checks import Check, Histogram, Outcome, SuiteResult, overall, summary_table
-from ich_pipeline.quality.console import print_breaches
-from ich_pipeline.quality.page import histogram_svg, quality_page, write_results
+from ich_pipeline.quality.page import histogram_svg, print_breaches, quality_page, write_results
 
 
 def check(severity: str) -> Check:

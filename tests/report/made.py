@@ -23,7 +23,9 @@ def placed(values: np.ndarray) -> PlacedMap:
     return PlacedMap(values.astype(np.float32), CellGrid((0.5 / rows, 0.5 / columns), (1 / rows, 1 / columns)))
 
 
-def made_case(params, values, *, slice_thresholds, shown, attention, decision=True, **changed) -> ExplainedCase:
+def made_case(
+    params, values, *, slice_thresholds, shown, attention, decision: bool | None = True, **changed
+) -> ExplainedCase:
     labels = params.label_set
     scores = np.asarray(values, float)
     made = {

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import made_case
 
 from ich_pipeline.report.worklist import entry, is_worklist, worklist
+from tests.report.made import made_case
 
 
 def case(params, name: str, score: float, decision: bool | None, **changed):

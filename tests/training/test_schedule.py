@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.config import TrainingParams, load_params
-from ich_pipeline.training.schedule import schedule
+from ich_pipeline.training.optimizer import schedule
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 

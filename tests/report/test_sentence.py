@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ from hypothesis import strategies as st
 from ich_pipeline.config import load_params
 from ich_pipeline.explain.case import margin
 from ich_pipeline.explain.sentence import case_sentence
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
-from made import made_case
+from tests.report.made import made_case
 
 PARAMS = load_params(Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml")
 ANY, EDH, IPH, IVH, SAH, SDH = range(6)
