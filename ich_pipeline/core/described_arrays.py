@@ -1,7 +1,7 @@
 """Arrays in one ``.npz``, and what is to be said of them beside them: no pickle, and equal content gives equal bytes.
 
 ``numpy.savez`` stamps no clock into the file (every entry is of 1980-01-01) and compresses nothing. It keeps the order of an
-array in memory, which is made one here.
+array in memory (rows or columns first), and so do the bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ABOUT = "about"  # the entry that holds the JSON
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays in the order of the mapping; ``path`` ends in ``.npz``, or numpy appends it."""
-    np.savez(path, allow_pickle=False, **{name: np.asarray(of, order="C") for name, of in arrays.items()})  # type: ignore[arg-type]
+    np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path, again: str) -> dict[str, NDArray[Any]]:

@@ -211,7 +211,7 @@ class Atlas:
         arrays["maps"] = self.maps
         for entry in self.entries:
             arrays |= {f"{entry.label}.{name}": values for name, values in entry.arrays().items()}
-        write_arrays(folder / "atlas.npz", arrays)
+        write_arrays(folder / "atlas.npz", {name: np.asarray(values, order="C") for name, values in arrays.items()})
         described = {
             "schema": SCHEMA,
             "any": self.labels.any,
