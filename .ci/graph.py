@@ -37,7 +37,7 @@ def imports() -> grimp.ImportGraph:
 
 
 def code_of(stage: str, graph: grimp.ImportGraph) -> list[str]:
-    """What stands in dvc.yaml: a room's folder where at least half of its files count, else the files that do."""
+    """What stands in dvc.yaml: a room's folder where at least two thirds of its files count, else the files that do."""
     if stage in WHOLE_PACKAGE:
         return ["flows/register.py", "ich_pipeline"]
     graph = _without(graph, LEFT_OUT)
@@ -51,7 +51,7 @@ def code_of(stage: str, graph: grimp.ImportGraph) -> list[str]:
     deps: set[Path] = set()
     for room, counted in by_room.items():
         every = sum(1 for file in room.rglob("*.py") if file.name != "__init__.py")
-        deps |= {room} if 2 * len(counted) >= every else counted
+        deps |= {room} if 3 * len(counted) >= 2 * every else counted
         if room not in deps and any('"templates"' in file.read_text(encoding="utf-8") for file in counted):
             deps.add(room / "templates")
     return sorted(path.relative_to(TOP).as_posix() for path in deps)
