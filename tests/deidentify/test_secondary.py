@@ -14,7 +14,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.ingest.scan import list_files
 from tests.deidentify.test_files import burn
-from tests.dicom.conftest import ct_slice, enhanced, read, save, small_settings
+from tests.made.ct import ct_slice, enhanced, read, save, small_settings
 
 LATER = ["ORIGINAL", "SECONDARY", "AXIAL"]
 KINDS = [

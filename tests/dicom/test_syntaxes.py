@@ -25,7 +25,7 @@ NATIVE = [
 
 @pytest.fixture(scope="module")
 def streams():
-    with np.load(Path(__file__).parent / "streams" / "streams.npz") as file:
+    with np.load(Path(__file__).parents[1] / "made" / "streams" / "streams.npz") as file:
         return {name: file[name] for name in file.files}
 
 

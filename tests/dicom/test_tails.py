@@ -25,8 +25,8 @@ from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.stored import PixelError
 from ich_pipeline.serving.load_case import load_case
-from tests.dicom.conftest import ct_slice, enhanced, read, small_settings
-from tests.dicom.mutations import STREAMS, written
+from tests.made.ct import ct_slice, enhanced, read, small_settings
+from tests.made.mutations import STREAMS, written
 
 SYNTAXES = [uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.JPEGLossless]
 DELIMITER = bytes.fromhex("feffdde000000000")

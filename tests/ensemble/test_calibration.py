@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -65,7 +67,8 @@ def _best_temperature(x: np.ndarray, target: np.ndarray) -> float:
         z = x / np.exp(log_t)
         return float((np.logaddexp(0, z) - target * z).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10}).x))
+    found: Any = minimize_scalar(loss, bounds=(-4, 4), method="bounded", options={"xatol": 1e-10})
+    return float(np.exp(found.x))
 
 
 def test_temperature_is_the_one_that_scipy_finds() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ich_pipeline.report.case_page import case_page
 from ich_pipeline.report.pages import atlas_page, index_page
-from tests.report.made import made_case, maps
+from tests.made.explained import made_case, maps
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(

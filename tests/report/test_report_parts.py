@@ -32,7 +32,7 @@ from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import distance, score
 from ich_pipeline.windowing.windows import Window, window_channels
-from tests.report.made import head, made_case, maps, placed
+from tests.made.explained import head, made_case, maps, placed
 
 
 def _pixels(uri: str) -> np.ndarray:

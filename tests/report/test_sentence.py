@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ich_pipeline.config import load_params
 from ich_pipeline.explain.case import margin
 from ich_pipeline.explain.sentence import case_sentence
-from tests.report.made import made_case
+from tests.made.explained import made_case
 
 PARAMS = load_params(Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml")
 ANY, EDH, IPH, IVH, SAH, SDH = range(6)

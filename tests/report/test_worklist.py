@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ich_pipeline.report.worklist import entry, is_worklist, worklist
-from tests.report.made import made_case
+from tests.made.explained import made_case
 
 
 def case(params, name: str, score: float, decision: bool | None, **changed):

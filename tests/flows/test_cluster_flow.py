@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.dicom.cluster import PYTHONPATH, local_cluster
-from tests.dicom.conftest import ct_slice, save
+from tests.made.cluster import PYTHONPATH, local_cluster
+from tests.made.ct import ct_slice, save
 from tests.prefect_server import AUTH, Server, post, prefect_server
 
 pytestmark = pytest.mark.long

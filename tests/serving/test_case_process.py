@@ -16,9 +16,9 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.ingest.ingest import ingest
 from ich_pipeline.serving.case_process import CaseReader
 from ich_pipeline.serving.load_case import load_case
-from tests.dicom.mutations import mutated, seeds, written
+from tests.made.mutations import mutated, seeds, written
 
-DEADLY = Path(__file__).parent / "deadly"
+DEADLY = Path(__file__).parents[1] / "made" / "deadly"
 
 
 @pytest.fixture

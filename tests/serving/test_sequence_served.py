@@ -16,8 +16,7 @@ from ich_pipeline.serving.bundle import assemble
 from ich_pipeline.serving.content import seal
 from ich_pipeline.serving.origin import Origin
 from ich_pipeline.serving.system import System
-
-from .conftest import ARCHITECTURE, SIZE, SLICES, Studies, both_studies, parts_of, with_member
+from tests.made.system import ARCHITECTURE, SIZE, SLICES, Studies, both_studies, parts_of, with_member
 
 
 @pytest.fixture(scope="module")

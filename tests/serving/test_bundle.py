@@ -15,7 +15,7 @@ from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.serving.bundle import SystemParams, assemble, read_system
 from ich_pipeline.serving.content import content_of
 from ich_pipeline.serving.origin import Origin
-from tests.registry.conftest import parts_of
+from tests.made.system import parts_of
 
 
 def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:

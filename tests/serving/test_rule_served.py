@@ -20,7 +20,7 @@ from ich_pipeline.serving.content import seal
 from ich_pipeline.serving.origin import Origin
 from ich_pipeline.serving.system import System
 from ich_pipeline.windowing.windows import clip_range, prepare
-from tests.registry.conftest import ARCHITECTURE, SLICES, Studies, both_studies, parts_of, with_member
+from tests.made.system import ARCHITECTURE, SLICES, Studies, both_studies, parts_of, with_member
 
 RULE_SIZE = 48  # another than the network's: the rule has its own pictures
 

@@ -19,8 +19,7 @@ from ich_pipeline.registry.register import claim, register
 from ich_pipeline.serving.code import BUNDLE, CODE, runs_other_code, write_code
 from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of, seal
 from ich_pipeline.serving.system import System
-
-from .conftest import own_store_in
+from tests.made.system import own_store_in
 
 PARTS = (
     "networks/vgg16/network.json",

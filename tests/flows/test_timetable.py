@@ -12,7 +12,7 @@ from flows.engine.timetable import FILE, Timetable
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.files import read_json, write_json
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.serving.answer import answer
 from ich_pipeline.serving.system import System
-from tests.registry.conftest import SLICES, head, write_study
+from tests.made.system import SLICES, head, write_study
 
 Change = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

@@ -17,7 +17,7 @@ from ich_pipeline.commands.ingest import ingest_source
 from ich_pipeline.config import load_params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.sources.remote import Remote
-from tests.dicom.conftest import ct_slice, save, uid
+from tests.made.ct import ct_slice, save, uid
 
 # Kills itself right before a folder gets this name.
 BEFORE_RENAME = """

@@ -1,7 +1,7 @@
 """Makes streams.npz: one picture compressed by encoders that the project does not have.
 
 HTJ2K by OpenJPH 0.26.3 and JPEG lossless (process 14, predictor 6) by liblj92, both through imagecodecs 2026.3.6:
-``pip install imagecodecs && python tests/dicom/streams/make.py``.
+``pip install imagecodecs && python tests/made/streams/make.py``.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.series.grouping import group_series
-from tests.dicom.heads import head, header, place
+from tests.made.heads import head, header, place
 
 
 def scans(headers, params: IngestParams):

@@ -23,7 +23,7 @@ from ich_pipeline.workers import cluster as cluster_module
 from ich_pipeline.workers.cluster import AHEAD, Cluster, connected
 from ich_pipeline.workers.cluster_piece import Answer, Piece, Place, Sealed, environment, ingest_piece
 from ich_pipeline.workers.parallel import run_tasks
-from tests.dicom.cluster import PYTHONPATH, LocalCluster, local_cluster
+from tests.made.cluster import PYTHONPATH, LocalCluster, local_cluster
 
 WAIT = 240.0
 
@@ -250,7 +250,9 @@ def test_a_worker_that_is_killed_loses_nothing(own, export, tmp_path, ingest_par
 def test_a_run_that_is_killed_and_started_again_ends_with_the_same_bytes(own, export, tmp_path, ingest_params):
     source = export(10, dict.fromkeys(range(10), "slow"))
     out = tmp_path / "dask_out"
-    (tmp_path / "params.yaml").write_text((Path(cli.__file__).parent / "profiles/phantom.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(
+        (Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml").read_text()
+    )
     for least in (1, 4):
         run = start(source, out, own.address)
         until(lambda least=least: len(staged(out)) >= least, "nothing is written")

@@ -14,7 +14,7 @@ from ich_pipeline.ingest.page import remarks
 from ich_pipeline.series.cautions import why_and_cautions
 from ich_pipeline.series.grouping import group_series
 from ich_pipeline.series.mixed_identity import find_mixed_identity
-from tests.dicom.heads import head, header, neck, place
+from tests.made.heads import head, header, neck, place
 
 few = settings(max_examples=15, deadline=None)
 decimals = st.sampled_from([2, 3, 4, 6])

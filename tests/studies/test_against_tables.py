@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from ich_pipeline.cli.main import app
 from ich_pipeline.studies.against_page import against_markdown, area_rows, decision_rows
 from ich_pipeline.studies.evaluate import OWN_FILES
-from tests.evaluation.two_systems import N, compared, write, write_tables
+from tests.studies.two_systems import N, compared, write, write_tables
 
 
 @pytest.fixture

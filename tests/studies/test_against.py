@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from ich_pipeline.evaluation.agreement import PairedDifference
 from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.studies.against_page import against_notes, area_rows
-from tests.evaluation.two_systems import TRUTH, N, compared, scores, write, write_tables
+from tests.studies.two_systems import TRUTH, N, compared, scores, write, write_tables
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from ich_pipeline.commands.predict import SCRATCH, STAGED, TABLES, publish
-from tests.registry.conftest import head, write_study
+from tests.made.system import head, write_study
 
 MARK = "ICH_KILL_TEST"
 KEPT = {SCRATCH, STAGED, ".lock"}  # by a run that was killed, until the next

@@ -29,7 +29,7 @@ from ich_pipeline.serving.bundle import ORIGIN, read_origin
 from ich_pipeline.serving.content import content_of, seal
 from ich_pipeline.serving.origin import NO_ANSWER, Origin, find_origin, is_synthetic, learners_of
 from ich_pipeline.serving.system import System
-from tests.registry.conftest import write_learners, write_study
+from tests.made.system import write_learners, write_study
 
 PHANTOM = SCANNERS[2]
 

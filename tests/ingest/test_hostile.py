@@ -17,7 +17,7 @@ from ich_pipeline.dicom.reader import read_header, read_slice_headers
 from ich_pipeline.ingest.ingest import ingest
 from ich_pipeline.ingest.scan import PARALLEL_FROM
 from ich_pipeline.ingest.tables import ACCOUNT_COLUMNS
-from tests.dicom.mutations import mutated, seeds, written
+from tests.made.mutations import mutated, seeds, written
 
 RANGE = (0.5, 15.0)
 

@@ -1,0 +1,3 @@
+"""A tiny phantom cohort and small exports, as fixtures."""
+
+from tests.made.phantom import params, tiny_params, tiny_phantom, tree_sha256, write_export  # noqa: F401
