@@ -15,14 +15,18 @@ help: ## this list
 setup: $(VENV)/ready ## the virtual environment from requirements.lock; nothing the second time
 
 # Byte-compiled on purpose: containers often forbid it, and then every stage pays seconds for its imports.
-# --no-deps: the lock file is complete, and pip need not solve what is solved.
+# --no-deps: the lock file is complete, and pip need not solve what is solved. Setuptools first: the one package that comes as
+# source only (antlr4, for DVC) is built with it, not with a build tool that no hash stands for.
+PIP = PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps
 $(VENV)/ready: requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found: install one, or name it with PYTHON=…"; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13: name another one with PYTHON=…"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked packages (about 4 GB on disk, a few minutes) …"
-	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --compile -r requirements.lock
-	PYTHONDONTWRITEBYTECODE= $(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@awk '/^setuptools==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/setuptools.txt
+	$(PIP) --require-hashes -r $(VENV)/setuptools.txt
+	$(PIP) --require-hashes --no-build-isolation --compile -r requirements.lock
+	$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 repro: $(VENV)/ready ## data, training, evaluation, report, registered model; only what changed
@@ -40,12 +44,13 @@ test: $(VENV)/ready ## all tests but the long ones
 test-long: $(VENV)/ready ## the long proofs as well
 	@$(PYTEST) -m "long or not long"
 
-check: $(VENV)/ready ## lint, types, direction of imports, dvc.yaml's code dependencies
+check: $(VENV)/ready ## lint, types, direction of imports, dvc.yaml's code dependencies, packages
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m pyright
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(RUN) .ci/graph.py --check
+	@$(VENV)/bin/deptry . --no-ansi
 
 graph: $(VENV)/ready ## the code dependencies in dvc.yaml and docs/rooms.png anew, from the imports
 	@$(RUN) .ci/graph.py --write

@@ -15,11 +15,18 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
+SITE_CACHE = Path(".dvc/tmp/site")
+
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """The environment of a stage: this interpreter first in PATH, for ``python -m flows.<stage>``."""
+    """The environment of a stage: this interpreter first in PATH, for ``python -m flows.<stage>``.
+
+    DVC unpickles what lies in its site cache, by default in a folder that every user of the machine may write: here it is
+    the project's own, as ``.dvc/config`` says for who calls ``dvc`` by hand from the project's top.
+    """
     here = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": here + os.pathsep + os.environ.get("PATH", ""), **(extra or {})}
+    own = {"PATH": here + os.pathsep + os.environ.get("PATH", ""), "DVC_SITE_CACHE_DIR": str(SITE_CACHE.absolute())}
+    return {**os.environ, **own, **(extra or {})}
 
 
 def dvc(*arguments: str) -> list[str]:

@@ -18,6 +18,12 @@ from ich_pipeline.core.errors import InputError, refusal
 
 FAULTS = Path(".state/faults/ich.txt")
 
+EXTRAS = {  # of pyproject.toml, and what they bring
+    "train": ("tensorflow", "keras"),
+    "pipeline": ("mlflow", "great_expectations", "dvc", "prefect"),
+    "dask": ("dask", "distributed"),
+}
+
 P = ParamSpec("P")
 
 
@@ -37,7 +43,7 @@ def sentences(command: Callable[P, None]) -> Callable[P, None]:
             typer.echo("ich: stopped; nothing half written is left, and the same command begins again.", err=True)
             raise typer.Exit(130) from None
         except Exception as error:  # the boundary
-            sentence = refusal(error)
+            sentence = refusal(error) or _extra_is_missing(error)
             if sentence:
                 typer.echo(f"ich: {sentence}", err=True)
                 raise typer.Exit(2) from None
@@ -53,6 +59,13 @@ def sentences(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
 
     return run
+
+
+def _extra_is_missing(error: Exception) -> str:
+    """What to install for a command that the bare package cannot do; empty where something else is wrong."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    extra = next((extra for extra, modules in EXTRAS.items() if name in modules), None)
+    return f"this command needs {name}, which is not installed: pip install 'ich-pipeline[{extra}]'." if extra else ""
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], shown: Sequence[str]) -> None:

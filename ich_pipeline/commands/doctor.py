@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser
 from configparser import Error as ConfigError
@@ -73,8 +74,10 @@ def broken(checks: list[Check]) -> bool:
 
 def _python() -> Check:
     version = platform.python_version()
-    fits = version.startswith("3.11.")
-    return Check("Python", fits, version, "" if fits else "Use Python 3.11: `make setup PYTHON=…`.", essential=True)
+    fits = (3, 11) <= sys.version_info < (3, 14)
+    return Check(
+        "Python", fits, version, "" if fits else "Use Python 3.11 to 3.13: `make setup PYTHON=…`.", essential=True
+    )
 
 
 def _packages() -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ich_pipeline.report.localisation import TestLocalisation, control_words
 from ich_pipeline.report.metrics import result_rows
 from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
-from ich_pipeline.report.render import render
+from ich_pipeline.report.render import embedded, render
 from ich_pipeline.report.uncertainty import card
 from ich_pipeline.windowing.windows import WindowLike
 
@@ -155,11 +154,6 @@ def _failures(test: TestResult) -> dict[str, Any]:
     """The worst ones, each of which has a page (:func:`~ich_pipeline.report.cases.choose_cases`), and how many there are."""
     worst = listed_failures(test.failures).astype(object)
     return {"count": len(test.failures), "rows": worst.where(worst.notna(), "").to_dict("records")}
-
-
-def embedded(path: Path) -> str:
-    """A PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _headline(metrics: Mapping[str, Any], any_label: str, point: str) -> list[dict[str, Any]]:

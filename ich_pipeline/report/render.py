@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,8 @@ def interval(bounds: tuple[float, float] | None, digits: int = 2) -> str:
 def render(template: str, **values: Any) -> str:
     """Fill a template of ``templates/``; an undefined name is an error."""
     return _environment().get_template(template).render(**values)
+
+
+def embedded(path: Path) -> str:
+    """A PNG as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

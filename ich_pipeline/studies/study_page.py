@@ -9,8 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ich_pipeline.report.metrics import as_text, markdown_table
-from ich_pipeline.report.pages import embedded
-from ich_pipeline.report.render import render
+from ich_pipeline.report.render import embedded, render
 from ich_pipeline.studies.against_page import against_markdown, against_notes, area_rows, decision_rows
 from ich_pipeline.studies.names import MEAN
 from ich_pipeline.studies.study import GIVEN, Study
