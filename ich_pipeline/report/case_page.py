@@ -135,7 +135,8 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
     rows = []
     for k, label in enumerate(case.labels.columns):
         value = float(case.case_scores[k])
-        rows.append({"label": label, "value": value, "threshold": case.threshold if k == 0 else None})
+        own = case.threshold if k == 0 else float(case.case_thresholds[k])
+        rows.append({"label": label, "value": value, "threshold": None if np.isnan(own) else own})
     return rows
 
 

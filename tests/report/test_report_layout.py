@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import shutil
@@ -39,10 +41,10 @@ SCRIPT = """<script>addEventListener("load", () => {
 });</script></body>"""
 
 
-def _faults(html: str, width: int, folder: Path) -> str:
+def _faults(page_html: str, width: int, folder: Path, script: str = SCRIPT) -> str:
     assert CHROMIUM is not None, "chromium is missing: apt-get install chromium"
     page = folder / "page.html"
-    page.write_text(html.replace("</body>", SCRIPT), encoding="utf-8")
+    page.write_text(page_html.replace("</body>", script), encoding="utf-8")
     command = [
         CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
         "--disable-component-update", "--no-first-run", "--virtual-time-budget=2000", f"--window-size={width},900",
@@ -51,7 +53,7 @@ def _faults(html: str, width: int, folder: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     found = re.search(r"<title>overlaps: (.*?)</title>", done.stdout, re.DOTALL)
     assert found, "the script did not run"
-    return found.group(1)
+    return html.unescape(found.group(1))
 
 
 def _every_finding(params) -> str:
@@ -87,3 +89,32 @@ def test_the_atlas_and_the_overview(inputs, tmp_path):
         for kind in ("roc", "pr"):
             (tmp_path / f"4_{kind}_{test.name}.png").write_bytes((test.folder / "figures" / "roc.png").read_bytes())
     assert _faults(index_page(inputs, tmp_path, [], [], [("Seed", "1")], "LayerCAM"), 1200, tmp_path) == "none"
+
+
+SCROLL = """<script>addEventListener("load", () => {
+  const large = document.getElementById("large"), items = [...document.querySelectorAll("#strip button")];
+  const at = () => items.findIndex(b => b.getAttribute("aria-current") === "true");
+  const seen = [at()];
+  const turn = by => large.dispatchEvent(new WheelEvent("wheel", { deltaY: by, bubbles: true, cancelable: true }));
+  const press = key => dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  turn(120); seen.push(at()); turn(-120); turn(-120); seen.push(at());
+  press("ArrowRight"); seen.push(at()); press("n"); seen.push(at()); press("n"); seen.push(at());
+  items[0].dispatchEvent(new MouseEvent("mouseenter")); items[0].dispatchEvent(new MouseEvent("mouseover", { bubbles: true })); seen.push(at());
+  press("2");
+  const letters = [getComputedStyle(large.parentElement, "::before").content, getComputedStyle(large.parentElement, "::after").content];
+  document.title = `overlaps: ${JSON.stringify({ seen, letters, window: document.body.dataset.window })}`;
+});</script></body>"""
+
+
+def test_wheel_and_keys_scroll_and_a_passing_mouse_changes_nothing(params, tmp_path: Path) -> None:
+    values = np.full((9, len(params.label_set)), 0.1)
+    values[[3, 6], 0] = 0.9
+    shown: dict[int, tuple[str, ...]] = {3: (), 6: ()}
+    case = made_case(
+        params, values, slice_thresholds=np.full(len(params.label_set), 0.5), shown=shown,
+        attention={i: maps(params.label_set.any) for i in shown},
+    )  # fmt: skip
+    found = json.loads(_faults(case_page(case), 1280, tmp_path, SCROLL))
+    assert found["seen"] == [3, 4, 2, 3, 6, 3, 3]
+    assert found["letters"] == ['"R"', '"L"'], "the patient's right is on the left"
+    assert found["window"] == params.windowing.windows[1].name
