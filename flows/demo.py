@@ -1,4 +1,4 @@
-"""``make demo``: the whole chain on a few synthetic heads, in four minutes, for a first look at the pages.
+"""``make demo``: the whole chain on a few synthetic heads, in three minutes, for a first look at the pages.
 
 It works in a folder of its own (``demo/``), with the stages of dvc.yaml in one process; the project's data, results and
 registry are not touched. The profile ``demo`` says how small it is.

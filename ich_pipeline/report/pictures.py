@@ -16,36 +16,34 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ich_pipeline.explain.placed import PlacedMap, head_of, peak
-from ich_pipeline.windowing.windows import WindowLike, clip_range, prepare
+from ich_pipeline.windowing.windows import WindowLike, clip_range, prepare, window_channels
 
 HEAT = (255, 138, 0)  # overlay colour: no tissue is orange
 HEAT_ALPHA = 150  # of 255, at the map's maximum
 DRAWN = 128  # pixels that a map is drawn at
 
 
+GREYS = 256  # of a union picture
+
+
 @dataclass(frozen=True)
 class WindowFilter:
-    """An SVG filter ``slope * grey + intercept`` that shows a window of the union picture."""
+    """An SVG filter that shows a window of the union picture: ``table`` is what each of its 256 greys becomes, 0..1."""
 
     name: str
     center: float
     width: float
-    slope: float
-    intercept: float
+    table: str
 
 
 def window_filters(windows: Sequence[WindowLike]) -> list[WindowFilter]:
-    """One filter a window; grey 0..1 of the union maps to the window's ramp."""
+    """One filter a window, by the function that the networks see it through (:func:`~ich_pipeline.windowing.windows.window_channels`)."""
     low, high = clip_range(windows)
+    hu = np.linspace(low, high, GREYS, dtype=np.float32)
+    shown = window_channels(hu, windows)
     return [
-        WindowFilter(
-            w.name,
-            w.center,
-            w.width,
-            round((high - low) / w.width, 5),
-            round((low - w.center + w.width / 2) / w.width, 5),
-        )
-        for w in windows
+        WindowFilter(w.name, w.center, w.width, " ".join(f"{value:.3g}" for value in shown[:, k].tolist()))
+        for k, w in enumerate(windows)
     ]
 
 

@@ -31,7 +31,7 @@ from ich_pipeline.report.metrics import as_text, markdown, result_rows
 from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import distance, score
-from ich_pipeline.windowing.windows import Window, window_channels
+from ich_pipeline.windowing.windows import Window, clip_range, window_channels
 from tests.made.explained import head, made_case, maps, placed
 
 
@@ -88,16 +88,17 @@ def test_every_listed_failure_has_a_page_and_the_number_of_pages_is_bounded(miss
     assert rest == [row for row in listed if row in rest]
 
 
-def test_every_window_comes_out_of_the_union_picture(params):
-    windows = params.windowing.windows
-    hu = np.arange(-100, 300).reshape(20, 20).astype(np.int16)
-    grey = _pixels(ct_uri(hu, 20, windows)).astype(float) / 255
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_every_window_comes_out_of_the_union_picture_by_its_own_function(params, function: str):
+    windows = [Window(w.name, w.center, w.width, function) for w in params.windowing.windows]
+    low, high = clip_range(windows)
+    hu = np.linspace(low - 20, high + 20, 400).round().astype(np.int16).reshape(20, 20)
+    grey = _pixels(ct_uri(hu, 20, windows)).astype(int)
     for f, window in zip(window_filters(windows), windows, strict=True):
-        shown = np.clip(f.slope * grey + f.intercept, 0, 1)
-        # Half a grey level of 200 HU, seen through the window.
-        np.testing.assert_allclose(
-            shown, window_channels(hu, [window])[..., 0], atol=0.5 / 255 * 200 / window.width + 1e-4
-        )
+        table = np.array([float(value) for value in f.table.split()])
+        assert table.shape == (256,), "a browser meets every grey exactly, whatever the function"
+        steepest = (high - low) / 255 * 1.05 / window.width  # half a grey level each way
+        np.testing.assert_allclose(table[grey], window_channels(hu, [window])[..., 0], atol=steepest / 2 + 2e-3)
 
 
 def test_a_drawing_stays_in_the_head_and_marks_the_maximum():
