@@ -27,6 +27,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	$(PIP) --require-hashes -r $(VENV)/setuptools.txt
 	$(PIP) --require-hashes --no-build-isolation --compile -r requirements.lock
 	$(PIP) --no-build-isolation --editable .
+	@[ ! -d .git ] || { mkdir -p -m 700 .dvc/tmp && $(VENV)/bin/dvc config --local core.site_cache_dir "$(CURDIR)/.dvc/tmp/site"; }
 	@touch $@
 
 repro: $(VENV)/ready ## data, training, evaluation, report, registered model; only what changed

@@ -42,12 +42,13 @@ def code_of(stage: str, graph: grimp.ImportGraph) -> list[str]:
         return ["flows/register.py", "ich_pipeline"]
     graph = _without(graph, LEFT_OUT)
     files = {_file(module) for module in {f"flows.{stage}"} | graph.find_upstream_modules(f"flows.{stage}")}
+    if any("training" in file.parts for file in files):
+        files.add(TOP / "ich_pipeline" / "__init__.py")  # it sets how TensorFlow computes, and no import names it
     by_room: dict[Path, set[Path]] = {}
     for file in files:
         if file.name != "__init__.py" or file.stat().st_size > NOTHING_BUT_A_DOCSTRING:
-            by_room.setdefault(
-                TOP.joinpath(*file.relative_to(TOP).parts[:2]) if file.parent != TOP / "flows" else file, set()
-            ).add(file)
+            alone = file.parent in (TOP / "flows", TOP / "ich_pipeline")
+            by_room.setdefault(file if alone else TOP.joinpath(*file.relative_to(TOP).parts[:2]), set()).add(file)
     deps: set[Path] = set()
     for room, counted in by_room.items():
         every = sum(1 for file in room.rglob("*.py") if file.name != "__init__.py")

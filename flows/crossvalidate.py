@@ -35,6 +35,7 @@ from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE
 
 TARGET = layout.REPORTS / "crossvalidation"
 KEY = layout.WORK / "crossvalidation"  # which case has which number: reports/ is shown around
+OWN = ("flows/crossvalidate.py", "flows/fold_stages.py")
 LOOK = "cross-validation"  # in the ledger of looks
 SHARED = (layout.INGEST, layout.PRETRAIN, layout.FEATURES)  # the same in every fold
 
@@ -133,8 +134,10 @@ def _key(params: Params, folds: int) -> str:
     digest = hashlib.sha256(f"{folds}\n{params.model_dump_json(by_alias=True)}".encode())
     digest.update(layout.LABELS.read_bytes())
     digest.update((layout.INGEST / "slices.parquet").read_bytes())
-    for path in graph.code_of(sorted({stage for stage, _ in steps_of(params)})):
-        digest.update(path.as_posix().encode() + path.read_bytes())
+    every = [stage for stage, _ in graph.stages(params)]
+    made = graph.code_of(every[: every.index("evaluate") + 1])  # what the folds share (slices, features) too
+    for path in (*made, *(graph.TOP / name for name in OWN)):
+        digest.update(path.relative_to(graph.TOP).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

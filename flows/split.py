@@ -8,9 +8,9 @@ from __future__ import annotations
 import pandas as pd
 
 from flows.engine import layout
-from flows.engine.quality import judge
 from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
+from flows.quality import judge
 from ich_pipeline.core.files import atomic_dir, read_table, write_json, write_table, write_text
 from ich_pipeline.quality.checks import summary_table as quality_table
 from ich_pipeline.quality.cohort_suites import cohort_suites, folds_suite

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from flows.engine import layout
-from flows.engine.quality import judge
 from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
+from flows.quality import judge
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, read_table
 from ich_pipeline.dicom.frames import known_slices

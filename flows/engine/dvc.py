@@ -22,7 +22,7 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """The environment of a stage: this interpreter first in PATH, for ``python -m flows.<stage>``.
 
     DVC unpickles what lies in its site cache, by default in a folder that every user of the machine may write: here it is
-    the project's own, as ``.dvc/config`` says for who calls ``dvc`` by hand from the project's top.
+    the project's own, as `make setup` tells DVC for who calls it by hand (``.dvc/config.local``).
     """
     here = str(Path(sys.executable).parent)
     own = {"PATH": here + os.pathsep + os.environ.get("PATH", ""), "DVC_SITE_CACHE_DIR": str(SITE_CACHE.absolute())}

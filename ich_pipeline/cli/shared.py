@@ -22,6 +22,7 @@ EXTRAS = {  # of pyproject.toml, and what they bring
     "train": ("tensorflow", "keras"),
     "pipeline": ("mlflow", "great_expectations", "dvc", "prefect"),
     "dask": ("dask", "distributed"),
+    "jax": ("jax",),
 }
 
 P = ParamSpec("P")

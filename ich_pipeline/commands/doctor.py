@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -112,6 +113,8 @@ def _device() -> Check:
             import tensorflow as tf
 
             gpus = tf.config.list_physical_devices("GPU")
+    except ModuleNotFoundError as error:
+        return Check("TensorFlow", None, f"no {error.name} here", "`pip install 'ich-pipeline[train]'` brings it.")
     except Exception as error:  # a broken binary raises whatever its loader does
         reason = " ".join(str(error).split())[:200]
         return Check("TensorFlow", False, f"does not load: {reason}", "`make setup` installs it anew.", essential=True)
@@ -126,6 +129,9 @@ def _device() -> Check:
 def _mlflow(params: Params | None) -> Iterator[Check]:
     from ich_pipeline.registry import store
 
+    if importlib.util.find_spec("mlflow") is None:
+        yield Check("MLflow store", None, "no mlflow here", "`pip install 'ich-pipeline[pipeline]'` brings it.")
+        return
     try:
         uri = store.tracking_uri()
     except InputError as error:

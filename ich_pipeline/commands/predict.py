@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -113,7 +114,10 @@ def predict(
 def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | None) -> None:
     check_output(out, "--out", replaced=False)
     check_cache(remote, out, "--out ")
-    if (out / WORKLIST).is_file():
+    for name in TABLES:
+        if os.path.lexists(out / name) and not (out / name).is_file():
+            raise InputError(f"--out {out} holds {name}, which is no file: name another folder.")
+    if os.path.lexists(out / WORKLIST):
         from ich_pipeline.report.worklist import is_worklist
 
         if not is_worklist(out / WORKLIST):
@@ -245,11 +249,12 @@ class _Studies:
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
         read = answer(case, uids=self._identifiers, thumbnails=False)
-        page = case_page(case, region_fraction=fraction, caution=said, scan_cautions=case.scan_cautions)
-        write_text(self._out / f"{case.case_id}.html", page)
+        page = case_page(case, region_fraction=fraction, home=WORKLIST, caution=said, scan_cautions=case.scan_cautions)
         date = case.study_date if self._identifiers else ""
         shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
-        self.entries.append(entry(case, case.scan_cautions, shown))
+        line = entry(case, case.scan_cautions, shown)
+        write_text(self._out / f"{case.case_id}.html", page)
+        self.entries.append(line)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
 
 

@@ -49,7 +49,7 @@ def output_locked(output: Path, option: str, *, inside: bool = False) -> Iterato
     """
     place = real_place(output)
     lock = place / INSIDE if inside else beside(place, "lock")
-    was_empty = lock.is_file() and lock.stat().st_size == 0
+    was_empty = _is_empty(lock)
     with tidied(lock.parent), contextlib.ExitStack() as stack:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,13 @@ def output_locked(output: Path, option: str, *, inside: bool = False) -> Iterato
         # While it is held: who waits for this name looks again. An empty file that was there may be the user's own.
         stack.callback(os.truncate, lock, 0) if was_empty else stack.callback(lock.unlink, missing_ok=True)
         yield lock
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except FileNotFoundError:  # another run has just ended
+        return False
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ def read_yaml(text: str) -> Any:
         mark = error.problem_mark
         where = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
         raise NoYaml(f"{error.problem or error.context}{where}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, KeyError) as error:  # the last two of a value that is not what it says: !!int abc
         raise NoYaml(" ".join(str(error).split())) from None
 
 

@@ -17,14 +17,21 @@ def case_sentence(case: ExplainedCase) -> str:
 
     The first finding is the one whose case score lies farthest above its threshold (:func:`ich_pipeline.explain.case.margin`); what else
     reaches its own is "possible". Slices are those that reach the slice threshold of that finding, counted from 1 towards
-    the head. No side is named: it would be taken from a map, and a version does not carry how well its maps hit.
+    the head. Where the model has no answer and
+    is asked for a demonstration, that comes first. No side is named: it would be taken from a map, and a version does not carry how well its maps hit.
     """
     if case.decision is None:
         said = case.no_answer
         return f"{said[:1].upper()}{said[1:]}." if said.startswith("not read") else f"Not read: {said}."
+    said = _said(case)
+    return f"No answer ({case.no_answer}); for demonstration: {said[:1].lower()}{said[1:]}" if case.no_answer else said
+
+
+def _said(case: ExplainedCase) -> str:
     subtypes = [case.labels.index(name) for name in case.labels.subtypes]
     above = margin(case.case_scores[subtypes], case.case_thresholds[subtypes])
-    order = [subtypes[k] for k in np.argsort(-above, kind="stable") if above[k] >= 0]
+    reached = case.case_scores[subtypes] >= np.nan_to_num(case.case_thresholds[subtypes], nan=np.inf)
+    order = [subtypes[k] for k in np.argsort(-above, kind="stable") if reached[k]]
     names = [_name(case, k) for k in order]
     unjudged = [_name(case, k) for k in subtypes if np.isnan(case.case_thresholds[k])]
     tail = f"; {_listed(unjudged)} not judged" if unjudged else ""
@@ -42,11 +49,14 @@ def _name(case: ExplainedCase, column: int) -> str:
 
 
 def _slices(case: ExplainedCase, column: int) -> str:
-    """The slices where a label reaches its slice threshold; where none does, the one that scores highest."""
+    """The slices where a label reaches its slice threshold; where none does, the one that scores highest.
+
+    So it may be where the case score is not the highest slice's.
+    """
     scores, threshold = case.final[:, column], case.slice_thresholds[column]
     reached = np.flatnonzero(scores >= threshold) if not np.isnan(threshold) else np.array([], int)
     if not len(reached):
-        return f"slice {int(np.argmax(scores)) + 1}"
+        return f"highest in slice {int(np.argmax(scores)) + 1}"
     breaks = [0, *(k + 1 for k, (one, other) in enumerate(pairwise(reached)) if other - one > 1), len(reached)]
     runs = [reached[first:last] for first, last in pairwise(breaks)]
     longest = sorted(sorted(runs, key=len, reverse=True)[:RUNS], key=lambda run: run[0])

@@ -135,7 +135,7 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
                 code_paths=[str(PACKAGE)],
                 pip_requirements=requirements(),
                 signature=signature,
-                metadata={"labels": list(params.label_set.columns), "input": "see registry/model_input.py"},
+                metadata={"labels": list(params.label_set.columns), "input": "see serving/model_input.py"},
             )
     return logged.model_uri
 

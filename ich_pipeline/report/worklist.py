@@ -33,6 +33,7 @@ class Entry:
         slices: how many there are.
         cautions: of the scan.
         study_date: ``YYYY-MM-DD``, where identifiers were asked for.
+        demonstration: there is no answer, and the score is shown all the same.
     """
 
     case_id: str
@@ -44,6 +45,7 @@ class Entry:
     slices: int
     cautions: tuple[str, ...]
     study_date: str = ""
+    demonstration: bool = False
 
 
 def entry(case: ExplainedCase, cautions: Sequence[str] = (), study_date: str = "") -> Entry:
@@ -60,6 +62,7 @@ def entry(case: ExplainedCase, cautions: Sequence[str] = (), study_date: str = "
         slices=len(case.hu),
         cautions=tuple(cautions),
         study_date=study_date,
+        demonstration=known and bool(case.no_answer),
     )
 
 
@@ -83,7 +86,14 @@ def worklist(
         label: name of the first label.
     """
     order = sorted(
-        entries, key=lambda one: (one.suspected is None, not one.suspected, -np.nan_to_num(one.score), one.case_id)
+        entries,
+        key=lambda one: (
+            one.suspected is None,
+            one.demonstration,
+            not one.suspected,
+            -np.nan_to_num(one.score),
+            one.case_id,
+        ),
     )
     return render(
         "worklist.html.j2",
@@ -91,8 +101,8 @@ def worklist(
         entries=order,
         dated=any(one.study_date for one in entries),
         failures=sorted(failures.items()),
-        suspected=sum(1 for one in entries if one.suspected),
-        without_answer=sum(1 for one in entries if one.suspected is None),
+        suspected=sum(1 for one in entries if one.suspected and not one.demonstration),
+        without_answer=sum(1 for one in entries if one.suspected is None or one.demonstration),
         model=model,
         caution=caution,
         label=label,

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,9 @@ class Fetcher:
             return Failure(self._stopped_by)
         try:
             path = self._checked(stored)
-        except (aws.BotoCoreError, aws.ClientError, RetriesExceededError, HTTPError, _Unsound, OSError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # a store may answer anything: one object's account, not the run's end
             if not isinstance(error, aws.ClientError) or _status(error) >= 500:  # else this object alone is refused
                 self._failed_in_a_row += 1
                 if self._failed_in_a_row >= _GIVE_UP_AFTER and not self._stop.is_set():
@@ -153,7 +155,9 @@ class Fetcher:
     def _transfer(self, stored: StoredObject, part: Path) -> None:
         try:
             with part.open("wb") as out, create_transfer_manager(self._client, self._config) as manager:
-                manager.download(self._bucket, stored.key, out, subscribers=[_Listed(stored)]).result()
+                manager.download(
+                    self._bucket, stored.key, out, subscribers=[_Listed(stored, self._refuse_when_stopped)]
+                ).result()
                 out.flush()
                 os.fsync(out.fileno())  # the name that it gets promises all bytes, after a power failure too
         except aws.BotoCoreError:  # some of them are OSErrors as well
@@ -188,14 +192,17 @@ class Fetcher:
 
 
 class _Listed(BaseSubscriber):
-    """Tells s3transfer what the listing said, which it would ask the store for otherwise."""
+    """Tells s3transfer what the listing said, which it would ask the store for otherwise; ends a body when the run is stopped."""
 
-    def __init__(self, stored: StoredObject):
-        self._stored = stored
+    def __init__(self, stored: StoredObject, refuse_when_stopped: Callable[[], None]):
+        self._stored, self._refuse_when_stopped = stored, refuse_when_stopped
 
     def on_queued(self, future: Any, **_: Any) -> None:
         future.meta.provide_transfer_size(self._stored.size)
         future.meta.provide_object_etag(self._stored.etag)
+
+    def on_progress(self, **_: Any) -> None:
+        self._refuse_when_stopped()
 
 
 def explained(error: BaseException) -> str:

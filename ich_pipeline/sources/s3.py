@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import remove_folder
@@ -100,7 +101,8 @@ def open_s3(url: str, remote: Remote, track: Track) -> S3Source:
         raise InputError(
             f"{url} cannot be read: no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
         ) from None
-    except (aws.BotoCoreError, aws.ClientError, ValueError, OSError) as error:  # ValueError: a malformed endpoint
+    except (aws.BotoCoreError, aws.ClientError, ResponseParserError, ValueError, KeyError, OSError) as error:
+        # ValueError: a malformed endpoint; KeyError: an answer without what S3 always says
         raise InputError(
             f"{url} cannot be listed ({explained(error)}): check its name, --endpoint-url and your permissions; a bucket whose "
             "requester pays must be copied first (`aws s3 sync --request-payer requester`)."

@@ -19,6 +19,7 @@ _ENCRYPTED, _MASKED = 0x1, 0x2000  # general purpose bits (APPNOTE 4.4.4)
 DIRECTORY_BYTES_A_MEMBER = 256  # of the central directory, which is read as a whole
 _ENTRY = struct.Struct("<4s6H3L5H2L")  # of the directory (APPNOTE 4.3.12), before name, extra field and comment
 _NAME, _EXTRA, _COMMENT = 10, 11, 12
+_SPLIT_MARK = b"PK\7\x08"  # may begin a zip that was once to be split
 _SMALL = 4 << 20  # bytes that may always be read at once
 
 
@@ -36,7 +37,11 @@ def zip_members(path: Path, budget: Budget) -> Iterator[Member]:
             raise
         except Exception as error:  # whatever a hostile directory makes zipfile raise
             raise ArchiveError(f"its directory cannot be read: {said(error)}") from None
-        infos = [info for info in archive.infolist() if not (_is_folder(info) and not info.file_size)]
+        every = archive.infolist()
+        first = min((info.header_offset for info in every), default=archive.start_dir)
+        if first not in (0, len(_SPLIT_MARK)):  # the directory of another zip within, where the file's own was cut off
+            raise ArchiveError("its directory does not speak of how the file begins")
+        infos = [info for info in every if not (_is_folder(info) and not info.file_size)]
         budget.member(len(infos))
         for info in infos:
             yield Member(info.orig_filename, partial(archive.open, info), _problem(info))

@@ -44,12 +44,6 @@ from ich_pipeline.tables.text_tables import TextTable, read_text_table
 LEAST_SHARE = 0.5  # of the smaller table's rows: with fewer in both, the key is broken and rows are not merely missing
 
 
-# Slices gathered into cases.
-
-
-# Readers from a table of their own (``--readers``), in the order of the rows that are judged.
-
-
 def other_readers(
     path: Path | None,
     ids: str,

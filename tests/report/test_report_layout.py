@@ -15,6 +15,7 @@ import pytest
 
 from ich_pipeline.report.case_page import case_page
 from ich_pipeline.report.pages import atlas_page, index_page
+from ich_pipeline.report.render import render
 from tests.made.explained import made_case, maps
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -118,3 +119,9 @@ def test_wheel_and_keys_scroll_and_a_passing_mouse_changes_nothing(params, tmp_p
     assert found["seen"] == [3, 4, 2, 3, 6, 3, 3]
     assert found["letters"] == ['"R"', '"L"'], "the patient's right is on the left"
     assert found["window"] == params.windowing.windows[1].name
+
+
+def test_no_colour_is_defined_by_itself() -> None:
+    style = render("_style.html.j2")
+    for name, value in re.findall(r"(--[\w-]+):\s*([^;}]+)", style):
+        assert name not in value, f"{name} is {value}: then it is nothing"

@@ -218,8 +218,8 @@ def test_the_page_orders_findings_and_bolds_what_decides(params):
         (False, ("subdural",), "Missed: the reference is positive", "alarm"),
         (False, (), "Not suspected.", "neutral"),
         (False, None, "Not suspected.", "neutral"),
-        (True, (), "Suspected: haemorrhage of no named kind, slice 1.", "alarm"),
-        (True, ("subdural",), "Suspected: haemorrhage of no named kind, slice 1.", "alarm"),
+        (True, (), "Suspected: haemorrhage of no named kind, highest in slice 1.", "alarm"),
+        (True, ("subdural",), "Suspected: haemorrhage of no named kind, highest in slice 1.", "alarm"),
     ],
 )
 def test_the_headline_knows_the_reference(params, decision, truth, headline, tone):

@@ -62,6 +62,17 @@ def scores(**reached) -> np.ndarray:
             {"decision": None, "no_answer": "trained on synthetic heads: no answer for a patient"},
             "Not read: trained on synthetic heads: no answer for a patient.",
         ),
+        (
+            scores(any=([7], 0.9)),
+            {"no_answer": "trained on synthetic heads: no answer for a patient"},
+            "No answer (trained on synthetic heads: no answer for a patient); for demonstration: suspected: "
+            "haemorrhage of no named kind, slice 8.",
+        ),
+        (
+            scores(),  # a case score that is not the highest slice's
+            {"case_scores": np.array([0.9, 0.7, 0.1, 0.1, 0.1, 0.1])},
+            "Suspected: epidural, highest in slice 1; others not.",
+        ),
     ],
 )
 def test_what_is_said(values, changed, said: str) -> None:
@@ -89,7 +100,7 @@ def test_it_never_promises_health(values, thresholds, decision: bool) -> None:
     assert "no haemorrhage" not in said.lower() and said.endswith(".") and said.count(".") == 1
     for k, name in enumerate(PARAMS.label_set.subtypes, start=1):
         unjudged = np.isnan(limits[k])
-        reached = not unjudged and values[:, k].max() >= limits[k]
+        reached = not unjudged and values[:, k].max() >= limits[k]  # also where log-odds are clipped
         assert (name in said) == bool(reached or unjudged), (name, said)
 
 

@@ -51,6 +51,14 @@ def test_the_most_suspicious_come_first_and_nobody_is_left_out(params, tmp_path:
     assert not is_worklist(tmp_path / "own.html")
 
 
+def test_a_demonstration_is_no_answer(params) -> None:
+    shown = case(params, "Ca", 0.99, True, no_answer="trained on synthetic heads: no answer for a patient")
+    page = worklist([entry(shown), entry(case(params, "Cb", 0.2, False))], {}, "m", params.windowing.windows)
+    assert "0 suspected, 1 without an answer" in page and "for demonstration" in page
+    assert re.findall(r'href="(C\w)\.html">C', page) == ["Cb", "Ca"]
+    assert 'class="suspected"' not in page and 'class="meter over"' not in page
+
+
 @pytest.mark.parametrize("date", ["2026-11-02", ""])
 def test_dates_stand_there_only_where_they_were_given(params, date: str) -> None:
     page = worklist([entry(case(params, "Ca", 0.7, True), (), date)], {}, "m", params.windowing.windows)

@@ -358,3 +358,18 @@ def test_a_disk_that_fills_up_is_no_bomb(open_folder, make_tar, monkeypatch):
     monkeypatch.setattr(budget.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1 << 20))
     with pytest.raises(InputError, match="nearly full"):
         open_folder({"x.tar": make_tar(MANY)})
+
+
+@pytest.mark.parametrize("more", [0, 10_000, -1])
+@pytest.mark.parametrize("inner", [{"x.dcm": b"within"}, {}])
+def test_a_cut_zip_is_not_taken_for_the_one_that_lies_in_it(open_folder, make_zip, inner, more):
+    """The last directory in the file is then the inner one's; what lies before it has no row of its own."""
+    within = make_zip(inner)
+    before = {f"a{k}.dcm": random.Random(k).randbytes(3000) for k in range(3)}
+    whole = make_zip(before | {"inner.zip": within, "b.dcm": random.Random(9).randbytes(30_000)}, zipfile.ZIP_STORED)
+    cut = whole[: whole.index(within) + len(within) + more]
+    opened = open_folder({"x": cut})
+    assert opened.files == {} and opened.reasons == {"x": "archive_broken"}, opened.details
+    joined = make_zip({"one": b"1"}) + make_zip({"two": b"2"})
+    opened = open_folder({"x": joined})
+    assert opened.files == {} and opened.reasons == {"x": "archive_broken"}
