@@ -23,6 +23,19 @@ from ich_pipeline.ingest.tables import account_table, series_row, series_table, 
 from ich_pipeline.phantom.study import PatientPlan, write_patient
 from ich_pipeline.series.study import read_study
 
+# The fixtures: what a room's conftest takes by `from tests.made.ct import *`.
+__all__ = [
+    "ingest_params",
+    "make_anatomy",
+    "make_enhanced",
+    "make_slice",
+    "params",
+    "phantom_head",
+    "read_in_process",
+    "save_series",
+    "save_slice",
+]
+
 SIZE = 32
 AXIAL = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
 
