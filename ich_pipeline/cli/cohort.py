@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ich_pipeline.cli.shared import Cache, Endpoint, Source, sentences
+from ich_pipeline.cli.shared import Cache, Endpoint, Ocr, Source, sentences
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.sources.remote import Remote
 
 cohort_app = typer.Typer(help="Bring a cohort into data/.", no_args_is_help=True)
@@ -43,16 +44,19 @@ def cohort_folder(
     deidentify: Annotated[
         Path | None, typer.Option("--deidentify", help="Key file: only de-identified copies enter data/.")
     ] = None,
+    ocr: Ocr = False,
 ) -> None:
     """Copy DICOM files (a folder, an archive, a bucket) and their label table into data/."""
     remote = Remote(endpoint_url, cache)
+    if ocr and deidentify is None:
+        raise InputError("--ocr looks at what --deidentify writes: name its key file too, or leave --ocr out.")
     if deidentify is None:
         _bring("folder", source, labels, replace, lenient, remote)
         return
     from ich_pipeline.commands.cohort import bring_deidentified
     from ich_pipeline.config import load_params
 
-    typer.echo(bring_deidentified(source, labels, deidentify, load_params(), replace, lenient, remote))
+    typer.echo(bring_deidentified(source, labels, deidentify, load_params(), replace, lenient, remote, ocr))
 
 
 @cohort_app.command("rsna2019")

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ich_pipeline.cli.cohort import cohort_app
 from ich_pipeline.cli.evaluate import evaluate
-from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Ocr, Source, sentences
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
@@ -101,6 +101,7 @@ def deidentify_command(
     retain_device: Annotated[
         bool, typer.Option("--retain-device", help="Keep serial number and station name.")
     ] = False,
+    ocr: Ocr = False,
     endpoint_url: Endpoint = None,
     cache: Cache = None,
     accept_missing: AcceptMissing = False,
@@ -135,9 +136,8 @@ def deidentify_command(
     from ich_pipeline.commands.ingest import settings as settings_here
     from ich_pipeline.deidentify.options import Options
 
-    options = Options(
-        "remove" if remove_dates else "shift", longest_shift, descriptors, patient_characteristics, retain_device
-    )
+    dates = "remove" if remove_dates else "shift"
+    options = Options(dates, longest_shift, descriptors, patient_characteristics, retain_device, ocr)
     params, _ = settings_here()
     request = command.Request(source, out, key, linkage, labels, remote)
     account = LabelAccount()

@@ -65,7 +65,14 @@ def make_phantom(params: Params, replace: bool) -> str:
 
 
 def bring_deidentified(
-    source: Path | str, labels: Path, key: Path, params: Params, replace: bool, lenient: bool, remote: Remote
+    source: Path | str,
+    labels: Path,
+    key: Path,
+    params: Params,
+    replace: bool,
+    lenient: bool,
+    remote: Remote,
+    ocr: bool = False,
 ) -> str:
     """The same for a plain table, from copies without what tells whose they are; only those enter ``data/``.
 
@@ -109,7 +116,7 @@ def bring_deidentified(
                 faults_option="--lenient",
             )
             account = LabelAccount()
-            result = write_copies(request, Options(), params, terminal, account)
+            result = write_copies(request, Options(ocr=ocr), params, terminal, account)
             if not result.copied:
                 raise InputError(
                     f"{source}: no file could be de-identified ({reasons_in_words(result)}): nothing enters {DATA}/."

@@ -94,6 +94,9 @@ def write_copies(
         InputError: as there, but for an export of which nothing is de-identified.
     """
     account = LabelAccount() if account is None else account
+    if options.ocr:
+        import rapidocr  # noqa: F401  # what is missing is said before any work, not by every file
+
     secret = key.load_key(request.key)
     listed = open_source(request.source, request.remote, track)
     _check_places(request)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 
+import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian
@@ -18,6 +20,7 @@ from ich_pipeline.deidentify import pixels, scan, secondary, streams, table, wor
 from ich_pipeline.deidentify.header import HeaderCleaner, Person, Tally
 from ich_pipeline.deidentify.judge import judge
 from ich_pipeline.deidentify.key import Key
+from ich_pipeline.deidentify.ocr import lines_read
 from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
@@ -116,7 +119,7 @@ def _clean(
         raise _Aside(*verdict)
     syntax = transfer_syntax(ds)
     tally: Tally = Counter()
-    flags = _look_at_pixels(data, ds, syntax, tally)
+    flags = _look_at_pixels(data, ds, syntax, tally, options.ocr)
     if any(data[:128]) and data[128:132] == b"DICM":
         tally["", "preamble", "removed"] += 1
     for element in getattr(ds, "file_meta", ()):
@@ -146,7 +149,7 @@ def _own_words(ds: Dataset) -> frozenset[str]:
     return frozenset(found)
 
 
-def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tuple[str, ...]:
+def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally, ocr: bool) -> tuple[str, ...]:
     flags = []
     if pixels.overlay_in_pixels(ds):
         raise _Aside(Outcome.OVERLAY_IN_PIXELS)
@@ -169,14 +172,20 @@ def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally) -> tupl
     elif ds.SOPClassUID != CTImageStorage or (fields.integer(ds, "NumberOfFrames") or 1) > 1:
         return (*flags, "pixels_not_looked_at")
     try:
-        rows = secondary.rows_of_text(data) if made_later else text_rows(read_hu(data))
+        for hu in secondary.pictures(data) if made_later else (read_hu(data),):
+            _look_for_text(hu, ocr)
     except PixelError as error:
         raise _Aside(Outcome.PIXELS_UNREADABLE, str(error.reason)) from None
-    if rows:
-        raise _Aside(Outcome.TEXT_IN_PIXELS, f"rows of letter-like shapes: {rows}")
     if fields.text(ds, "BurnedInAnnotation").upper() != "NO":
         flags.append("burned_in_annotation_unsaid")
     return tuple(flags)
+
+
+def _look_for_text(hu: NDArray[np.int16], ocr: bool) -> None:
+    if rows := text_rows(hu):
+        raise _Aside(Outcome.TEXT_IN_PIXELS, f"rows of letter-like shapes: {rows}")
+    if ocr and (lines := lines_read(hu)):
+        raise _Aside(Outcome.TEXT_IN_PIXELS, f"lines read by the character reader: {lines}")
 
 
 def _declare(ds: Dataset, options: Options) -> None:

@@ -69,7 +69,7 @@ _MEANING = {
     Outcome.PIXELS_UNREADABLE: "the pixels cannot be decoded, so nobody can say what they show",
     Outcome.OVERLAY_IN_PIXELS: "an overlay lies in unused bits of the pixels, which must stay as they are",
     Outcome.STREAM_COMMENT: "the compressed stream holds a comment of unknown words, or bytes behind its end, and must stay as it is",
-    Outcome.TEXT_IN_PIXELS: "rows of letter-like shapes in the picture: look at it",
+    Outcome.TEXT_IN_PIXELS: "rows of letter-like shapes, or writing that was read, in the picture: look at it",
     Outcome.IDENTIFIER_LEFT: "the second pass found something in the output",
     Outcome.PROCESS_ENDED: "reading it ended the process, or took two minutes",
 }

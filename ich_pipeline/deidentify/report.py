@@ -37,6 +37,7 @@ def write_report(folder: Path, result: Result) -> None:
             "profile": f"DICOM PS3.15 {table.EDITION}, Basic Application Level Confidentiality Profile",
             "library": table.LIBRARY,
             "options": [{"code": code, "meaning": meaning} for code, meaning in result.options.codes],
+            "text_looked_for_by": ["shapes", "character reader"] if result.options.ocr else ["shapes"],
             "key": result.key.fingerprint,
             "files": {outcome.value: count for outcome, count in result.outcomes.items()},
             "flags": dict(flags),

@@ -7,10 +7,12 @@ from raw data is SECONDARY as well as a capture. What the ingest could read is k
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.dicom import fields
 from ich_pipeline.dicom.decode import SliceReader
 from ich_pipeline.dicom.reader import read_slice_headers
@@ -44,11 +46,11 @@ def why_no_slice(data: bytes, ds: Dataset) -> str:
     return "it is no whole axial slice in HU without contrast agent or bone kernel, or a projection"
 
 
-def rows_of_text(data: bytes) -> int:
-    """Most rows of letter-like shapes in any of its frames (see :func:`ich_pipeline.deidentify.text.text_rows`).
+def pictures(data: bytes) -> Iterator[NDArray[np.int16]]:
+    """Each of its frames, (Rows, Columns) in HU.
 
     Raises:
         PixelError: a frame cannot be decoded.
     """
     reader = SliceReader()
-    return max(text_rows(reader.read(header).hu) for header in read_slice_headers(data, "", ANY_THICKNESS_MM))
+    return (reader.read(header).hu for header in read_slice_headers(data, "", ANY_THICKNESS_MM))

@@ -64,6 +64,12 @@ def test_what_needs_one_says_which(export: Path, arguments: tuple[str, ...], ext
     )
 
 
+def test_the_character_reader_is_asked_for_before_any_file_is_read(export: Path) -> None:
+    assert bare(export, "deidentify", "--new-key", "another").returncode == 0
+    done = bare(export, "deidentify", "data/dicom", "--out", "read", "--key", "another", "--ocr")
+    assert done.returncode == 2 and "'ich-pipeline[ocr]'" in done.stderr and not (export / "read").exists(), done.stderr
+
+
 def test_the_extras_are_those_of_the_project(project_root: Path) -> None:
     named = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for extra, modules in EXTRAS.items():

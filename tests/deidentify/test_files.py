@@ -302,6 +302,23 @@ def test_burnt_in_text_is_set_aside(make_ct, to_bytes, key):
     assert done.outcome is Outcome.TEXT_IN_PIXELS
 
 
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_writing_over_the_head_is_read(make_ct, to_bytes, key, turn):
+    y, x = np.mgrid[:256, :256] - 128
+    rng = np.random.default_rng(3)
+    head = np.where(np.hypot(x, y) < 100, 35, -1000) + np.where(abs(np.hypot(x, y) - 97) < 4, 900, 0)
+    head = (head + rng.normal(0, 6, head.shape)).astype(np.int16)
+
+    def outcome(hu: np.ndarray, ocr: bool) -> Outcome:
+        ct = make_ct(Rows=256, Columns=256, PixelData=np.ascontiguousarray(hu).astype("<i2").tobytes())
+        return deidentify_bytes(to_bytes(ct), key, Options(ocr=ocr)).outcome
+
+    written = np.rot90(burn(head, "DOE JANE 1950", 16, (70, 120)), turn)
+    assert outcome(head, ocr=True) is Outcome.DEIDENTIFIED
+    assert outcome(written, ocr=False) is Outcome.DEIDENTIFIED  # the shapes beside the head say nothing of it
+    assert outcome(written, ocr=True) is Outcome.TEXT_IN_PIXELS
+
+
 def test_a_packaged_multi_frame_object_keeps_its_frames(from_bytes, key):
     path = next(Path(next(iter(data_store.__path__))).rglob("eCT_Supplemental.dcm"))
     done = clean(path.read_bytes(), key)
