@@ -151,7 +151,13 @@ class Precedent:
             features, layouts: of its slices, (n, F) and (n, fields).
         """
         one = Scans(numbers[None], features, layouts, np.zeros(len(features), np.intp), np.zeros(1, np.intp))
-        excess = self._excess(self._described(one))[0]
+        return self.judge_all(one)[0]
+
+    def judge_all(self, scans: Scans) -> list[Judgement]:
+        """Of many cases, in their order."""
+        return [self._judged(excess) for excess in self._excess(self._described(scans))]
+
+    def _judged(self, excess: NDArray[np.float64]) -> Judgement:
         order = np.argsort(-excess, kind="stable")
         unlike = tuple(WORDS[k] for k in order if excess[k] > self.limit)
         return Judgement(unlike, {name: float(value) for name, value in zip(NAMES, excess, strict=True)})
@@ -238,7 +244,8 @@ def fit_precedent(
             "There is no case to choose the limit of strange scans by: raise split.validation in params.yaml."
         )
     rank = min(ceil((count + 1) * (1 - false_alarms)), count)
-    limit = float(np.sort(largest)[rank - 1])
+    # Cases held out may be fewer and more alike than those described: what some of these have is never strange.
+    limit = max(float(np.sort(largest)[rank - 1]), OUT)
     return replace(whole, limit=limit, false_alarms=1 - rank / (count + 1), held_out=count)
 
 

@@ -130,7 +130,8 @@ def _brain(brain: Brain, size: int) -> dict[str, float]:
         "shape": brain.elongation,
     }
     if brain.paired.any():
-        found["sides"] = float(np.abs(brain.hu - brain.hu[brain.mirror])[brain.paired].mean())
+        # The median: a bleed on one side fills less than half of it, and must not make the scan a stranger.
+        found["sides"] = float(np.median(np.abs(brain.hu - brain.hu[brain.mirror])[brain.paired]))
     core = brain.inside & (brain.depth > DEEP)
     if np.count_nonzero(core) >= SMALLEST_CORE:
         found |= _texture(brain.hu, core, size)
