@@ -99,7 +99,7 @@ def png_uri(pixels: NDArray[np.uint8]) -> str:
 def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
     """PNG file of grey, RGB or RGBA pixels."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
