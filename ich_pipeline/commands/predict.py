@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,7 +267,7 @@ class _Studies:
             learned=self._system.origin.words,
             identifiers=self._identifiers,
         )
-        line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "")
+        line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "", date.today())
         write_text(self._out / f"{case.case_id}.html", page)
         self.entries.append(line)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
