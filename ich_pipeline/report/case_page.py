@@ -6,7 +6,7 @@ are of the suspicious slices alone: for print, and for browsers that cannot run 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.explain.atlas import BasisExample
-from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.sentence import case_sentence
 from ich_pipeline.report.niivue import viewer
-from ich_pipeline.report.pictures import DRAWN, MapDrawing, ct_uri, draw_map, window_filters
+from ich_pipeline.report.pictures import DRAWN, ct_uri, draw_map, draw_values, map_in_head, window_filters
 from ich_pipeline.report.render import display_name, render, score
 from ich_pipeline.report.volume import AIR_HU, Carried, carried, script_json
 from ich_pipeline.windowing.windows import Window, WindowLike
@@ -38,6 +38,7 @@ RULES = {  # what a case score is of its slices, in words
     "neighbours": "highest geometric mean of two neighbouring probabilities",
     "noisy_or": "chance that at least one finding is real, were the slices independent,",
 }
+Maps = Mapping[tuple[str, int], NDArray[np.float64]]  # (label, slice index) → map_in_head
 UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training
 
 
@@ -81,8 +82,9 @@ def case_page(
         InputError: the viewer's package is missing or of another version.
     """
     withheld, start = case.decision is None, _first_shown(case)
-    volume, player = carried(case, case.scan), viewer()
-    suspicious = [_suspicious(case, i, truth, region_fraction) for i in case.attention]
+    maps = _maps(case)
+    volume, player = carried(case, case.scan, maps), viewer()
+    suspicious = [_suspicious(case, i, truth, region_fraction, maps) for i in case.attention]
     return render(
         "case.html.j2",
         case=case,
@@ -210,14 +212,27 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
     return rows
 
 
-def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float) -> dict[str, Any]:
+def _maps(case: ExplainedCase) -> Maps:
+    """The maps that locate something in the head."""
+    found = {
+        (label, i): map_in_head(attention.map, case.hu[i])
+        for i, maps in case.attention.items()
+        for label, attention in maps.items()
+    }
+    return {key: values for key, values in found.items() if values is not None}
+
+
+def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float, maps: Maps) -> dict[str, Any]:
     thresholds = case.slice_thresholds
     reached = [name for name in case.shown[i] if _reaches(case, i, name, thresholds)]
     return {
         "number": i + 1,
         "index": i,
         "uri": ct_uri(case.hu[i], LARGE, case.windows),
-        "maps": [_map(label, m, draw_map(m.map, case.hu[i], fraction)) for label, m in case.attention[i].items()],
+        "maps": [
+            {"label": label, "method": m.method, "drawing": draw_values(maps.get((label, i)), fraction)}
+            for label, m in case.attention[i].items()
+        ],
         "readings": [
             {
                 "label": label,
@@ -246,10 +261,6 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
 def _reaches(case: ExplainedCase, i: int, label: str, thresholds: NDArray[np.floating]) -> bool:
     k = case.labels.index(label)
     return bool(case.final[i, k] >= thresholds[k])  # never, where the threshold is NaN
-
-
-def _map(label: str, attention: AttentionMap, drawing: MapDrawing | None) -> dict[str, Any]:
-    return {"label": label, "method": attention.method, "drawing": drawing}
 
 
 def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.scan import Scan
 from ich_pipeline.report.nifti import header
-from ich_pipeline.report.pictures import DRAWN, map_in_head
+from ich_pipeline.report.pictures import DRAWN
 
 AIR_HU, STORED_AIR_HU = -900, -1000  # at or below the first is air, whose noise would be a third of the page
 UNEVEN = 0.05  # of the usual step between slices: beyond it the other two planes would show a head out of shape
@@ -46,12 +46,13 @@ class Carried:
     planes: bool
 
 
-def carried(case: ExplainedCase, scan: Scan) -> Carried:
+def carried(case: ExplainedCase, scan: Scan, maps: Mapping[tuple[str, int], NDArray[np.float64]]) -> Carried:
     """The voxels and maps of a case.
 
     Args:
         case: read and explained.
         scan: spacing. Without it, or with steps that differ, the axial plane alone is shown, and pixels count as square.
+        maps: (label, slice index) → the map over the square picture, zero outside the head (:func:`~ich_pipeline.report.pictures.map_in_head`).
     """
     shape = (len(case.hu), *case.hu.shape[1:])
     steps = np.diff(case.positions_mm)
@@ -73,10 +74,10 @@ def carried(case: ExplainedCase, scan: Scan) -> Carried:
         for at, pixel, margin in zip(centre, (right, down), margins[::-1], strict=True)
     ]
     overlay = header((shape[0], DRAWN, DRAWN), "uint8", (step, down * cell, right * cell), (*start, first))
-    maps = drawn_maps(case)
+    bytes_of = (np.rint(values / values.max() * 255).astype(np.uint8).tobytes() for values in maps.values())
     return Carried(
         voxels=_text(_squeezed(voxels)),
-        maps=_text(zlib.compress(b"".join(values.tobytes() for values in maps.values()), 6)),
+        maps=_text(zlib.compress(b"".join(bytes_of), 6)),
         mapped=tuple(maps),
         map_header=_text(overlay),
         planes=scan.spacing_mm is not None and even and shape[0] >= FEWEST,
@@ -97,17 +98,6 @@ def differences(hu: NDArray[np.int16]) -> bytes:
         zigzag = ((less << 1) ^ (less >> 15)).view(np.uint8).reshape(*less.shape, 2)  # little-endian
         low[index], high[index] = zigzag[..., 0], zigzag[..., 1]
     return low.tobytes() + high.tobytes()
-
-
-def drawn_maps(case: ExplainedCase) -> Mapping[tuple[str, int], NDArray[np.uint8]]:
-    """(label, slice index) → its map over the square picture, 255 at its maximum, 0 outside the head; none that locates nothing."""
-    found = {}
-    for index, maps in case.attention.items():
-        for label, attention in maps.items():
-            values = map_in_head(attention.map, case.hu[index])
-            if values is not None:
-                found[label, index] = np.rint(values / values.max() * 255).astype(np.uint8)
-    return found
 
 
 def script_json(values: Any) -> str:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.scan import Scan
 from ich_pipeline.report import niivue
 from ich_pipeline.report.case_page import presets
 from ich_pipeline.report.nifti import HEADER_BYTES, header
+from ich_pipeline.report.pictures import map_in_head
 from ich_pipeline.report.volume import carried, differences, script_json
 from ich_pipeline.windowing.windows import Window
 from tests.made.explained import made_case, maps
@@ -38,6 +40,11 @@ FIELDS = np.dtype(
 
 def unpacked(text: str) -> bytes:
     return zlib.decompress(base64.b64decode(text))
+
+
+def found_in(case: ExplainedCase) -> dict[tuple[str, int], np.ndarray]:
+    found = {(n, i): map_in_head(m.map, case.hu[i]) for i, maps in case.attention.items() for n, m in maps.items()}
+    return {key: values for key, values in found.items() if values is not None}
 
 
 def of_header(data: bytes) -> np.ndarray:
@@ -99,7 +106,7 @@ def test_the_volume_is_whole_and_maps_lie_on_it(params) -> None:
         params, np.full((9, len(labels)), 0.6), slice_thresholds=np.full(len(labels), 0.9), shown={4: ()},
         attention={4: maps(labels.any)}, hu=hu, scan=Scan((0.8, 0.5)),
     )  # fmt: skip
-    found = carried(case, case.scan)
+    found = carried(case, case.scan, found_in(case))
     whole = unpacked(found.voxels)
     assert len(whole) == HEADER_BYTES + 2 * hu.size
     of_scan, of_map = of_header(whole), of_header(base64.b64decode(found.map_header))
@@ -111,10 +118,10 @@ def test_the_volume_is_whole_and_maps_lie_on_it(params) -> None:
     edge = of_map["srow"] @ [-0.5, -0.5, 4, 1]
     np.testing.assert_allclose(edge - middle, [32 * 0.5, 32 * 0.8, 0], atol=1e-4)
     assert found.planes
-    assert not carried(case, Scan()).planes, "without spacing nobody knows a head's shape"
+    assert not carried(case, Scan(), {}).planes, "without spacing nobody knows a head's shape"
     uneven = replace(case, positions_mm=np.array([0, 5, 10, 15, 20, 25, 30, 35, 60.0]))
-    assert not carried(uneven, case.scan).planes
-    assert carried(case, case.scan) == found
+    assert not carried(uneven, case.scan, {}).planes
+    assert carried(case, case.scan, found_in(case)) == found
 
 
 def test_windows_of_the_model_come_first_on_the_keys(params) -> None:
