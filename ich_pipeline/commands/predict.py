@@ -82,7 +82,8 @@ def predict(
             in ``out/.unfinished``.
         params: names the model; limits of archives.
         model: ``NAME/ALIAS`` or ``NAME/NUMBER``; None is the champion, or the challenger while there is none.
-        identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
+        identifiers: also write StudyInstanceUID and SOPInstanceUID, and show StudyDate, AccessionNumber and SeriesDescription
+            on pages. Without them ``case_id`` alone names a study.
         track: shows progress over the studies.
         remote: how stores are reached.
         demonstration: show what a model of synthetic heads makes of others, under the sentence that this is no answer.

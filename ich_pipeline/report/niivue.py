@@ -22,7 +22,7 @@ PACKAGE, VERSION = "ipyniivue", "2.4.4"
 AGAIN = f'install it again with `pip install "{PACKAGE}=={VERSION}"`'
 _MADE = re.compile(r'"Creating new Niivue instance"\);let \w+=[^;]{1,200};\w+=new (\w+)\(\w+\)')
 _EXPORT = re.compile(r"export\{\w+ as default\};\s*\Z")
-LEVEL = 6  # of zlib: 0.2 s and 1.60 MB; 9 takes 0.3 s for 1.59 MB
+LEVEL = 3  # of zlib: 0.08 s and 1.78 MB; 6 takes 0.2 s for 1.60 MB, and each process pays it
 
 
 class Viewer(NamedTuple):
