@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MLFLOW_DISABLE_TELEMETRY ?= true
 
-.PHONY: help setup demo repro test test-long check graph crossvalidate ui schedule doctor picture lock clean
+.PHONY: help setup demo repro test test-long check graph crossvalidate ui schedule doctor picture case-pictures lock clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -72,6 +72,9 @@ doctor: ## what works here, and what to do about what does not
 
 picture: $(VENV)/ready ## draw docs/phantom.png and docs/varied-phantom.png anew
 	@$(RUN) -c "from pathlib import Path; from ich_pipeline.phantom.montage import montage, varied_montage; from ich_pipeline.config import load_params; params = load_params(); montage(params, Path('docs/phantom.png')); varied_montage(params, Path('docs/varied-phantom.png'))"
+
+case-pictures: $(VENV)/ready ## draw docs/case-*.png anew with the registered version (needs chromium)
+	@$(RUN) .ci/case_pictures.py
 
 lock: ## solve the dependencies of pyproject.toml anew into requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o requirements.lock

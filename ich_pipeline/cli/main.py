@@ -266,7 +266,11 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="Folder for pages and tables.")],
     model: Annotated[str | None, typer.Option("--model", help="NAME/ALIAS or NAME/NUMBER of another version.")] = None,
     identifiers: Annotated[
-        bool, typer.Option("--with-identifiers", help="Write StudyInstanceUID and SOPInstanceUID beside case_id.")
+        bool,
+        typer.Option(
+            "--with-identifiers",
+            help="Write StudyInstanceUID and SOPInstanceUID beside case_id; pages show date, accession, description.",
+        ),
     ] = False,
     demonstration: Annotated[
         bool, typer.Option("--demonstration", help="Show what a model makes of what it has no answer for.")

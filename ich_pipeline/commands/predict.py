@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,8 @@ def predict(
             in ``out/.unfinished``.
         params: names the model; limits of archives.
         model: ``NAME/ALIAS`` or ``NAME/NUMBER``; None is the champion, or the challenger while there is none.
-        identifiers: also write StudyInstanceUID and SOPInstanceUID. Without them ``case_id`` alone names a study.
+        identifiers: also write StudyInstanceUID and SOPInstanceUID, and show StudyDate, AccessionNumber and SeriesDescription
+            on pages. Without them ``case_id`` alone names a study.
         track: shows progress over the studies.
         remote: how stores are reached.
         demonstration: show what a model of synthetic heads makes of others, under the sentence that this is no answer.
@@ -185,6 +187,7 @@ def _read(
         identifiers,
         demonstration,
         (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else ""),
+        called,
     )
     for study, files in track(studies.items(), "reading", len(studies)):
         read.study(study, files)
@@ -217,13 +220,19 @@ class _Studies:
     """Reads studies one by one: a page each, and one answer or one failure in words."""
 
     def __init__(
-        self, system: System, out: Path, identifiers: bool, demonstration: bool, cautions: tuple[str, str]
+        self,
+        system: System,
+        out: Path,
+        identifiers: bool,
+        demonstration: bool,
+        cautions: tuple[str, str],
+        called: str,
     ) -> None:
         self.answers: list[dict[str, Any]] = []
         self.entries: list[Entry] = []
         self.failures: dict[str, str] = {}  # case_id → reason
         self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
-        self.cautions = cautions
+        self.cautions, self._called = cautions, called
         self._system, self._out, self._identifiers, self._demonstration = system, out, identifiers, demonstration
 
     def study(self, uid: str, files: Sequence[Path]) -> None:
@@ -249,10 +258,17 @@ class _Studies:
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
         read = answer(case, uids=self._identifiers, thumbnails=False)
-        page = case_page(case, region_fraction=fraction, home=WORKLIST, caution=said, scan_cautions=case.scan_cautions)
-        date = case.study_date if self._identifiers else ""
-        shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
-        line = entry(case, case.scan_cautions, shown)
+        page = case_page(
+            case,
+            region_fraction=fraction,
+            home=WORKLIST,
+            caution=said,
+            scan_cautions=case.scan_cautions,
+            model=self._called,
+            learned=self._system.origin.words,
+            identifiers=self._identifiers,
+        )
+        line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "", date.today())
         write_text(self._out / f"{case.case_id}.html", page)
         self.entries.append(line)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})

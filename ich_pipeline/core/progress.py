@@ -25,11 +25,14 @@ def quiet(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
 
 def terminal(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """A rich progress bar on stderr when that is a terminal."""
+    """A bar on stderr, where that is a terminal: what is done, a bar, ``3 of 40`` and the time left."""
     if not sys.stderr.isatty():
         yield from items
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    yield from track(items, description=description, total=total, console=Console(stderr=True), transient=True)
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(" of "), left)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        yield from shown.track(items, total=total, description=description)

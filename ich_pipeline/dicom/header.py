@@ -24,6 +24,7 @@ _SHARED = (
     "patient_sex",
     "birth_date",
     "study_date",
+    "accession_number",
     "manufacturer",
     "kernel",
     "series_description",
@@ -57,6 +58,7 @@ class Header:
     patient_sex: str = ""
     birth_date: str = ""
     study_date: str = ""
+    accession_number: str = ""  # for a page with identifiers; no table has it
     manufacturer: str = ""
     kernel: str = ""
     series_description: str = ""

@@ -16,6 +16,7 @@ from ich_pipeline.explain.atlas import Atlas, BasisExample
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.explain.scan import Scan
 from ich_pipeline.tables.labels import Labels
 from ich_pipeline.windowing.windows import WindowLike
 
@@ -71,6 +72,7 @@ class ExplainedCase:
         no_answer: why the model has no answer for this input; empty where it has one. Where there is a decision all the
             same, it is shown for demonstration.
         unlike: in what the scan is unlike those of training, where that is why there is no answer; the most unlike first.
+        scan: what a page says of the series: its numbers, the spacing of ``hu``, and what may tell whose it is.
     """
 
     case_id: str
@@ -99,6 +101,7 @@ class ExplainedCase:
     uncertainty: CaseUncertainty | None
     no_answer: str = field(default="", kw_only=True)
     unlike: tuple[str, ...] = field(default=(), kw_only=True)
+    scan: Scan = field(default=Scan(), kw_only=True)
 
     @property
     def verdict(self) -> str:

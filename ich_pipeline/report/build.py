@@ -103,7 +103,15 @@ def _case_pages(
         for i, case in enumerate(track(chosen, "cases", len(chosen))):
             content, truth = explained(inputs, by_name[case.test], case.case_id, network, explainer)
             fraction = inputs.params.explain.region_fraction
-            page = case_page(content, truth=truth, region_fraction=fraction, home="../index.html", caution=caution)
+            page = case_page(
+                content,
+                truth=truth,
+                region_fraction=fraction,
+                home="../index.html",
+                caution=caution,
+                model="the ensemble of this run",
+                learned=inputs.origin.words,
+            )
             write_text(folder / f"{case.case_id}.html", page)
             if i == shown:
                 example = content

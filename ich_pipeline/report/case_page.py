@@ -1,8 +1,12 @@
-"""The case page: decision, scores, every slice, the suspicious ones large with their reasons, in one offline file."""
+"""The case page: what is suspected, the whole scan in a viewer, the suspicious slices with their reasons, in one offline file.
+
+The viewer is NiiVue (:mod:`ich_pipeline.report.niivue`), the volume is there once (:mod:`ich_pipeline.report.volume`). Pictures
+are of the suspicious slices alone: for print, and for browsers that cannot run the viewer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,20 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.explain.atlas import BasisExample
-from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.sentence import case_sentence
-from ich_pipeline.report.pictures import MapDrawing, ct_uri, draw_map, window_filters
-from ich_pipeline.report.render import render
+from ich_pipeline.report.niivue import viewer
+from ich_pipeline.report.pictures import DRAWN, ct_uri, draw_map, draw_values, map_in_head, window_filters
+from ich_pipeline.report.render import display_name, render, score
+from ich_pipeline.report.volume import AIR_HU, Carried, carried, script_json
+from ich_pipeline.windowing.windows import Window, WindowLike
 
 REGION = 0.5  # outline at this share of a map's maximum, where the caller names no other
 LARGE = 512  # pixels of a slice shown large, at most
-STRIP_PIXELS = 1_500_000  # of all slices in the strip together: keeps a page near 3 MB
+EXAMPLE = 256  # pixels of a training example, at most
+USUAL = (  # windows that readers of head CT expect, beside those of the model; WindowCenter and WindowWidth in HU
+    Window("brain", 40, 80),
+    Window("subdural", 80, 200),
+    Window("stroke", 40, 40),
+    Window("bone", 600, 2800),
+    Window("soft_tissue", 50, 350),
+)
 RULES = {  # what a case score is of its slices, in words
     "max": "highest probability",
     "top_k_mean": "mean of the highest probabilities",
     "neighbours": "highest geometric mean of two neighbouring probabilities",
     "noisy_or": "chance that at least one finding is real, were the slices independent,",
 }
+Maps = Mapping[tuple[str, int], NDArray[np.float64]]  # (label, slice index) → map_in_head
 UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training
 
 
@@ -43,6 +58,9 @@ def case_page(
     home: str | None = None,
     caution: str = "",
     scan_cautions: Sequence[str] = (),
+    model: str = "",
+    learned: str = "",
+    identifiers: bool = False,
 ) -> str:
     """The page of one case.
 
@@ -53,12 +71,20 @@ def case_page(
         home: relative link back to an overview, if any.
         caution: what the tests of the version that read it do not show.
         scan_cautions: what to beware of in the scan, such as a part of the head that was not read.
+        model: name and version of what read it.
+        learned: what it was trained on, in sentences.
+        identifiers: show study date, accession number and series description.
 
     Returns:
-        self-contained HTML; it names the case by ``case_id`` alone.
+        self-contained HTML; it names the case by ``case_id`` alone, unless identifiers are asked for.
+
+    Raises:
+        InputError: the viewer's package is missing or of another version.
     """
-    slices, withheld = len(case.hu), case.decision is None
-    strip_size = int(np.clip(np.sqrt(STRIP_PIXELS / slices), 96, 256))
+    withheld, start = case.decision is None, _first_shown(case)
+    maps = _maps(case)
+    volume, player = carried(case, case.scan, maps), viewer()
+    suspicious = [_suspicious(case, i, truth, region_fraction, maps) for i in case.attention]
     return render(
         "case.html.j2",
         case=case,
@@ -72,26 +98,72 @@ def case_page(
         verdict=_verdict(case, truth),
         scores=[] if withheld else _scores(case),
         rule=RULES[case.case_score_rule],
-        strip=[
-            {
-                "uri": ct_uri(case.hu[i], strip_size, case.windows),
-                "number": i + 1,
-                "position": float(case.positions_mm[i] - case.positions_mm[0]),
-                "final": [] if withheld else [float(v) for v in case.final[i]],
-                "gate": bool(case.first[i, 0] >= case.gate),
-                "decides": bool(case.decision and case.final[i, 0] >= case.threshold),
-                "reread": bool(case.reread[i]),
-                "truth": _names(case, truth.slices[i]) if truth else None,
-            }
-            for i in range(slices)
-        ],
-        start=_first_shown(case),
+        strip=[_strip(case, i, truth) for i in range(len(case.hu))],
+        start=start,
+        poster=None if suspicious else ct_uri(case.hu[start], LARGE, case.windows),
         one_map=all(set(maps) == {case.labels.any} for maps in case.attention.values()),
-        suspicious=[_suspicious(case, i, truth, region_fraction) for i in case.attention],
+        suspicious=suspicious,
         truth=truth,
         reasons=case.reasons,
         examples=any(found for of_slice in case.basis.values() for found in of_slice.values()),
+        model=model,
+        learned=learned,
+        scan=case.scan,
+        identifiers=identifiers,
+        presets=presets(case.windows),
+        planes=volume.planes,
+        volume=volume,
+        mapped=sorted({label for label, _ in volume.mapped}, key=case.labels.columns.index),
+        player=player,
+        facts=script_json(_facts(case, volume, start)),
     )
+
+
+def presets(windows: Sequence[WindowLike]) -> list[WindowLike]:
+    """The windows on the keys 1, 2, …: the model's first, then those of :data:`USUAL` that are not among them."""
+    known = {(w.center, w.width) for w in windows} | {w.name for w in windows}
+    return [*windows, *(w for w in USUAL if (w.center, w.width) not in known and w.name not in known)]
+
+
+def _facts(case: ExplainedCase, volume: Carried, start: int) -> dict[str, Any]:
+    """What the page's script needs to know."""
+    slices, rows, columns = case.hu.shape
+    numbers = case.scan.instance_numbers or (None,) * slices
+    return {
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "spacing": case.scan.spacing_mm,
+        "positions": [round(float(at), 2) for at in case.positions_mm],
+        "instances": numbers,
+        "suspicious": sorted(case.attention),
+        "start": start,
+        "presets": [[float(w.center), float(w.width)] for w in presets(case.windows)],
+        "mapped": volume.mapped,
+        "cells": DRAWN,
+        "airHU": AIR_HU,
+    }
+
+
+def _strip(case: ExplainedCase, i: int, truth: Truth | None) -> dict[str, Any]:
+    """One slice in the strip of probabilities."""
+    known = case.decision is not None
+    return {
+        "number": i + 1,
+        "position": float(case.positions_mm[i]),
+        "score": float(case.final[i, 0]) if known else None,
+        "gate": bool(case.first[i, 0] >= case.gate),
+        "decides": bool(case.decision and case.final[i, 0] >= case.threshold),
+        "reread": bool(case.reread[i]),
+        "suspicious": i in case.attention,
+        "words": " · ".join(
+            f"{display_name(name)} {score(float(value))}"
+            for name, value in zip(case.labels.columns, case.final[i], strict=True)
+        )
+        if known
+        else "",
+        "truth": _names(case, truth.slices[i]) if truth else None,
+    }
 
 
 def sentence(words: str) -> str:
@@ -140,14 +212,27 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
     return rows
 
 
-def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float) -> dict[str, Any]:
+def _maps(case: ExplainedCase) -> Maps:
+    """The maps that locate something in the head."""
+    found = {
+        (label, i): map_in_head(attention.map, case.hu[i])
+        for i, maps in case.attention.items()
+        for label, attention in maps.items()
+    }
+    return {key: values for key, values in found.items() if values is not None}
+
+
+def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: float, maps: Maps) -> dict[str, Any]:
     thresholds = case.slice_thresholds
     reached = [name for name in case.shown[i] if _reaches(case, i, name, thresholds)]
     return {
         "number": i + 1,
         "index": i,
         "uri": ct_uri(case.hu[i], LARGE, case.windows),
-        "maps": [_map(label, m, draw_map(m.map, case.hu[i], fraction)) for label, m in case.attention[i].items()],
+        "maps": [
+            {"label": label, "method": m.method, "drawing": draw_values(maps.get((label, i)), fraction)}
+            for label, m in case.attention[i].items()
+        ],
         "readings": [
             {
                 "label": label,
@@ -178,13 +263,9 @@ def _reaches(case: ExplainedCase, i: int, label: str, thresholds: NDArray[np.flo
     return bool(case.final[i, k] >= thresholds[k])  # never, where the threshold is NaN
 
 
-def _map(label: str, attention: AttentionMap, drawing: MapDrawing | None) -> dict[str, Any]:
-    return {"label": label, "method": attention.method, "drawing": drawing}
-
-
 def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dict[str, Any]:
     return {
-        "uri": ct_uri(example.thumbnail, LARGE, case.windows),
+        "uri": ct_uri(example.thumbnail, EXAMPLE, case.windows),
         "drawing": draw_map(example.attention, example.thumbnail, fraction),
         "truth": example.truth,
         "case_id": example.case_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -103,4 +103,4 @@ def explained(
     )
     truth = inputs.truth(test, volume.uids)
     names = tuple(n for k, n in enumerate(labels.subtypes, start=1) if truth[:, k].any())
-    return case, Truth(names, truth)
+    return replace(case, scan=volume.scan), Truth(names, truth)

@@ -19,6 +19,7 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.ensemble.uncertainty import Disagreement
 from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.explain.scan import Scan
 from ich_pipeline.ingest.volumes import SUFFIX, read_volume
 from ich_pipeline.report.baselines import BLOCK
 from ich_pipeline.series.placement import Placement
@@ -106,13 +107,14 @@ class TestResult:
 class Volume:
     """The slices of one case in order: ``uids``, ``positions_mm`` and ``hu`` (n, Rows, Columns), as the networks saw them.
 
-    ``hu`` has square pixels; ``frame`` is the square of the original pictures that was read.
+    ``hu`` has square pixels; ``frame`` is the square of the original pictures that was read; ``scan`` is for the page.
     """
 
     uids: tuple[str, ...]
     positions_mm: NDArray[np.float64]
     hu: NDArray[np.int16]
     frame: Frame
+    scan: Scan
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,12 @@ class Inputs:
         """The voxels of a case."""
         rows = self.slices[self.slices["case_id"] == case_id].sort_values("index", kind="stable")
         hu = read_volume(self.folders.ingest / "volumes" / f"{rows['volume'].iloc[0]}{SUFFIX}")
-        seen = focus(hu[rows["index"].to_numpy()], self.params.windowing, self.spacing_mm(case_id))
-        return Volume(tuple(rows["SOPInstanceUID"]), rows["position_mm"].to_numpy(np.float64), seen.shown, seen.frame)
+        spacing = self.spacing_mm(case_id)
+        seen = focus(hu[rows["index"].to_numpy()], self.params.windowing, spacing)
+        numbers = tuple(None if n < 0 else int(n) for n in rows["InstanceNumber"])
+        scan = Scan(spacing_mm=seen.frame.even_spacing_mm(spacing), instance_numbers=numbers)
+        positions = rows["position_mm"].to_numpy(np.float64)
+        return Volume(tuple(rows["SOPInstanceUID"]), positions, seen.shown, seen.frame, scan)
 
     def spacing_mm(self, case_id: str) -> tuple[float, float]:
         """Distance of the rows and of the columns of a case's pictures."""

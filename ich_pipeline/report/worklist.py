@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ class Entry:
         slices: how many there are.
         cautions: of the scan.
         study_date: ``YYYY-MM-DD``, where identifiers were asked for.
+        age: how old the study is, in words; empty where the date is not shown, or is none.
         demonstration: there is no answer, and the score is shown all the same.
     """
 
@@ -45,11 +47,19 @@ class Entry:
     slices: int
     cautions: tuple[str, ...]
     study_date: str = ""
+    age: str = ""
     demonstration: bool = False
 
 
-def entry(case: ExplainedCase, cautions: Sequence[str] = (), study_date: str = "") -> Entry:
-    """The line of a case that was read."""
+def entry(case: ExplainedCase, cautions: Sequence[str] = (), study_date: str = "", today: date | None = None) -> Entry:
+    """The line of a case that was read.
+
+    Args:
+        case: read and explained.
+        cautions: of the scan.
+        study_date: ``YYYY-MM-DD`` or empty.
+        today: from which the study's age is counted; None: no age.
+    """
     known = case.decision is not None
     index = int(np.argmax(case.final[:, 0])) if known else len(case.hu) // 2
     return Entry(
@@ -62,8 +72,29 @@ def entry(case: ExplainedCase, cautions: Sequence[str] = (), study_date: str = "
         slices=len(case.hu),
         cautions=tuple(cautions),
         study_date=study_date,
+        age=age(study_date, today) if today else "",
         demonstration=known and bool(case.no_answer),
     )
+
+
+def age(study_date: str, today: date) -> str:
+    """``today``, ``3 days``, ``5 months``, ``2 years`` old; empty where the date is none, or lies ahead.
+
+    Args:
+        study_date: ``YYYY-MM-DD``.
+        today: the day that counts as today.
+    """
+    try:
+        days = (today - date.fromisoformat(study_date)).days
+    except ValueError:
+        return ""
+    if days < 0:
+        return ""
+    for name, length, least in (("year", 365.25, 2), ("month", 30.4375, 2), ("day", 1, 1)):
+        if days >= least * length:
+            count = int(days / length)
+            return f"{count} {name}{'s' if count > 1 else ''} old"
+    return "today"
 
 
 def worklist(

@@ -64,9 +64,7 @@ class ReadCase(ExplainedCase):
     """A case as the system answers for it: read, explained, and with the way back to its files.
 
     ``scan_cautions`` says what to beware of in the scan itself, such as a part of the head that was not read.
-    ``study_date`` is StudyDate as the files have it (YYYYMMDD), empty where they have none.
     """
 
     pixels: FilePixels
     scan_cautions: tuple[str, ...] = ()
-    study_date: str = ""

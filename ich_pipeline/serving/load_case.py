@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from ich_pipeline.dicom.identity import case_id, patient_key
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.explain.scan import Scan
 from ich_pipeline.ingest.scan import ScanResult, limits_of, list_files, settle
 from ich_pipeline.ingest.tables import account_table, counted, reason_counts, series_row, volume_facts
+from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
 from ich_pipeline.workers.child import watching
 
@@ -43,6 +45,7 @@ class Case:
         series: the row of the series table without PatientID.
         account: one row a file, as the ingest writes.
         cautions: what a reader must know of the series: a part of the head that is not read, a last resort, and the like.
+        scan: what a page says of the series; ``spacing_mm`` as above.
     """
 
     case_id: str
@@ -57,6 +60,7 @@ class Case:
     series: dict[str, Any]
     account: pd.DataFrame
     cautions: tuple[str, ...] = ()
+    scan: Scan = field(default_factory=Scan)
 
 
 def load_case(
@@ -112,6 +116,19 @@ def load_case(
         series=row,
         account=account_table(found.headers, found.verdicts | reading.verdicts),
         cautions=reading.cautions,
+        scan=_scan(volume),
+    )
+
+
+def _scan(volume: Volume) -> Scan:
+    first = volume.headers[0]
+    return Scan(
+        spacing_mm=volume.spacing_mm,
+        series_number=first.series_number,
+        instance_numbers=tuple(h.instance_number for h in volume.headers),
+        series_description=first.series_description,
+        study_date=first.study_date,
+        accession_number=first.accession_number,
     )
 
 

@@ -122,7 +122,8 @@ class System:
         no_answer = self.origin.no_answer(synthetic)
         read = (case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
         found = self._read(*read, no_answer, demonstration)
-        return replace(found, scan_cautions=case.cautions, study_date=str(case.series["StudyDate"] or ""))
+        drawn_mm = found.pixels.frame.even_spacing_mm(case.pixel_spacing_mm)
+        return replace(found, scan_cautions=case.cautions, scan=replace(case.scan, spacing_mm=drawn_mm))
 
     def read_hu(
         self,

@@ -128,7 +128,7 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     rows = [
         {
             "case_id": f"C{c}", "patient_key": f"P{c}", "PatientID": PLANTED, "StudyInstanceUID": f"1.{c}", "SeriesInstanceUID": f"1.{c}.1",
-            "SOPInstanceUID": f"1.2.{c}.{i}", "volume": f"V{c}", "index": i, "position_mm": -500.0 + 5 * i,
+            "SOPInstanceUID": f"1.2.{c}.{i}", "volume": f"V{c}", "index": i, "InstanceNumber": i + 1, "position_mm": -500.0 + 5 * i,
             "reorientation": "as_stored", "shift_rows_px": 0.0, "shift_columns_px": 0.0,
         }
         for c in range(CASES) for i in range(SLICES)

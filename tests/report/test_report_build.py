@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,10 +13,10 @@ from ich_pipeline.report.build import build_report
 from ich_pipeline.report.cases import listed_failures
 from ich_pipeline.report.cautions import cautions
 from ich_pipeline.report.metrics import markdown
+from tests.made.browser import browser
 from tests.report.conftest import SAID_BY_SPLIT
 
 PLANTED = "SMITH-4711"  # the PatientID in conftest.py
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -119,23 +116,16 @@ def test_equal_bytes(inputs, reports, tmp_path):
             assert path.read_bytes() == (reports / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
-@pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get("ICH_CI") != "1", reason="no chromium: apt-get install chromium"
-)
-def test_pages_open_without_a_console_error(reports, tmp_path):
-    assert CHROMIUM is not None, "chromium is missing: apt-get install chromium"
+def test_pages_open_without_a_console_error(reports, chromium, tmp_path):
     case = next(iter((reports / "cases").glob("*.html")))
-    for page in (case, reports / "index.html", reports / "atlas.html"):
-        command = [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-            "--disable-component-update", "--no-first-run", "--enable-logging=stderr", "--virtual-time-budget=2000",
-            f"--user-data-dir={tmp_path / page.stem}", "--dump-dom", page.as_uri(),
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        assert "CONSOLE" not in done.stderr, done.stderr
-        assert "Research use only" in done.stdout
-        if page == case:
-            assert re.search(r'id="place">slice \d+ of 5', done.stdout), "the viewer's script did not run"
+    with browser(chromium, tmp_path / "profile") as tab:
+        for page in (case, reports / "index.html", reports / "atlas.html"):
+            tab.open(page)
+            if page == case:
+                assert tab.ready() == "ready"
+                assert re.match(r"slice \d+ of 5", tab.value("document.getElementById('place').textContent"))
+            assert "Research use only" in tab.value("document.body.textContent")
+            assert tab.errors == [] and tab.requests == []
 
 
 def test_the_headline_is_a_dozen_figures_and_says_what_it_is_of(reports, params):

@@ -28,7 +28,7 @@ from ich_pipeline.report.figures import error_bars
 from ich_pipeline.report.localisation import control_words
 from ich_pipeline.report.method import overview_steps, settings
 from ich_pipeline.report.metrics import as_text, markdown, result_rows
-from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
+from ich_pipeline.report.pictures import ct_uri, draw_map, map_in_head, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import distance, score
 from ich_pipeline.windowing.windows import Window, clip_range, window_channels
@@ -109,10 +109,10 @@ def test_a_drawing_stays_in_the_head_and_marks_the_maximum():
     numbers = np.array([[float(v) for v in p.split()] for p in drawing.path.strip("MZ").split("L")])
     np.testing.assert_allclose(numbers.mean(axis=0), [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1.5)
     np.testing.assert_allclose(drawing.peak, [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1)
-    alpha = _pixels(drawing.heat)[..., 3]
-    assert alpha.max() == alpha[int(128 * 2.5 / 8), int(128 * 5.5 / 8)]
-    assert not alpha[:10].any()
-    assert not alpha[-10:].any()
+    inside = map_in_head(placed(values), head())
+    assert inside is not None and inside.max() == inside[int(128 * 2.5 / 8), int(128 * 5.5 / 8)]
+    assert not inside[:10].any()
+    assert not inside[-10:].any()
 
 
 def test_nothing_is_drawn_where_nothing_is_left():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ich_pipeline.report.worklist import entry, is_worklist, worklist
+from ich_pipeline.report.worklist import age, entry, is_worklist, worklist
 from tests.made.explained import made_case
 
 
@@ -63,3 +64,27 @@ def test_a_demonstration_is_no_answer(params) -> None:
 def test_dates_stand_there_only_where_they_were_given(params, date: str) -> None:
     page = worklist([entry(case(params, "Ca", 0.7, True), (), date)], {}, "m", params.windowing.windows)
     assert ("study date" in page) == bool(date) and (date in page)
+
+
+@pytest.mark.parametrize(
+    ("studied", "words"),
+    [
+        ("2026-11-29", "today"),
+        ("2026-11-28", "1 day old"),
+        ("2026-10-01", "59 days old"),
+        ("2026-09-01", "2 months old"),
+        ("2024-11-28", "2 years old"),
+        ("2026-12-01", ""),
+        ("2026-13-01", ""),
+        ("", ""),
+    ],
+)
+def test_the_age_of_a_study_in_words(studied: str, words: str) -> None:
+    assert age(studied, date(2026, 11, 29)) == words
+
+
+def test_ages_stand_beside_dates_alone(params) -> None:
+    one, today = case(params, "Ca", 0.7, True), date(2026, 11, 29)
+    dated = worklist([entry(one, (), "2026-11-26", today)], {}, "m", params.windowing.windows)
+    assert "2026-11-26<small>3 days old</small>" in dated
+    assert " old<" not in worklist([entry(one, (), "", today)], {}, "m", params.windowing.windows)

@@ -1,0 +1,36 @@
+"""What a terminal shows of a long run: how many of how many, and the time left."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+
+import pytest
+
+from ich_pipeline.core.progress import terminal
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_many_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    seen = []
+    for item in terminal(iter("abc"), "reading", 3):
+        seen.append(item)
+        time.sleep(0.15)
+    assert seen == ["a", "b", "c"]
+    said = shown.getvalue()
+    assert "reading" in said and "0 of 3" in said and "2 of 3" in said
+
+
+def test_elsewhere_nothing_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(terminal([1, 2], "reading", 2)) == [1, 2]
+    assert capsys.readouterr() == ("", "")
