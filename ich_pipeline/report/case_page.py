@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import AttentionMap, ExplainedCase
+from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.explain.sentence import case_sentence
 from ich_pipeline.report.pictures import MapDrawing, ct_uri, draw_map, window_filters
-from ich_pipeline.report.render import render
+from ich_pipeline.report.render import display_name, render
 
 REGION = 0.5  # outline at this share of a map's maximum, where the caller names no other
 LARGE = 512  # pixels of a slice shown large, at most
@@ -147,7 +148,7 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
         "number": i + 1,
         "index": i,
         "uri": ct_uri(case.hu[i], LARGE, case.windows),
-        "maps": [_map(label, m, draw_map(m.map, case.hu[i], fraction)) for label, m in case.attention[i].items()],
+        "maps": [_map(case, label, m, draw_map(m.map, case.hu[i], fraction)) for label, m in case.attention[i].items()],
         "readings": [
             {
                 "label": label,
@@ -178,8 +179,22 @@ def _reaches(case: ExplainedCase, i: int, label: str, thresholds: NDArray[np.flo
     return bool(case.final[i, k] >= thresholds[k])  # never, where the threshold is NaN
 
 
-def _map(label: str, attention: AttentionMap, drawing: MapDrawing | None) -> dict[str, Any]:
-    return {"label": label, "method": attention.method, "drawing": drawing}
+def _map(case: ExplainedCase, label: str, attention: AttentionMap, drawing: MapDrawing | None) -> dict[str, Any]:
+    return {"label": label, "method": attention.method, "drawing": drawing, "hits": hit_words(case.maps, label)}
+
+
+def hit_words(maps: MapChoice | None, label: str) -> str:
+    """How often the highest maximum of a label's map was right, in one sentence; empty where it was not scored."""
+    found = maps.scores.get(label) if maps else None
+    if maps is None or found is None or found.hit.value is None:
+        return ""
+    bounds = (
+        "" if found.hit.low is None or found.hit.high is None else f" ({found.hit.low:.0%} to {found.hit.high:.0%})"
+    )
+    return (
+        f"{display_name(label)}: on validation the highest + lay within {maps.tolerance_mm:g} mm of the lesion in "
+        f"{found.hit.right} of {found.hit.of} slices, {found.hit.value:.0%}{bounds}."
+    )
 
 
 def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dict[str, Any]:

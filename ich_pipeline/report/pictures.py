@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ich_pipeline.explain.placed import PlacedMap, head_of, peak
+from ich_pipeline.explain.placed import PlacedMap, head_of, peaks
 from ich_pipeline.windowing.windows import WindowLike, clip_range, prepare, window_channels
 
 HEAT = (255, 138, 0)  # overlay colour: no tissue is orange
@@ -62,12 +62,12 @@ class MapDrawing:
     Attributes:
         heat: data URI of a transparent overlay.
         path: SVG path round where the map is at or above a share of its maximum in the head.
-        peak: (x, y) of that maximum.
+        peaks: (x, y) of every separate maximum (:func:`ich_pipeline.explain.placed.peaks`), the highest first.
     """
 
     heat: str
     path: str
-    peak: tuple[float, float]
+    peaks: tuple[tuple[float, float], ...]
 
 
 def draw_map(placed: PlacedMap | None, hu: NDArray[np.integer], fraction: float) -> MapDrawing | None:
@@ -75,12 +75,17 @@ def draw_map(placed: PlacedMap | None, hu: NDArray[np.integer], fraction: float)
     values = map_in_head(placed, hu)
     if values is None:
         return None
-    row, column = peak(values)
+    marks = tuple(_mark(at) for at in peaks(values, fraction))
     alpha = np.rint(values / values.max() * HEAT_ALPHA).astype(np.uint8)
     colour = np.broadcast_to(np.array(HEAT, np.uint8), (*alpha.shape, 3))
-    x, y = (round(100 * (at + 0.5) / DRAWN, 1) for at in (column, row))
     overlay = np.concatenate([colour, alpha[..., None]], axis=-1)
-    return MapDrawing(png_uri(overlay), outline_path(values, fraction), (x, y))
+    return MapDrawing(png_uri(overlay), outline_path(values, fraction), marks)
+
+
+def _mark(at: tuple[int, int]) -> tuple[float, float]:
+    """Place (x, y) of a pixel (row, column) in the viewBox."""
+    row, column = at
+    return round(100 * (column + 0.5) / DRAWN, 1), round(100 * (row + 0.5) / DRAWN, 1)
 
 
 def map_in_head(placed: PlacedMap | None, hu: NDArray[np.integer]) -> NDArray[np.float64] | None:
