@@ -104,7 +104,7 @@ def build_atlas(
 
 def map_labels(labels: Labels, explain: ExplainParams) -> tuple[str, ...]:
     """The labels whose maps are drawn."""
-    return (labels.any,) if explain.maps == "any" else labels.subtypes
+    return labels.subtypes if explain.maps == "subtypes" else (labels.any,)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ich_pipeline.tables.labels import Labels
 SCHEMA = "maps/1"
 FILE = "maps.json"
 FRACTIONS = np.round(np.arange(0.05, 0.91, 0.05), 2)
-SIDE_RIGHT, SIDE_SURE = 0.9, 2 / 3  # side accuracy of a label, and its lower bound, from which its side is named
+SIDE_RIGHT, SIDE_SURE = 0.9, 0.6  # side accuracy of a label, and its lower bound, from which its side is named
 NO_MASKS = "validation has no lesion mask of a finding that the system names, so the maps were not scored"
 
 
@@ -87,7 +87,8 @@ class MapChoice:
     Attributes:
         architecture, method, layer, maps, fraction: what :meth:`applied` puts in place of the settings.
         reason: how it came about, one sentence.
-        slices, patients: of validation, with masks.
+        tolerance_mm: within which of a lesion a maximum hits it.
+        slices, patients: of validation, that were scored.
         tried: the methods that were compared, best first.
         scores: by label; empty where nothing was scored.
     """
@@ -98,6 +99,7 @@ class MapChoice:
     maps: str
     fraction: float
     reason: str
+    tolerance_mm: float
     slices: int
     patients: int
     tried: tuple[Candidate, ...]
@@ -182,7 +184,7 @@ def choose_maps(
     if not wanted.any():
         maps = "any" if explain.maps == "auto" else explain.maps
         kept = (explain.architecture, explain.method, explain.layer, maps, explain.region_fraction)
-        return MapChoice(*kept, NO_MASKS, 0, 0, (), {})
+        return MapChoice(*kept, NO_MASKS, explain.hit_tolerance_mm, 0, 0, (), {})
     patients = np.array([one.patient for one in slices], dtype=object)
 
     def tried(method: str, layer: str | None) -> tuple[Candidate, _Scored]:
@@ -213,6 +215,7 @@ def choose_maps(
         maps,
         chosen.fraction,
         how,
+        explain.hit_tolerance_mm,
         int(wanted.any(axis=1).sum()),
         len(set(patients[wanted.any(axis=1)])),
         tuple(sorted((one for one, _ in found), key=lambda one: (one is not chosen, -one.hit))),

@@ -16,30 +16,30 @@ from ich_pipeline.explain.placed import PlacedMap, head_of
 Side = Literal["left", "right", "both sides"]
 
 ONE_SIDE = 0.75  # share from which a finding lies on one side
+ROUND = 1.05  # a head is longer than wide by this much at least, or its axis is not taken
 PIXELS = 128  # of the picture that a map is weighed on
 
 
 def left_share(values: NDArray[np.number | np.bool_], head: NDArray[np.bool_]) -> float | None:
     """The share of ``values`` (Rows, Columns), none negative, left of the midline; None where all are zero.
 
-    The midline is the straight line through the middles of the head's rows, so that it turns with a turned head.
+    The midline goes through the head's middle along its longer axis, so that it turns with a turned head; straight up where
+    the head is nearly round (:data:`ROUND`), since a round head tells no axis.
 
     Args:
         values: a map or a mask.
         head: (Rows, Columns).
     """
     total = values.sum()
-    rows = np.flatnonzero(head.any(axis=1))
+    rows, columns = np.nonzero(head)
     if total <= 0 or not len(rows):
         return None
-    columns = np.arange(head.shape[1])
-    inside = head[rows]
-    middles = (inside.argmax(axis=1) + columns[-1] - inside[:, ::-1].argmax(axis=1)) / 2
-    widths = inside.sum(axis=1)
-    line = np.polynomial.Polynomial.fit(rows, middles, min(1, len(rows) - 1), w=np.sqrt(widths))
-    at = line(np.arange(head.shape[0]))[:, None]
-    left = np.clip(columns - at + 0.5, 0, 1)  # the pixel that the line goes through counts to both
-    return float((values * left).sum() / total)
+    down, across = rows - rows.mean(), columns - columns.mean()
+    high, wide, both = (down**2).mean(), (across**2).mean(), (down * across).mean()
+    turn = 0.5 * np.arctan2(2 * both, high - wide) if high > ROUND**2 * wide else 0.0
+    y, x = np.mgrid[: head.shape[0], : head.shape[1]]
+    beyond = (x - columns.mean()) * np.cos(turn) - (y - rows.mean()) * np.sin(turn)  # pixels left of the line
+    return float((values * np.clip(beyond + 0.5, 0, 1)).sum() / total)  # pixels on the line count to both
 
 
 def side_of(share: float) -> Side:

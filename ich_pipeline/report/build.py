@@ -168,7 +168,8 @@ def _model_card(
         rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
         uncalibrated=uncalibrated_labels(inputs.ensemble),
         sequence=bool(params.sequence.architectures),
-        localised=[(found.test, s) for found in localisations for s in found.summaries],
+        fraction=params.explain.region_fraction,
+        localised=[(found.test, row) for found in localisations for row in found.rows],
     )
 
 

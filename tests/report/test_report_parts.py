@@ -323,7 +323,25 @@ def test_operating_points_stand_side_by_side(inputs, params):
 
 def _summary(label: str, own, other) -> LocalisationSummary:
     return LocalisationSummary(
-        label, 9, 0, 0.5, None, 0.1, 0.1, None, 0.05, None, 4, sum(own) / 2, own, sum(other) / 2, other, 0.1
+        label,
+        9,
+        0,
+        0.5,
+        None,
+        0.1,
+        0.1,
+        None,
+        0.05,
+        0.2,
+        None,
+        0.05,
+        None,
+        4,
+        sum(own) / 2,
+        own,
+        sum(other) / 2,
+        other,
+        0.1,
     )
 
 
