@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from flows.engine import layout
@@ -13,6 +14,8 @@ from ich_pipeline.series.placement import Placement
 from ich_pipeline.tables.masks import read_masks
 from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE
 from ich_pipeline.windowing.crop import focus
+
+PLACE = ["reorientation", "shift_rows_px", "shift_columns_px"]
 
 
 def masked_slices(params: Params, index: pd.DataFrame) -> dict[int, MaskedSlice]:
@@ -26,6 +29,7 @@ def masked_slices(params: Params, index: pd.DataFrame) -> dict[int, MaskedSlice]
     wanted = index[index["SOPInstanceUID"].isin(masks.keys())].set_index("SOPInstanceUID")
     if wanted.empty:
         return {}
+    known = {uid: of for uid, *of in wanted[["row", "case_id", "patient_key"]].itertuples(name=None)}
     slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     spacings = series[series["chosen"]].set_index("volume")[["row_spacing_mm", "column_spacing_mm"]]
@@ -36,19 +40,16 @@ def masked_slices(params: Params, index: pd.DataFrame) -> dict[int, MaskedSlice]
         at = [k for k, uid in enumerate(rows["SOPInstanceUID"]) if uid in wanted.index]
         if not at:
             continue
-        down, right = spacings.loc[volume].astype(float)
+        down, right = spacings.loc[str(volume)].to_numpy(np.float64)
         spacing = (float(down), float(right))
         hu = read_volume(layout.INGEST / "volumes" / f"{volume}{SUFFIX}")[rows["index"].to_numpy()]
         seen = focus(hu, params.windowing, spacing)
         shown = seen.shown
         for k in at:
             uid = str(rows["SOPInstanceUID"].iloc[k])
-            columns = ("reorientation", "shift_rows_px", "shift_columns_px")
-            place = Placement(*(rows[name].iloc[k] for name in columns))
+            place = Placement(*rows[PLACE].iloc[k].tolist())
             lesions = lesions_of(masks[uid], place, params.label_set)
             if lesions:
-                of = wanted.loc[uid]
-                found[int(of["row"])] = MaskedSlice.of_volume(
-                    str(of["case_id"]), str(of["patient_key"]), k + 1, shown[k], seen.frame, spacing, lesions
-                )
+                row, case, patient = known[uid]
+                found[row] = MaskedSlice.of_volume(case, patient, k + 1, shown[k], seen.frame, spacing, lesions)
     return found

@@ -155,7 +155,7 @@ def retrieval(
 
 
 def coverage(
-    examples: NDArray[np.float32], positives: NDArray[np.float32], others: NDArray[np.float32]
+    examples: NDArray[np.floating], positives: NDArray[np.floating], others: NDArray[np.floating]
 ) -> float | None:
     """See :attr:`Checks.coverage`; all in the space of the classic features, None where one of the three is empty."""
     from scipy.spatial.distance import cdist

@@ -132,7 +132,7 @@ def test_a_network_that_tells_nothing_apart_has_no_classic_features(explain):
     kernel = -np.ones((5, 2), np.float32)  # every feature speaks against it
     thumbnails = np.zeros((n, 4, 4), np.int16)
     labels = Labels("any", ("a",))
-    slices = Slices(thumbnails, truth, names, names, names, np.arange(n), {})
+    slices = Slices(thumbnails, truth, names, names, names, 20.0 * np.arange(n), {})
     head = Head(kernel, np.zeros(2, np.float32), "a" * 64)
     atlas = build_atlas(labels, explain, head, attention, slices, nothing_held_out(5, labels), DRAWS)
     assert atlas.entry("a").reason == NO_FEATURES

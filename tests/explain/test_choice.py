@@ -49,7 +49,8 @@ def _maps(slices, good: dict[str, float], tried: list):
                     maps[i, k] = coarse if right else _corner()
         grid = CellGrid((0.5 / CELLS, 0.5 / CELLS), (1 / CELLS, 1 / CELLS))
         n = len(slices)
-        return Attention(maps, maps.any(axis=(2, 3)), np.zeros((n, 4)), np.zeros((n, 3)), settings.method, grid)
+        nothing = np.zeros((n, 3), np.float32)
+        return Attention(maps, maps.max(axis=(2, 3)) > 0, nothing, nothing, settings.method, grid)
 
     return made
 

@@ -231,4 +231,4 @@ def _save_atlas(
 ) -> None:
     rows = np.flatnonzero(truth[:, 0])
     columns = (slices[name].iloc[rows].tolist() for name in ("SOPInstanceUID", "case_id", "patient_key"))
-    save_atlas(params.label_set, params.explain, train, images[rows], truth[rows, 1:], *columns, folder)
+    save_atlas(params.label_set, params.explain, train, images[rows], truth[rows, 1:], *columns, folder=folder)
