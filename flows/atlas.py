@@ -1,81 +1,134 @@
-"""Stage atlas: the most representative training images of each subtype, and all training positives for the prediction basis."""
+"""Stage atlas: which maps are shown, the most representative training images of each subtype, all training positives.
+
+Maps are chosen, and the atlas is checked, on validation patients; what is in the atlas is of training patients. No test is read.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flows.engine import layout
 from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
+from flows.masked import masked_slices
+from ich_pipeline.config import ExplainParams, Params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import atomic_dir, read_json, read_table
+from ich_pipeline.core.files import atomic_dir, read_json, read_table, sha256_of
+from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.explain.atlas import Atlas
-from ich_pipeline.explain.atlas_build import build_atlas, map_labels
+from ich_pipeline.explain.atlas_build import Head, Slices, build_atlas, map_labels
+from ich_pipeline.explain.atlas_checks import HeldOut
+from ich_pipeline.explain.case import slice_thresholds
+from ich_pipeline.explain.choice import MapChoice, choose_maps
+from ich_pipeline.explain.localisation import Draws
 from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.tables.label_tables import read_labels
-from ich_pipeline.tables.schemas import WINDOW_INDEX
+from ich_pipeline.tables.labels import Labels
+from ich_pipeline.tables.schemas import VALIDATION_SCORES, WINDOW_INDEX
 from ich_pipeline.windowing.windows import prepare
 
 THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
 
 
 def body(stage: Stage) -> StageResult:
-    """Read training images and labels, write work/atlas."""
+    """Read training and validation images, labels and masks; write work/atlas."""
     from ich_pipeline.evaluation.style import marked
     from ich_pipeline.explain.attention import Explainer
     from ich_pipeline.report.figures import draw_atlas
-    from ich_pipeline.training.network import Network
+    from ich_pipeline.training.network import WEIGHTS_FILE, Network
 
     params, labels = stage.params, stage.params.label_set
-    rows = _training_positives(params.label_set)
-    network = Network.load(layout.TRAIN / params.explain.architecture)
+    folder = layout.TRAIN / params.explain.architecture
+    network = Network.load(folder)
     largest = max(read_json(layout.WINDOW / "windows.json")["image_sizes"])
     hu = np.load(layout.WINDOW / f"hu_{network.spec.image_size}.npy", mmap_mode="r")
     pictures = np.load(layout.WINDOW / f"hu_{largest}.npy", mmap_mode="r")
-    at = rows["row"].to_numpy()
-    truth = rows[list(labels.subtypes)].to_numpy(np.uint8)
-    explainer = Explainer(network, params.explain)
+    draws = Draws(params.evaluation.bootstrap, params.seed, params.evaluation.confidence)
+    maps = _choose(stage, network, hu, draws)
+    stage.log.info(
+        "maps: %s, outline at %.2f of the maximum, of %s; %s", maps.method, maps.fraction, maps.maps, maps.reason
+    )
+    explain = maps.applied(params.explain)
+    rows = _positives("train", labels)
+    if rows.empty:
+        raise InputError(
+            f"{layout.SPLIT / 'labels' / 'train.csv'} has no positive slice of any subtype: an atlas needs some; bring labels."
+        )
+    at, truth = rows["row"].to_numpy(), rows[list(labels.subtypes)].to_numpy(np.uint8)
+    explainer = Explainer(network, explain)
     # A subtype's map is wanted where it is there; the one of "any" of every slice.
-    of_any = np.ones((len(truth), 1), bool)
-    wanted = np.concatenate([of_any, truth.astype(bool)], axis=1)
-    wanted &= np.isin(labels.columns, map_labels(labels, params.explain))
+    wanted = np.concatenate([np.ones((len(truth), 1), bool), truth.astype(bool)], axis=1)
+    wanted &= np.isin(labels.columns, map_labels(labels, explain))
     attention = explainer.explain(hu[at], wanted, stage.track)
-    atlas = build_atlas(
-        labels,
-        params.explain,
-        explainer.kernel,
-        attention,
+    known = masked_slices(params, rows)
+    slices = Slices(
         prepare(pictures[at], min(largest, THUMBNAIL), network.spec.windows),
         truth,
         rows["SOPInstanceUID"].tolist(),
         rows["case_id"].tolist(),
         # The atlas goes into the registered model: it needs to tell patients apart, not to name them.
         [str(number) for number in pd.factorize(rows["patient_key"])[0]],
+        rows["position_mm"].to_numpy(np.float64),
+        {i: known[row] for i, row in enumerate(at.tolist()) if row in known},
     )
-    with atomic_dir(layout.ATLAS) as folder:
-        atlas.save(folder)
+    held = _positives("validation", labels)
+    held_truth = held[list(labels.subtypes)].to_numpy(np.uint8)
+    nothing = np.zeros((len(held), len(labels)), bool)
+    features = np.zeros((0, len(explainer.kernel)), np.float32)
+    if len(held):
+        features = explainer.explain(hu[held["row"].to_numpy()], nothing, stage.track).features
+    head = Head(explainer.kernel, explainer.bias, sha256_of(folder / WEIGHTS_FILE))
+    held_out = HeldOut(features, held_truth, held["patient_key"].tolist())
+    atlas = build_atlas(labels, explain, head, attention, slices, held_out, draws)
+    with atomic_dir(layout.ATLAS) as target:
+        atlas.save(target)
+        maps.save(target)
         with marked(data_words(layout.DATA)):
-            draw_atlas(atlas, network.spec.windows, params.explain.region_fraction, folder / "atlas.png")
+            draw_atlas(atlas, network.spec.windows, explain.region_fraction, target / "atlas.png")
     table = _table(atlas)
     shown = int(table["examples"].sum())
     summary = (
         f"{shown} examples of {len(labels.subtypes)} subtypes from {len(at):,} positive training slices; {atlas.method}"
     )
-    return StageResult(summary, tables={"atlas": table}, pictures={"atlas": layout.ATLAS / "atlas.png"})
+    tables = {"atlas": table, "maps": _maps_table(maps), "methods": _methods_table(maps)}
+    return StageResult(summary, tables=tables, pictures={"atlas": layout.ATLAS / "atlas.png"})
 
 
-def _training_positives(labels) -> pd.DataFrame:
-    """Rows of the window index of the training slices with at least one subtype, with their labels."""
+def _choose(stage: Stage, network, hu: NDArray[np.int16], draws: Draws) -> MapChoice:
+    """Choose the maps on validation slices with masks."""
+    from ich_pipeline.explain.attention import Attention, Explainer, layers_to_try
+
+    params, labels = stage.params, stage.params.label_set
     index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
-    truth = read_labels(layout.SPLIT / "labels" / "train.csv", labels)
+    known = masked_slices(params, index[index["cohort"] == "validation"])
+    at = sorted(known)
+    slices = [known[row] for row in at]
+    wanted = np.array([[name in one.lesions and one.lesions[name].any() for name in labels.columns] for one in slices])
+    wanted = wanted.reshape(-1, len(labels)) & _named(params, index.set_index("row").loc[at, "SOPInstanceUID"])
+
+    def made(settings: ExplainParams) -> Attention:
+        return Explainer(network, settings).explain(hu[at], wanted, stage.track)
+
+    layers = layers_to_try(network, params.explain.minimum_map)
+    return choose_maps(labels, params.explain, layers, slices, wanted, made, draws)
+
+
+def _named(params: Params, uids: pd.Series) -> NDArray[np.bool_]:
+    """Which labels the system names for validation slices, in scores that are out of sample: (n, labels)."""
+    scores = read_table(layout.CALIBRATE / "validation.parquet", VALIDATION_SCORES).set_index("SOPInstanceUID")
+    scores = scores.reindex(uids)[[f"final_{name}" for name in params.label_set.columns]].to_numpy(np.float64)
+    thresholds = slice_thresholds(Ensemble.load(layout.CALIBRATE / "ensemble.json"))
+    return scores >= thresholds  # never, where either is NaN
+
+
+def _positives(cohort: str, labels: Labels) -> pd.DataFrame:
+    """Rows of the window index of a cohort's slices with at least one subtype, with their labels."""
+    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
+    truth = read_labels(layout.SPLIT / "labels" / f"{cohort}.csv", labels)
     truth = truth[truth[list(labels.subtypes)].to_numpy().any(axis=1)]
-    rows = index[index["cohort"] == "train"].merge(truth, on="SOPInstanceUID").sort_values("row", kind="stable")
-    if rows.empty:
-        raise InputError(
-            f"{layout.SPLIT / 'labels' / 'train.csv'} has no positive slice of any subtype: an atlas needs some; bring labels."
-        )
-    return rows
+    return index[index["cohort"] == cohort].merge(truth, on="SOPInstanceUID").sort_values("row", kind="stable")
 
 
 def _table(atlas: Atlas) -> pd.DataFrame:
@@ -87,9 +140,56 @@ def _table(atlas: Atlas) -> pd.DataFrame:
                 "classic features": len(e.classic.features),
                 "AUC among positives": round(e.discrimination, 3),
                 "examples": len(e.ranked),
+                "patients": e.checks.patients,
+                "region at the lesion": f"{e.checks.met} of {e.checks.put_forward}" if e.checks.put_forward else "",
+                "coverage": _rounded(e.checks.coverage),
+                "retrieval mAP": _rounded(e.checks.retrieval and e.checks.retrieval.value),
+                "by chance": _rounded(e.checks.retrieval and e.checks.retrieval.chance),
+                "fall without classic features": _rounded(e.checks.deletion and e.checks.deletion.value),
+                "without random ones": _rounded(e.checks.deletion and e.checks.deletion.chance),
                 "note": e.reason or "",
             }
             for e in atlas.entries
+        ]
+    )
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 3)
+
+
+def _maps_table(maps: MapChoice) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "finding": name,
+                "map of": one.map_label,
+                "maps": one.hit.of,
+                "patients": one.hit.patients,
+                "hit": _rounded(one.hit.value),
+                "hit low": _rounded(one.hit.low),
+                "hit high": _rounded(one.hit.high),
+                "Dice": _rounded(one.dice),
+                "side": _rounded(one.side.value),
+                "side low": _rounded(one.side.low),
+                "side named": maps.names_side(name),
+            }
+            for name, one in maps.scores.items()
+        ]
+    )
+
+
+def _methods_table(maps: MapChoice) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "method": one.words,
+                "hit": round(one.hit, 3),
+                "standard error": round(one.error, 3),
+                "Dice": round(one.dice, 3),
+                "at": one.fraction,
+            }
+            for one in maps.tried
         ]
     )
 

@@ -33,8 +33,7 @@ from ich_pipeline.evaluation.tables import as_text, baseline_prefix
 from ich_pipeline.splits.fold_table import read_folds
 from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.tables.cohort_names import TRAIN, VALIDATION
-
-SCHEMA = "validation_scores/1"
+from ich_pipeline.tables.schemas import VALIDATION_SCORES
 
 
 def body(stage: Stage) -> StageResult:
@@ -82,7 +81,7 @@ def body(stage: Stage) -> StageResult:
         )
         with atomic_dir(layout.CALIBRATE) as folder:
             ensemble.save(folder / "ensemble.json")
-            write_table(folder / "validation.parquet", _table(slices, validation, ensemble), SCHEMA)
+            write_table(folder / "validation.parquet", _table(slices, validation, ensemble), VALIDATION_SCORES)
             write_json(folder / "metrics.json", metrics)
             with marked(data_words(layout.DATA)):
                 draw_reliability(

@@ -59,12 +59,19 @@ class ExplainParams(Section):
     """Attention maps, atlas and prediction basis."""
 
     architecture: str  # the network whose features and maps are shown
-    method: Literal["auto", "cam", "layercam"]  # auto: CAM where its map is at least minimum_map wide, else LayerCAM
+    # What makes a map. auto: what points best on validation, where that has masks; else CAM where its map is at least
+    # minimum_map wide, else LayerCAM.
+    method: Literal["auto", "cam", "layercam", "gradcam", "hirescam", "ablationcam"]
     minimum_map: Annotated[int, Field(ge=2)]
-    maps: Literal[
-        "any", "subtypes"
-    ]  # whose maps are drawn; "subtypes" only where the control of the report shows them specific
-    region_fraction: Fraction  # of the map's maximum
+    # Whose activation is shown, by its name in Keras; null: the deepest with a map of minimum_map. A default, since
+    # models of before have none.
+    layer: str | None = None
+    # Whose maps are drawn: one of "any", or each finding's own. auto: its own where on validation these hit the own lesion
+    # more often than another finding's, beyond the intervals; else, and where validation has no masks, the one of "any".
+    maps: Literal["auto", "any", "subtypes"]
+    # Of the map's maximum: where its outline is drawn, where validation has no masks. Where it has, the share with the
+    # highest Dice is taken.
+    region_fraction: Fraction
     hit_tolerance_mm: Annotated[float, Field(ge=0)]  # a maximum this near to a lesion hits it
     findings_shown: Annotated[int, Field(ge=1)]  # with reasons, a slice
     single_finding_minimum: Annotated[

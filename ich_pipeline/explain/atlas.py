@@ -11,7 +11,7 @@ the network goes by.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from ich_pipeline.core.described_arrays import read_arrays, write_arrays
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.explain.atlas_checks import Checks
 from ich_pipeline.explain.features import Classic, relevance
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.tables.labels import Labels
 
-SCHEMA = "atlas/2"
+SCHEMA = "atlas/3"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class AtlasEntry:
             deviations, mean over the features.
         reference: (eligible, k) ascending distance of each eligible positive to its k nearest examples of other
             patients; NaN where there are not as many.
+        checks: what is known of it.
     """
 
     label: str
@@ -60,6 +62,7 @@ class AtlasEntry:
     ranked: NDArray[np.int32]
     scores: NDArray[np.float32]
     reference: NDArray[np.float32]
+    checks: Checks = field(default=Checks(), kw_only=True)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What goes into the file of arrays; :meth:`of_arrays` reads it back."""
@@ -71,7 +74,9 @@ class AtlasEntry:
         }
 
     @classmethod
-    def of_arrays(cls, label: str, reason: str | None, arrays: Mapping[str, NDArray[Any]]) -> AtlasEntry:
+    def of_arrays(
+        cls, label: str, reason: str | None, arrays: Mapping[str, NDArray[Any]], checks: Checks
+    ) -> AtlasEntry:
         """Inverse of :meth:`arrays`."""
         found = {name: arrays[name] for name in ("positives", "eligible", "ranked", "scores", "reference")}
         return cls(
@@ -80,6 +85,7 @@ class AtlasEntry:
             single=bool(arrays["single"].item()),
             classic=Classic(*(arrays[name] for name in ("features", "centre", "spread"))),
             discrimination=float(arrays["discrimination"].item()),
+            checks=checks,
             **found,
         )
 
@@ -117,6 +123,7 @@ class Atlas:
     Attributes:
         labels: the labels; arrays over subtypes follow their order.
         architecture: whose features these are.
+        weights: SHA-256 of that network's weights.
         method: what made the maps.
         pool: basis_pool setting, ``"atlas"`` or ``"training"``.
         kernel: (F, 1 + subtypes) the head's weights.
@@ -133,6 +140,7 @@ class Atlas:
 
     labels: Labels
     architecture: str
+    weights: str
     method: str
     pool: str
     kernel: NDArray[np.float32]
@@ -146,6 +154,22 @@ class Atlas:
     maps: NDArray[np.float32]
     grid: CellGrid
     entries: tuple[AtlasEntry, ...]
+
+    def check_network(self, weights: str, source: Path) -> None:
+        """Refuse the atlas of another network: its features and distances would mean nothing.
+
+        Args:
+            weights: SHA-256 of the network's weights file.
+            source: named in the error.
+
+        Raises:
+            InputError: the atlas was made with other weights.
+        """
+        if weights != self.weights:
+            raise InputError(
+                f"{source} was made with other weights of {self.architecture} than stand beside it: run the stage atlas, "
+                "and register the model again."
+            )
 
     def entry(self, label: str) -> AtlasEntry:
         """The part of one subtype; ValueError for an unknown one."""
@@ -217,11 +241,13 @@ class Atlas:
             "any": self.labels.any,
             "subtypes": list(self.labels.subtypes),
             "architecture": self.architecture,
+            "weights": self.weights,
             "method": self.method,
             "basis_pool": self.pool,
             "map_labels": list(self.map_labels),
             "grid": self.grid.to_json(),
             "reasons": {e.label: e.reason for e in self.entries},
+            "checks": {e.label: e.checks.to_json() for e in self.entries},
             "examples": list(self.examples),
             "case_ids": list(self.case_ids),
             "patient_keys": list(self.patient_keys),
@@ -234,8 +260,8 @@ class Atlas:
         described = read_json(folder / "atlas.json")
         if described.get("schema") != SCHEMA:
             raise InputError(
-                f"{folder / 'atlas.json'} has schema {described.get('schema')!r} where this version reads {SCHEMA!r}: run its "
-                "stage again."
+                f"{folder / 'atlas.json'} has schema {described.get('schema')!r} where this version reads {SCHEMA!r}: run the "
+                "stage atlas again; a model that was registered with it, register again."
             )
         arrays = read_arrays(folder / "atlas.npz", "run `make repro`, or the stage that writes it")
         entries = tuple(
@@ -243,12 +269,14 @@ class Atlas:
                 label,
                 described["reasons"][label],
                 {name.removeprefix(f"{label}."): a for name, a in arrays.items() if name.startswith(f"{label}.")},
+                Checks.from_json(described["checks"][label]),
             )
             for label in described["subtypes"]
         )
         return cls(
             Labels(described["any"], tuple(described["subtypes"])),
             described["architecture"],
+            described["weights"],
             described["method"],
             described["basis_pool"],
             arrays["kernel"],

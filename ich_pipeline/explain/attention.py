@@ -2,8 +2,7 @@
 
 CAM (Zhou et al. 2016, doi 10.1109/CVPR.2016.319) takes the head's own weights on the last feature maps and is exact for
 global average pooling: the mean of the map over space plus the head's bias is the logit. Where those maps are too small
-to locate anything, LayerCAM (Jiang et al. 2021, doi 10.1109/TIP.2021.3089943) weights an earlier layer's activations by
-their positive gradients. Only the positive part is kept, and a map is divided by its own maximum: it says where, not how
+to locate anything, an earlier layer's activations are weighted (:mod:`ich_pipeline.explain.methods`). Only the positive part is kept, and a map is divided by its own maximum: it says where, not how
 much. A map that is constant locates nothing and is marked so. Its cells lie where the layers put them
 (:mod:`ich_pipeline.explain.geometry`).
 """
@@ -18,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.features import head_weights
 from ich_pipeline.explain.geometry import CellGrid, cell_grid
+from ich_pipeline.explain.methods import BY_GRADIENT, NAMES, ablation_cam
 from ich_pipeline.explain.placed import PlacedMap
 
 if TYPE_CHECKING:
@@ -125,38 +126,42 @@ class Explainer:
         self._pooling = network.spec.pooling
         # Of maps that are pooled at several depths, those of the last are shown: its rows of the head's kernel are the last.
         self._rows = slice(-len(self._pooling) * last.shape[-1], None)
-        self._exact = explain.method == "cam" or (
-            explain.method == "auto" and min(last.shape[1:3]) >= explain.minimum_map
-        )
+        self._how = explain.method
+        if explain.method == "auto":
+            self._how = "cam" if min(last.shape[1:3]) >= explain.minimum_map else "layercam"
         pool = _pool_of_last(gap, self._pooling, len(backbone.outputs))
-        if self._exact:
+        if self._how == "cam":
             layer = network.spec.cut or backbone.layers[-1].name
             shown, self.tail, self._gradients = last, pool, None
         else:
-            layer, tail = layer_to_show(backbone, explain.minimum_map)
+            layer, tail = layer_to_show(backbone, explain.minimum_map, explain.layer)
             shown = backbone.get_layer(layer).output
             self.tail = lambda activation: pool(tail(activation, training=False))  # shown activation → pooled features
-            self._gradients = logit_gradients(self.tail)
+            self._gradients = logit_gradients(self.tail) if self._how in BY_GRADIENT else None
         self.grid = cell_grid(backbone, shown)
         hu = keras.Input(model.input_shape[1:], name="hu")
         inner = keras.Model(backbone.inputs, [shown, *backbone.outputs])
         shown, *maps = inner(model.get_layer("preprocess")(model.get_layer("windows")(hu)))
         self._forward = keras.Model(hu, [shown, gap(maps if len(maps) > 1 else maps[0])])
         self._size: int = model.input_shape[1]
-        kind = "CAM" if self._exact else "LayerCAM"
-        self.method = f"{kind} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
+        self.method = f"{NAMES[self._how]} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
 
     @property
     def kernel(self) -> NDArray[np.float32]:
         """The head's weights (F, L)."""
         return self._kernel
 
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """The head's bias (L,)."""
+        return self._bias
+
     def explain(self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet) -> Attention:
         """Maps, features and logits of slices; see :class:`Attention`.
 
         Args:
             hu: (n, size, size) HU, prepared for this network.
-            wanted: bool (n, L), which maps to make (LayerCAM needs a backward pass for each); None for all. The
+            wanted: bool (n, L), which maps to make (by gradient each needs a backward pass); None for all. The
                 others come back as maps that locate nothing.
             track: shows progress over batches.
         """
@@ -182,14 +187,16 @@ class Explainer:
             chunk = np.asarray(hu[start : start + BATCH], np.float32)
             shown, pooled = self._forward.predict_on_batch(_padded(chunk))
             activation = np.asarray(shown)[: len(chunk)]
-            if self._gradients is None:
+            if self._how == "cam":
                 maps = class_activation(activation.astype(np.float32), self._kernel[self._rows], self._pooling)
+            elif self._how == "ablationcam":
+                maps = ablation_cam(activation.astype(np.float32), self.tail, self._kernel[self._rows], BATCH)
             else:
-                maps = self._layer_cam(activation, wanted[start : start + BATCH])
+                maps = self._by_gradient(activation, wanted[start : start + BATCH])
             parts.append((maps, np.asarray(pooled, np.float32)[: len(chunk)]))
         return np.concatenate([maps for maps, _ in parts]), np.concatenate([pooled for _, pooled in parts])
 
-    def _layer_cam(self, activation: NDArray[Any], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _by_gradient(self, activation: NDArray[Any], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
         """One backward pass for each wanted pair of slice and label; the others stay zero."""
         assert self._gradients is not None
         maps = np.zeros((*wanted.shape, *activation.shape[1:3]), np.float32)
@@ -197,7 +204,7 @@ class Explainer:
         for start in range(0, len(slices), BATCH):
             i, k = slices[start : start + BATCH], labels[start : start + BATCH]
             gradients = self._gradients(_padded(activation[i]), _padded(self._kernel[self._rows].T[k]))[: len(i)]
-            maps[i, k] = layer_cam(activation[i].astype(np.float32), gradients)
+            maps[i, k] = BY_GRADIENT[self._how](activation[i].astype(np.float32), gradients)
         return maps
 
 
@@ -246,19 +253,6 @@ def _padded(rows: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
 
 
-def layer_cam(activation: NDArray[np.float32], gradients: NDArray[np.float32]) -> NDArray[np.float32]:
-    """LayerCAM: ReLU of the sum over channels of ReLU(gradient) times activation.
-
-    Args:
-        activation: (n, h, w, K).
-        gradients: (n, h, w, K), of the logit that is explained.
-
-    Returns:
-        float32 (n, h, w).
-    """
-    return np.maximum((np.maximum(gradients, 0) * activation).sum(axis=-1), 0).astype(np.float32)
-
-
 def normalise(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Positive part, divided by each map's own maximum; and whether it locates anything.
 
@@ -276,22 +270,64 @@ def normalise(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[n
     return scaled, localises[..., 0, 0]
 
 
-def layer_to_show(backbone: Any, minimum_map: int) -> tuple[str, Any]:
-    """The deepest layer whose map is at least ``minimum_map`` wide and through which everything passes, and its tail."""
-    import keras
+def layer_to_show(backbone: Any, minimum_map: int, named: str | None = None) -> tuple[str, Any]:
+    """The deepest layer whose map is at least ``minimum_map`` wide and through which everything passes, and its tail.
 
+    Args:
+        backbone: Keras model.
+        minimum_map: cells.
+        named: take this layer instead, whatever its width.
+
+    Raises:
+        InputError: the layer that is named is none of the network's, or no layer that everything passes through.
+        ValueError: no layer is wide enough.
+    """
     for layer in reversed(backbone.layers[1:]):
         shape = getattr(layer.output, "shape", ())
-        if len(shape) != 4 or min(shape[1:3]) < minimum_map or _subsampled(backbone, layer):
+        if named is None and (len(shape) != 4 or min(shape[1:3]) < minimum_map or _subsampled(backbone, layer)):
             continue
-        try:
-            # Keras refuses this where another path goes round the layer: its gradient would tell half the story.
-            return layer.name, keras.Model(layer.output, backbone.outputs[-1])
-        except ValueError:
-            continue
+        if named in (None, layer.name) and (tail := _tail(backbone, layer)) is not None:
+            return layer.name, tail
+    if named is not None:
+        raise InputError(
+            f"params.yaml explain.layer {named!r} is no layer of {backbone.name} that every path goes through: name one "
+            "that is (a block's output), or null."
+        )
     raise ValueError(
         f"no layer of {backbone.name} has a map of {minimum_map} × {minimum_map} that every path goes through"
     )
+
+
+def layers_to_try(network: Network, minimum_map: int, most: int = 3) -> tuple[str, ...]:
+    """Layers whose maps may be shown: at each size of map from ``minimum_map`` on, the deepest that everything passes through.
+
+    Earlier layers show finer. The deepest is first; ``most`` at most, and none finer than every fourth pixel: there a pass
+    back through nearly the whole network would be due for each map.
+    """
+    finest = network.spec.image_size // 4
+    backbone = network.model.get_layer("backbone")
+    found: list[str] = []
+    wide = minimum_map
+    while len(found) < most:
+        try:
+            name, _ = layer_to_show(backbone, wide)
+        except ValueError:
+            break
+        wide = min(backbone.get_layer(name).output.shape[1:3]) + 1
+        if found and wide > finest + 1:
+            break
+        found.append(name)
+    return tuple(found)
+
+
+def _tail(backbone: Any, layer: Any) -> Any | None:
+    """From a layer's output to the last maps; None where another path goes round it: its gradient would tell half the story."""
+    import keras
+
+    try:
+        return keras.Model(layer.output, backbone.outputs[-1])
+    except ValueError:
+        return None
 
 
 def _subsampled(backbone: Any, layer: Any) -> bool:

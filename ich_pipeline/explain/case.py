@@ -15,8 +15,10 @@ from ich_pipeline.ensemble.uncertainty import CaseUncertainty, of_case
 from ich_pipeline.explain.atlas import Atlas, BasisExample
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Explainer
+from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.explain.scan import Scan
+from ich_pipeline.explain.side import Side, side_of_maps
 from ich_pipeline.tables.labels import Labels
 from ich_pipeline.windowing.windows import WindowLike
 
@@ -71,6 +73,7 @@ class ExplainedCase:
         uncertainty: conformal sets and disagreement; None where the ensemble was made without them.
         no_answer: why the model has no answer for this input; empty where it has one. Where there is a decision all the
             same, it is shown for demonstration.
+        maps: how well the maps pointed on validation, by which a side is named or not; None where nothing is explained.
         unlike: in what the scan is unlike those of training, where that is why there is no answer; the most unlike first.
         scan: what a page says of the series: its numbers, the spacing of ``hu``, and what may tell whose it is.
     """
@@ -99,9 +102,22 @@ class ExplainedCase:
     reasons: Mapping[str, str]
     uncalibrated: Mapping[str, str]
     uncertainty: CaseUncertainty | None
+    maps: MapChoice | None = field(default=None, kw_only=True)
     no_answer: str = field(default="", kw_only=True)
     unlike: tuple[str, ...] = field(default=(), kw_only=True)
     scan: Scan = field(default=Scan(), kw_only=True)
+
+    def side(self, label: str) -> Side | None:
+        """The side of a finding in the slices that are explained for it; None where the maps do not point well enough to say it."""
+        if self.maps is None or not self.maps.names_side(label):
+            return None
+        drawn = self.maps.scores[label].map_label
+        found = [
+            (maps[drawn].map, self.hu[i])
+            for i, maps in self.attention.items()
+            if label in self.shown[i] and drawn in maps
+        ]
+        return side_of_maps(found, self.maps.fraction)
 
     @property
     def verdict(self) -> str:
@@ -122,6 +138,7 @@ def explain_case(
     networks: Mapping[str, Network],
     images: Mapping[int, NDArray[Any]],
     atlas: Atlas,
+    maps: MapChoice,
     labels: Labels,
     explain: ExplainParams,
     windows: Sequence[WindowLike],
@@ -139,8 +156,9 @@ def explain_case(
         networks: by architecture; ``explain.architecture`` must be among them.
         images: by image size, (n, size, size) prepared slices.
         atlas: of the same network.
+        maps: how well the maps point.
         labels: the labels.
-        explain: settings.
+        explain: settings, with what was chosen of the maps in place (:meth:`ich_pipeline.explain.choice.MapChoice.applied`).
         windows: all configured windows.
         ensemble: whose thresholds made the decision.
         explainer: of that network, to build it once for many cases.
@@ -189,6 +207,7 @@ def explain_case(
         reasons={e.label: e.reason for e in atlas.entries if e.reason is not None},
         uncalibrated=uncalibrated,
         uncertainty=of_case(ensemble, reading),
+        maps=maps,
     )
 
 

@@ -1,10 +1,11 @@
 """How well attention maps find lesions, against the lesions' own masks and beside chance.
 
-Three scores. The *hit* (pointing game, Zhang et al. 2018, doi 10.1007/s11263-017-1059-x): whether the map's maximum inside
+Four scores. The *hit* (pointing game, Zhang et al. 2018, doi 10.1007/s11263-017-1059-x): whether the map's maximum inside
 the head lies within a tolerance in mm of the lesion. The *mass*: the share of the map inside the head that lies inside the
-lesion. The *control*, in slices that show another finding too: whether the maximum lies as near to that one's lesion. A map
-that hits both as often says where blood is, not which. Chance is what a map without knowledge would score on the same
-support: the regions' share of the head.
+lesion. The *Dice* of the region at or above a share of the maximum, with the lesion. The *control*, in slices that show
+another finding too: whether the maximum lies as near to that one's lesion. A map that hits both as often says where blood
+is, not which. Chance is what a map without knowledge would score on the same support: the regions' share of the head; for
+Dice, a region of the same size anywhere in the head. :mod:`ich_pipeline.explain.beside` has maps to stand beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ich_pipeline.explain.placed import PlacedMap, peak
 
 @dataclass(frozen=True)
 class Localisation:
-    """One map against one mask; ``hit`` and ``mass`` beside what chance gives.
+    """One map against one mask; ``hit``, ``mass`` and ``dice`` beside what chance gives.
 
     ``hit_other`` and its chance: against the lesions of the other findings in the slice; None where there are none.
     """
@@ -31,6 +32,8 @@ class Localisation:
     hit_chance: float
     mass: float
     mass_chance: float
+    dice: float
+    dice_chance: float
     hit_other: bool | None = None
     other_chance: float | None = None
 
@@ -51,7 +54,7 @@ Interval = tuple[float, float] | None
 class LocalisationSummary:
     """Means over ``maps`` maps of one label; None where there was no map. ``constant`` maps located nothing.
 
-    ``hit_interval`` and ``mass_interval`` are (low, high), or None with the ``reason``. ``shared`` maps are of slices with
+    ``hit_interval``, ``mass_interval`` and ``dice_interval`` are (low, high), or None with the ``reason``. ``shared`` maps are of slices with
     another finding; ``own_rate`` is their hit rate on the own lesion, ``other_rate`` on the others' lesions.
     """
 
@@ -64,6 +67,9 @@ class LocalisationSummary:
     mass: float | None
     mass_interval: Interval
     mass_chance: float | None
+    dice: float | None
+    dice_interval: Interval
+    dice_chance: float | None
     reason: str | None
     shared: int
     own_rate: float | None
@@ -80,6 +86,7 @@ def localise(
     spacing_mm: tuple[float, float],
     tolerance_mm: float,
     others: NDArray[np.bool_] | None = None,
+    fraction: float = 0.5,
 ) -> Localisation | None:
     """Score one map; None where it is zero all over the head, so that it locates nothing.
 
@@ -90,28 +97,57 @@ def localise(
         spacing_mm: (between rows, between columns).
         tolerance_mm: how far from a lesion a maximum still counts as its own.
         others: lesions of the other findings in the slice, if any.
+        fraction: of the maximum, from which a pixel belongs to the region.
     """
+    return score_values(placed.inside(head | lesion), lesion, head, spacing_mm, tolerance_mm, others, fraction)
+
+
+def score_values(
+    values: NDArray[np.floating],
+    lesion: NDArray[np.bool_],
+    head: NDArray[np.bool_],
+    spacing_mm: tuple[float, float],
+    tolerance_mm: float,
+    others: NDArray[np.bool_] | None,
+    fraction: float,
+) -> Localisation | None:
+    """As :func:`localise`, of a map (Rows, Columns) over the picture that is zero outside head and lesion."""
     if not lesion.any():
         raise ValueError("a lesion mask without a pixel cannot be located")
     support = head | lesion
-    values = placed.inside(support)
     total = values.sum()
     if total <= 0:
         return None
     at = peak(values)
-    near = _near(lesion, spacing_mm, tolerance_mm)
-    besides = None if others is None or not others.any() else _near(others, spacing_mm, tolerance_mm)
+    region = values >= fraction * values.max()
+    close = near(lesion, spacing_mm, tolerance_mm)
+    besides = None if others is None or not others.any() else near(others, spacing_mm, tolerance_mm)
     return Localisation(
-        bool(near[at]),
-        float((near & support).sum() / support.sum()),
+        bool(close[at]),
+        float((close & support).sum() / support.sum()),
         float(values[lesion].sum() / total),
         float(lesion.sum() / support.sum()),
+        dice(region, lesion),
+        float(2 * region.sum() * lesion.sum() / support.sum() / (region.sum() + lesion.sum())),
         None if besides is None else bool(besides[at]),
         None if besides is None else float((besides & support).sum() / support.sum()),
     )
 
 
-def _near(lesion: NDArray[np.bool_], spacing_mm: tuple[float, float], tolerance_mm: float) -> NDArray[np.bool_]:
+def dice(region: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> float:
+    """Twice the common pixels over the pixels of both; one of them has some."""
+    return float(2 * (region & lesion).sum() / (region.sum() + lesion.sum()))
+
+
+def dice_by_fraction(
+    values: NDArray[np.floating], lesion: NDArray[np.bool_], fractions: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Dice of the regions at every share of the maximum; a lesion with a pixel, a map that is not zero."""
+    return np.array([dice(values >= fraction * values.max(), lesion) for fraction in fractions])
+
+
+def near(lesion: NDArray[np.bool_], spacing_mm: tuple[float, float], tolerance_mm: float) -> NDArray[np.bool_]:
+    """The pixels within the tolerance of a mask (Rows, Columns); ``spacing_mm`` is between rows, between columns."""
     return np.asarray(ndimage.distance_transform_edt(~lesion, sampling=spacing_mm)) <= tolerance_mm
 
 
@@ -131,6 +167,7 @@ def summarise(
     all_maps, two_lesions = _Means(scored, draws), _Means(shared, draws)
     hit, hit_interval = all_maps.of([float(f.hit) for f, _ in scored])
     mass, mass_interval = all_maps.of([f.mass for f, _ in scored])
+    overlap, dice_interval = all_maps.of([f.dice for f, _ in scored])
     own, own_interval = two_lesions.of([float(f.hit) for f, _ in shared])
     other, other_interval = two_lesions.of([float(bool(f.hit_other)) for f, _ in shared])
     reason = None
@@ -147,6 +184,9 @@ def summarise(
         mass=mass,
         mass_interval=mass_interval,
         mass_chance=all_maps.of([f.mass_chance for f, _ in scored])[0],
+        dice=overlap,
+        dice_interval=dice_interval,
+        dice_chance=all_maps.of([f.dice_chance for f, _ in scored])[0],
         reason=reason,
         shared=len(shared),
         own_rate=own,

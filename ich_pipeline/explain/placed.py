@@ -12,6 +12,8 @@ from scipy import ndimage
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.windowing.crop import TISSUE_HU
 
+VALLEY = 0.8  # of the lower of two maxima: what lies between must be lower for the two to stand apart
+
 
 @dataclass(frozen=True)
 class PlacedMap:
@@ -49,6 +51,27 @@ def peak(values: NDArray[np.floating]) -> tuple[int, int]:
     middle = tied.mean(axis=0)
     row, column = tied[np.argmin(((tied - middle) ** 2).sum(axis=1))].tolist()
     return row, column
+
+
+def peaks(values: NDArray[np.floating], fraction: float) -> list[tuple[int, int]]:
+    """Every separate maximum of a map that is zero outside the head, the highest first, as pixels (row, column).
+
+    A maximum counts from ``fraction`` of the highest on, and stands apart where every way to a higher one leads below
+    :data:`VALLEY` of it: ripples on one hill are one maximum, two hills are two.
+
+    Args:
+        values: (Rows, Columns), not all zero.
+        fraction: of the highest maximum; the outline's own, so that each separate region has a mark at least.
+    """
+    found = [peak(values)]
+    hills = (values == ndimage.maximum_filter(values, size=3)) & (values >= fraction * values.max())
+    parts: NDArray[np.int32] = ndimage.label(hills, np.ones((3, 3)))[0]  # pyright: ignore[reportIndexIssue, reportAssignmentType]
+    tops = [peak(np.where(parts == part, values, 0)) for part in range(1, int(parts.max()) + 1)]
+    for top in sorted(tops, key=lambda at: (-values[at], at)):
+        around: NDArray[np.int32] = ndimage.label(values >= VALLEY * values[top], np.ones((3, 3)))[0]  # pyright: ignore[reportIndexIssue, reportAssignmentType]
+        if not any(around[at] == around[top] for at in found):
+            found.append(top)
+    return found
 
 
 def slice_head(hu: NDArray[np.integer]) -> NDArray[np.bool_]:

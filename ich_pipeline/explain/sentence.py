@@ -13,12 +13,13 @@ RUNS = 3  # stretches of slices that a sentence names
 
 
 def case_sentence(case: ExplainedCase) -> str:
-    """``Suspected: intraparenchymal, slices 4–8; epidural possible; others not.``
+    """``Suspected: intraparenchymal, left, slices 4–8; epidural possible; others not.``
 
     The first finding is the one whose case score lies farthest above its threshold (:func:`ich_pipeline.explain.case.margin`); what else
     reaches its own is "possible". Slices are those that reach the slice threshold of that finding, counted from 1 towards
     the head. Where the model has no answer and
-    is asked for a demonstration, that comes first. No side is named: it would be taken from a map, and a version does not carry how well its maps hit.
+    is asked for a demonstration, that comes first. The side is the patient's, of the finding's maps in the slices that are explained for it;
+    it is named where these maps told the side well enough on validation (:meth:`ich_pipeline.explain.choice.MapChoice.names_side`).
     """
     if case.decision is None:
         said = case.no_answer
@@ -41,7 +42,9 @@ def _said(case: ExplainedCase) -> str:
         return f"Suspected: haemorrhage of no named kind, {_slices(case, case.labels.index(case.labels.any))}{tail}."
     also = f"; {_listed(names[1:])} possible" if names[1:] else ""
     rest = "; others not" if len(names) + len(unjudged) < len(subtypes) else ""
-    return f"Suspected: {names[0]}, {_slices(case, order[0])}{also}{rest}{tail}."
+    side = case.side(case.labels.columns[order[0]])
+    where = f"{side}, " if side else ""
+    return f"Suspected: {names[0]}, {where}{_slices(case, order[0])}{also}{rest}{tail}."
 
 
 def _name(case: ExplainedCase, column: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ich_pipeline.core.files import atomic_dir, write_json, write_text
+from ich_pipeline.core.files import atomic_dir, sha256_of, write_json, write_text
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.evaluation.style import marked
 from ich_pipeline.explain.attention import Explainer
@@ -27,7 +27,7 @@ from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
 from ich_pipeline.report.uncertainty import uncertainty_markdown
 from ich_pipeline.tables.cohort_mark import data_words
-from ich_pipeline.training.network import Network, NetworkSpec
+from ich_pipeline.training.network import WEIGHTS_FILE, Network, NetworkSpec
 
 
 def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[ChosenCase]:
@@ -41,6 +41,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     params = inputs.params
     architecture = params.explain.architecture
     network = Network.load(inputs.folders.train / architecture)
+    inputs.atlas.check_network(sha256_of(inputs.folders.train / architecture / WEIGHTS_FILE), inputs.folders.atlas)
     explainer = Explainer(network, params.explain)
     chosen = [
         case
@@ -49,7 +50,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
             test.cases, test.failures, params.labels.any, test.name, params.report.case_pages, params.seed
         )
     ]
-    localisations = [localise_test(inputs, t, explainer, network.spec.image_size, track) for t in inputs.tests]
+    localisations = [localise_test(inputs, t, network, explainer, track) for t in inputs.tests]
     blocks = merged({test.name: test.metrics for test in inputs.tests})
     warnings = [*inputs.cautions, *cautions(blocks, params.tests, params.labels.any)]
     data = data_words(inputs.folders.data)
@@ -175,7 +176,8 @@ def _model_card(
         rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
         uncalibrated=uncalibrated_labels(inputs.ensemble),
         sequence=bool(params.sequence.architectures),
-        localised=[(found.test, s) for found in localisations for s in found.summaries],
+        fraction=params.explain.region_fraction,
+        localised=[(found.test, row) for found in localisations for row in found.rows],
     )
 
 

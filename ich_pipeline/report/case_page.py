@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import ExplainedCase
+from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.explain.sentence import case_sentence
 from ich_pipeline.report.niivue import viewer
 from ich_pipeline.report.pictures import DRAWN, ct_uri, draw_map, draw_values, map_in_head, window_filters
@@ -230,7 +231,12 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
         "index": i,
         "uri": ct_uri(case.hu[i], LARGE, case.windows),
         "maps": [
-            {"label": label, "method": m.method, "drawing": draw_values(maps.get((label, i)), fraction)}
+            {
+                "label": label,
+                "method": m.method,
+                "drawing": draw_values(maps.get((label, i)), fraction),
+                "hits": hit_words(case.maps, label),
+            }
             for label, m in case.attention[i].items()
         ],
         "readings": [
@@ -261,6 +267,20 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
 def _reaches(case: ExplainedCase, i: int, label: str, thresholds: NDArray[np.floating]) -> bool:
     k = case.labels.index(label)
     return bool(case.final[i, k] >= thresholds[k])  # never, where the threshold is NaN
+
+
+def hit_words(maps: MapChoice | None, label: str) -> str:
+    """How often the highest maximum of a label's map was right, in one sentence; empty where it was not scored."""
+    found = maps.scores.get(label) if maps else None
+    if maps is None or found is None or found.hit.value is None:
+        return ""
+    bounds = (
+        "" if found.hit.low is None or found.hit.high is None else f" ({found.hit.low:.0%} to {found.hit.high:.0%})"
+    )
+    return (
+        f"{display_name(label)}: on validation the highest + lay within {maps.tolerance_mm:g} mm of the lesion in "
+        f"{found.hit.right} of {found.hit.of} slices, {found.hit.value:.0%}{bounds}."
+    )
 
 
 def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dict[str, Any]:

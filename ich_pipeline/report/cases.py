@@ -95,6 +95,7 @@ def explained(
         networks={params.explain.architecture: network},
         images={size: np.asarray(inputs.images(size)[rows])},
         atlas=inputs.atlas,
+        maps=inputs.maps,
         labels=labels,
         explain=params.explain,
         windows=params.windowing.windows,

@@ -16,7 +16,7 @@ from ich_pipeline.evaluation.ablation import SEQUENCE
 from ich_pipeline.evaluation.style import ACCENT, INK, MUTED, PALETTE, axis_labels, new_figure, save, title
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.case import ExplainedCase
-from ich_pipeline.explain.placed import PlacedMap, peak, square
+from ich_pipeline.explain.placed import PlacedMap, peaks, square
 from ich_pipeline.report.pictures import map_in_head
 from ich_pipeline.report.render import display_name, distance, score
 from ich_pipeline.tables.labels import Labels
@@ -67,8 +67,8 @@ def outline(ax: Axes, attention: PlacedMap | None, fraction: float, hu: NDArray[
     if values is None:
         return False
     _contour(ax, values, fraction * values.max(), hu.shape, OUTLINE, "-")
-    row, column = ((at + 0.5) * side / len(values) - 0.5 for at, side in zip(peak(values), hu.shape, strict=True))
-    ax.plot([column], [row], marker="+", color=OUTLINE, markersize=7, markeredgewidth=1.4)
+    at = (np.array(peaks(values, fraction)) + 0.5) * hu.shape / len(values) - 0.5
+    ax.plot(at[:, 1], at[:, 0], "+", color=OUTLINE, markersize=7, markeredgewidth=1.4)
     return True
 
 

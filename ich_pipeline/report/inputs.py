@@ -19,6 +19,7 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.ensemble.uncertainty import Disagreement
 from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.explain.scan import Scan
 from ich_pipeline.ingest.volumes import SUFFIX, read_volume
 from ich_pipeline.report.baselines import BLOCK
@@ -124,13 +125,18 @@ class Inputs:
     params: Params
     folders: Folders
     tests: tuple[TestResult, ...]
+    maps: MapChoice
 
     @classmethod
     def load(cls, params: Params, folders: Folders) -> Inputs:
-        """Open the outs of all stages; InputError names what is missing."""
-        return cls(
-            params, folders, tuple(TestResult.load(folders.evaluate / name, params.label_set) for name in params.tests)
-        )
+        """Open the outs of all stages; InputError names what is missing.
+
+        What the stage atlas chose of the maps stands in ``params.explain`` in place of what was left open.
+        """
+        maps = MapChoice.load(folders.atlas)
+        params = params.model_copy(update={"explain": maps.applied(params.explain)})
+        tests = tuple(TestResult.load(folders.evaluate / name, params.label_set) for name in params.tests)
+        return cls(params, folders, tests, maps)
 
     @property
     def labels(self) -> Labels:

@@ -1,8 +1,9 @@
-"""Attention against the lesion masks of the tests, and the examples that are drawn."""
+"""Attention against the lesion masks of the tests, what stands beside it, and the examples that are drawn."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,21 +12,30 @@ from numpy.typing import NDArray
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Attention, Explainer
-from ich_pipeline.explain.localisation import Draws, Localisation, LocalisationSummary, localise, summarise
-from ich_pipeline.explain.placed import slice_head, square
+from ich_pipeline.explain.beside import CENTRE, RANDOM, centre_prior, with_random_weights
+from ich_pipeline.explain.case import slice_thresholds
+from ich_pipeline.explain.lesions import MaskedSlice, lesions_of
+from ich_pipeline.explain.localisation import Draws, Localisation, LocalisationSummary, score_values, summarise
 from ich_pipeline.report.figures import AttentionExample
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.render import display_name
 from ich_pipeline.series.placement import Placement
+from ich_pipeline.training.network import Network
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class TestLocalisation:
-    """One summary a label, and examples of each subtype drawn at random.
+    """Summaries by label, and examples of each subtype drawn at random.
 
-    ``drawn`` are the labels whose maps the pages draw. The other summaries are the control: what their maps would show.
+    Attributes:
+        test: its name.
+        drawn: the labels whose maps the pages draw. The other summaries are the control: what their maps would show.
+        summaries: of the map of every label on the slices that show it.
+        named: the same, on those slices alone where the system names the label.
+        beside: the same as ``summaries`` of what stands beside it: a centre prior, and the same network with random weights.
+        examples: drawn at random.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -33,65 +43,128 @@ class TestLocalisation:
     test: str
     drawn: tuple[str, ...]
     summaries: tuple[LocalisationSummary, ...]
+    named: tuple[LocalisationSummary, ...]
+    beside: dict[str, tuple[LocalisationSummary, ...]]
     examples: tuple[AttentionExample, ...]
 
+    @property
+    def rows(self) -> list[dict[str, LocalisationSummary]]:
+        """One row a label: the map as ``own``, where the system names it as ``named``, and what stands beside it by name."""
+        columns = {"own": self.summaries, "named": self.named, **self.beside}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-@dataclass(frozen=True)
-class _Slice:
-    """A test slice with masks: its square picture, the square masks by label, and what was found."""
 
-    case_id: str
-    patient: str
-    number: int
-    hu: NDArray[np.int16]
-    lesions: dict[str, Mask]
-    scores: dict[str, Localisation | None]
+Scores = dict[str, Localisation | None]
 
 
 def localise_test(
-    inputs: Inputs, test: TestResult, explainer: Explainer, size: int, track: Track = quiet
+    inputs: Inputs, test: TestResult, network: Network, explainer: Explainer, track: Track = quiet
 ) -> TestLocalisation:
     """Score the map of every label on every test slice where a mask shows it.
 
     Args:
         inputs: all data.
         test: the test cohort.
-        explainer: of the network whose maps are shown.
-        size: its image size.
+        network: whose maps are shown.
+        explainer: of that network.
         track: shows progress over batches.
     """
     labels, drawn = inputs.labels, map_labels(inputs.labels, inputs.params.explain)
     rows = test.slices[test.slices["SOPInstanceUID"].isin(inputs.masks.keys())].reset_index(drop=True)
     if rows.empty:
-        return TestLocalisation(test.name, drawn, (), ())
+        return TestLocalisation(test.name, drawn, (), (), {}, ())
     uids = rows["SOPInstanceUID"].tolist()
-    lesions = [_lesions(inputs, uid) for uid in uids]
-    wanted = np.array([[name in found for name in labels.columns] for found in lesions])
-    images = np.asarray(inputs.images(size)[inputs.window_rows.loc[uids].to_numpy()])
+    slices = _masked(inputs, rows["case_id"].tolist(), rows["patient_key"].tolist(), uids)
+    wanted = np.array([[name in one.lesions for name in labels.columns] for one in slices])
+    images = np.asarray(inputs.images(network.spec.image_size)[inputs.window_rows.loc[uids].to_numpy()])
     attention = explainer.explain(images, wanted, track)
-    slices: dict[int, _Slice] = {}
-    for case_id, group in rows.groupby("case_id", sort=True):
-        volume, spacing = inputs.volume(str(case_id)), inputs.spacing_mm(str(case_id))
-        for i in group.index.tolist():
-            number = volume.uids.index(uids[i])
-            hu = square(volume.hu[number], -1024)
-            frame = volume.frame
-            found = {name: frame.even(frame.cut(mask, False)) for name, mask in lesions[i].items()}
-            scores = _scores(inputs, attention, i, found, slice_head(hu), frame.even_spacing_mm(spacing))
-            slices[i] = _Slice(str(case_id), rows["patient_key"][i], number + 1, hu, found, scores)
+    untaught = Explainer(with_random_weights(network, inputs.params.seed), inputs.params.explain)
+    random = untaught.explain(images, wanted, track)
+    scores = [_scores(inputs, one, _of_maps(inputs, attention, i)) for i, one in enumerate(slices)]
+    beside = {
+        CENTRE: [_scores(inputs, one, lambda _, support: centre_prior(support)) for one in slices],
+        RANDOM: [_scores(inputs, one, _of_maps(inputs, random, i)) for i, one in enumerate(slices)],
+    }
+    final = rows[[f"final_{name}" for name in labels.columns]].to_numpy(np.float64)
+    named = wanted & (final >= slice_thresholds(inputs.ensemble))
+    return TestLocalisation(
+        test.name,
+        drawn,
+        _summaries(inputs, slices, scores, wanted),
+        _summaries(inputs, slices, scores, named),
+        {name: _summaries(inputs, slices, found, wanted) for name, found in beside.items()},
+        tuple(_examples(inputs, test, slices, scores, attention, final)),
+    )
+
+
+def _masked(inputs: Inputs, case_ids: Sequence[str], patients: Sequence[str], uids: Sequence[str]) -> list[MaskedSlice]:
+    found: dict[str, MaskedSlice] = {}
+    for case_id in sorted(set(case_ids)):
+        volume, spacing = inputs.volume(case_id), inputs.spacing_mm(case_id)
+        for case, patient, uid in zip(case_ids, patients, uids, strict=True):
+            if case == case_id:
+                number = volume.uids.index(uid)
+                lesions = lesions_of(inputs.masks[uid], inputs.placements.get(uid, Placement()), inputs.labels)
+                found[uid] = MaskedSlice.of_volume(
+                    case_id, patient, number + 1, volume.hu[number], volume.frame, spacing, lesions
+                )
+    return [found[uid] for uid in uids]
+
+
+def _of_maps(inputs: Inputs, attention: Attention, i: int) -> Callable[[str, Mask], NDArray[np.float64]]:
+    """The map of a label over slice ``i``, zero outside the support and where it locates nothing."""
+
+    def values(label: str, support: Mask) -> NDArray[np.float64]:
+        placed = attention.map(i, inputs.labels.index(label))
+        return np.zeros(support.shape) if placed is None else placed.inside(support)
+
+    return values
+
+
+def _scores(inputs: Inputs, one: MaskedSlice, values: Callable[[str, Mask], NDArray[np.float64]]) -> Scores:
+    """The map of every label that the slice shows, against its own lesion and the other subtypes'."""
+    explain = inputs.params.explain
+    scores: Scores = {}
+    for name, mask in one.lesions.items():
+        if not mask.any():  # a crop to the head may cut a mask off
+            scores[name] = None
+            continue
+        others = one.others(name, inputs.labels)
+        over = values(name, one.head | mask)
+        tolerance, fraction = explain.hit_tolerance_mm, explain.region_fraction
+        scores[name] = score_values(over, mask, one.head, one.spacing_mm, tolerance, others, fraction)
+    return scores
+
+
+def _summaries(
+    inputs: Inputs, slices: Sequence[MaskedSlice], scores: Sequence[Scores], wanted: Mask
+) -> tuple[LocalisationSummary, ...]:
     evaluation = inputs.params.evaluation
     draws = Draws(evaluation.bootstrap, inputs.params.seed, evaluation.confidence)
-    summaries = []
-    for name in labels.columns:
-        having = [slices[i] for i in range(len(uids)) if name in lesions[i]]
-        summaries.append(summarise(name, [s.scores[name] for s in having], [s.patient for s in having], draws))
+    found = []
+    for k, name in enumerate(inputs.labels.columns):
+        having = np.flatnonzero(wanted[:, k]).tolist()
+        found.append(summarise(name, [scores[i][name] for i in having], [slices[i].patient for i in having], draws))
+    return tuple(found)
+
+
+def _examples(
+    inputs: Inputs,
+    test: TestResult,
+    slices: Sequence[MaskedSlice],
+    scores: Sequence[Scores],
+    attention: Attention,
+    final: NDArray[np.float64],
+) -> list[AttentionExample]:
+    labels, explain = inputs.labels, inputs.params.explain
+    drawn = map_labels(labels, explain)
     examples = []
     random = np.random.default_rng(inputs.params.seed)
     for name in labels.subtypes:
-        having = [i for i in range(len(uids)) if name in lesions[i]]
+        having = [i for i, one in enumerate(slices) if name in one.lesions]
         shown = name if name in drawn else labels.any
         for i in random.permutation(having)[: inputs.params.report.attention_examples].tolist():
-            one, score = slices[i], slices[i].scores[shown]
+            one, score = slices[i], scores[i][shown]
             examples.append(
                 AttentionExample(
                     label=name,
@@ -99,40 +172,14 @@ def localise_test(
                     test=test.name,
                     case_id=one.case_id,
                     slice_number=one.number,
-                    probability=float(rows[f"final_{shown}"][i]),
+                    probability=float(final[i, labels.index(shown)]),
                     hu=one.hu,
                     attention=attention.map(i, labels.index(shown)),
                     mask=one.lesions[shown],
                     hit=None if score is None else score.hit,
                 )
             )
-    return TestLocalisation(test.name, drawn, tuple(summaries), tuple(examples))
-
-
-def _scores(
-    inputs: Inputs, attention: Attention, i: int, lesions: dict[str, Mask], head: Mask, spacing: tuple[float, float]
-) -> dict[str, Localisation | None]:
-    """The map of every label that the slice shows, against its own lesion and the other subtypes'."""
-    labels, tolerance = inputs.labels, inputs.params.explain.hit_tolerance_mm
-    scores: dict[str, Localisation | None] = {}
-    for name, mask in lesions.items():
-        placed = attention.map(i, labels.index(name))
-        others = [m for n, m in lesions.items() if n not in (name, labels.any)] if name != labels.any else []
-        besides = np.any(others, axis=0) if others else None
-        if placed is None or not mask.any():  # a crop to the head may cut a mask off
-            scores[name] = None
-        else:
-            scores[name] = localise(placed, mask, head, spacing, tolerance, besides)
-    return scores
-
-
-def _lesions(inputs: Inputs, uid: str) -> dict[str, Mask]:
-    """Masks of a slice by label, in the view of its volume, the union of all as "any"; unknown labels are left out."""
-    place = inputs.placements.get(uid, Placement())
-    found = {k: place.to_volume(m) for k, m in inputs.masks[uid].items() if k in inputs.labels.subtypes and m.any()}
-    if found:
-        found[inputs.labels.any] = np.any(list(found.values()), axis=0)
-    return found
+    return examples
 
 
 def control_words(summaries: tuple[LocalisationSummary, ...], any_label: str) -> str | None:

@@ -58,6 +58,7 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
                 "hardly": entry.discrimination < HARDLY,
                 "discrimination": None if np.isnan(entry.discrimination) else entry.discrimination,
                 "reason": entry.reason,
+                "checks": entry.checks,
                 "examples": examples,
             }
         )
@@ -130,6 +131,8 @@ def index_page(
         tolerance=params.explain.hit_tolerance_mm,
         one_map=params.explain.maps == "any",
         attention_method=attention_method,
+        maps=inputs.maps,
+        fraction=params.explain.region_fraction,
         flow=_flow(inputs),
         cohorts=inputs.cohorts.astype(object).replace({np.nan: ""}).to_dict("records"),
         settings=settings,

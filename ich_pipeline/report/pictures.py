@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ich_pipeline.explain.placed import PlacedMap, head_of, peak
+from ich_pipeline.explain.placed import PlacedMap, head_of, peaks
 from ich_pipeline.windowing.windows import WindowLike, clip_range, prepare, window_channels
 
 DRAWN = 128  # pixels that a map is drawn at
@@ -60,11 +60,11 @@ class MapDrawing:
 
     Attributes:
         path: SVG path round where the map is at or above a share of its maximum in the head.
-        peak: (x, y) of that maximum.
+        peaks: (x, y) of every separate maximum (:func:`ich_pipeline.explain.placed.peaks`), the highest first.
     """
 
     path: str
-    peak: tuple[float, float]
+    peaks: tuple[tuple[float, float], ...]
 
 
 def draw_map(placed: PlacedMap | None, hu: NDArray[np.integer], fraction: float) -> MapDrawing | None:
@@ -76,9 +76,14 @@ def draw_values(values: NDArray[np.float64] | None, fraction: float) -> MapDrawi
     """As :func:`draw_map`, of what :func:`map_in_head` gave."""
     if values is None:
         return None
-    row, column = peak(values)
-    x, y = (round(100 * (at + 0.5) / DRAWN, 1) for at in (column, row))
-    return MapDrawing(outline_path(values, fraction), (x, y))
+    marks = tuple(_mark(at) for at in peaks(values, fraction))
+    return MapDrawing(outline_path(values, fraction), marks)
+
+
+def _mark(at: tuple[int, int]) -> tuple[float, float]:
+    """Place (x, y) of a pixel (row, column) in the viewBox."""
+    row, column = at
+    return round(100 * (column + 0.5) / DRAWN, 1), round(100 * (row + 0.5) / DRAWN, 1)
 
 
 def map_in_head(placed: PlacedMap | None, hu: NDArray[np.integer]) -> NDArray[np.float64] | None:

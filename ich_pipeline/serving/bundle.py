@@ -7,6 +7,7 @@
     rule/rule.npz                                           where the ensemble uses the HU rule
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
+    atlas/maps.json        which maps are shown, and how well they pointed on validation
     precedent/precedent.npz   what scans the system learned from
     origin.json            what the networks learned from
     system.json            the parameters that reading a case uses
@@ -32,6 +33,7 @@ from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, read_json, write_json
 from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.explain.choice import FILE as MAPS
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
 from ich_pipeline.serving.code import write_code
 from ich_pipeline.serving.content import AGAIN, Content, seal
@@ -84,7 +86,7 @@ class Parts:
         sequence: holds ``<architecture>/head.json`` and ``head.weights.h5`` for each head that the ensemble uses.
         rule: holds ``rule.npz``, if the ensemble uses the HU rule.
         ensemble: ``ensemble.json``.
-        atlas: holds ``atlas.npz`` and ``atlas.json``.
+        atlas: holds ``atlas.npz``, ``atlas.json`` and ``maps.json``.
         precedent: holds ``precedent.npz``.
     """
 
@@ -117,7 +119,7 @@ def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Cont
         if MEMBER in fitted.members:
             _take((FILE,), parts.rule, folder / RULE)
         _take((parts.ensemble.name,), parts.ensemble.parent, folder)
-        _take(("atlas.npz", "atlas.json"), parts.atlas, folder / "atlas")
+        _take(("atlas.npz", "atlas.json", MAPS), parts.atlas, folder / "atlas")
         _take((PRECEDENT_FILE,), parts.precedent, folder / PRECEDENT)
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
         write_json(folder / ORIGIN, origin.to_json())

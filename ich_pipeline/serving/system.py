@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import sha256_of
 from ich_pipeline.dicom import geometry
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.ensemble.model import Ensemble
@@ -20,6 +21,7 @@ from ich_pipeline.ensemble.reading import read
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import explain_case
+from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
 from ich_pipeline.precedent.model import Judgement, Precedent
 from ich_pipeline.sequence.member import architecture_of
@@ -51,6 +53,7 @@ class System:
         rule: the HU rule, where it is a member of the ensemble.
         ensemble: degrees, combiner, calibration, thresholds.
         atlas: training examples for the prediction basis.
+        maps: which are shown, and how well they pointed on validation; ``params.explain`` follows it.
         precedent: what scans it learned from; None in a version from before there was that.
         reader: reads the files of a case, in a process of its own.
     """
@@ -62,6 +65,7 @@ class System:
     rule: HuRule | None
     ensemble: Ensemble
     atlas: Atlas
+    maps: MapChoice
     precedent: Precedent | None
     reader: CaseReader
 
@@ -80,7 +84,7 @@ class System:
         check_sealed(folder, digest)
         params, origin = read_system(folder), read_origin(folder)
         reader = CaseReader(params.ingest)  # its process gets ready while TensorFlow is loaded, which takes seconds
-        from ich_pipeline.training.network import Network
+        from ich_pipeline.training.network import WEIGHTS_FILE, Network
 
         ensemble = Ensemble.load(folder / "ensemble.json")
         used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
@@ -92,13 +96,17 @@ class System:
                 f"{folder / RULE / FILE} scores {', '.join(rule.labels)}, the ensemble is for "
                 f"{', '.join(ensemble.labels.columns)}: {AGAIN}."
             )
-        atlas, known = Atlas.load(folder / "atlas"), folder / PRECEDENT / PRECEDENT_FILE
+        atlas, maps = Atlas.load(folder / "atlas"), MapChoice.load(folder / "atlas")
+        shown = folder / "networks" / params.explain.architecture / WEIGHTS_FILE
+        atlas.check_network(sha256_of(shown), folder / "atlas")
+        params = params.model_copy(update={"explain": maps.applied(params.explain)})
+        known = folder / PRECEDENT / PRECEDENT_FILE
         precedent = Precedent.load(known) if known.is_file() else None  # check_sealed: none has been taken away
         if precedent is not None and precedent.architecture != params.explain.architecture:
             raise InputError(
                 f"{known} is of the network {precedent.architecture}, the maps of {params.explain.architecture}: {AGAIN}."
             )
-        return cls(params, origin, networks, sequences, rule, ensemble, atlas, precedent, reader)
+        return cls(params, origin, networks, sequences, rule, ensemble, atlas, maps, precedent, reader)
 
     @property
     def labels(self) -> Labels:
@@ -249,6 +257,7 @@ class System:
             images=images,
             atlas=self.atlas,
             labels=self.labels,
+            maps=self.maps,
             explain=self.params.explain,
             windows=windows,
             ensemble=self.ensemble,

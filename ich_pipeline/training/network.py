@@ -114,6 +114,11 @@ class Network:
             whole = build_backbone(spec.architecture, spec.image_size, spec.weights, spec.dtype)
         return _assemble(spec, cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled), prevalence)
 
+    def untrained(self, seed: int) -> Network:
+        """The same layers with weights drawn anew from ``seed``, as if nothing had been learned."""
+        keras.utils.set_random_seed(seed)
+        return _assemble(self.spec, keras.models.clone_model(self.model.get_layer("backbone")), None)
+
     @staticmethod
     def load(folder: Path, image_size: int | None = None) -> Network:
         """The network that :meth:`save` left in ``folder``; needs no internet, whatever its weights began as.

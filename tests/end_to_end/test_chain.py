@@ -142,11 +142,17 @@ def test_every_file_is_accounted_for(chain: Project) -> None:
 
 
 def test_nothing_before_evaluate_reads_the_tests_labels(chain: Project, tmp_path: Path) -> None:
-    """Without the tests' labels (and the whole table they came from), every fitted stage gives the same bytes."""
+    """Without the tests' labels and masks (and the whole tables they came from), every fitted stage gives the same bytes."""
     sealed = chain.copy(tmp_path / "sealed")
     shutil.rmtree(sealed.root / "work" / "split" / "sealed")
-    for table in ("labels.csv", "masks.csv", "readers.csv"):
+    for table in ("labels.csv", "readers.csv"):
         (sealed.root / "data" / table).unlink()
+    index = pd.read_parquet(sealed.root / "work" / "window" / "index.parquet")
+    path = sealed.root / "data" / "masks.csv"
+    masks = pd.read_csv(path, dtype=str)
+    known = masks["SOPInstanceUID"].isin(index.loc[index["cohort"].isin(["train", "validation"]), "SOPInstanceUID"])
+    assert 0 < known.sum() < len(masks)
+    masks[known].to_csv(path, index=False, lineterminator="\n")
     made = ["window", "train/vgg16", "ablate/resnet50", "sequence", "baselines", "calibrate", "atlas"]
     for folder in made:
         shutil.rmtree(sealed.root / "work" / folder)

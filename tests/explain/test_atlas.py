@@ -8,11 +8,21 @@ from scipy.spatial.distance import cdist
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.explain.atlas import Atlas, percentile
-from ich_pipeline.explain.atlas_build import NO_FEATURES, NO_POSITIVES, build_atlas, discrimination, rank_examples
+from ich_pipeline.explain.atlas_build import (
+    NO_FEATURES,
+    NO_POSITIVES,
+    Head,
+    Ranking,
+    Slices,
+    build_atlas,
+    discrimination,
+    rank_examples,
+)
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import Classic, classic_features
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.tables.labels import Labels
+from tests.made.atlas import DRAWS, nothing_held_out
 
 GRID = CellGrid((0.1, 0.1), (0.13, 0.13))
 LABELS = Labels("any", ("epidural", "subdural", "intraventricular"))
@@ -31,9 +41,10 @@ def _atlas(explain, pool="training", seed=0, n=60, features=40, **settings) -> A
     changed = {"classic_features": 10, "basis_pool": pool, "atlas_per_label": 8, "single_finding_minimum": 999}
     settings = explain.model_copy(update={**changed, **settings})
     patients = [f"P{i // 5}" for i in range(n)]
-    return build_atlas(
-        LABELS, settings, kernel, attention, thumbnails, truth, [f"1.2.{i}" for i in range(n)], patients, patients
-    )
+    uids = [f"1.2.{i}" for i in range(n)]
+    slices = Slices(thumbnails, truth, uids, patients, patients, 20.0 * np.arange(n), {})
+    head = Head(kernel, np.zeros(4, np.float32), "a" * 64)
+    return build_atlas(LABELS, settings, head, attention, slices, nothing_held_out(features, LABELS), DRAWS)
 
 
 @pytest.mark.parametrize("pool", ["training", "atlas"])
@@ -84,8 +95,16 @@ def test_ranking_caps_patients_and_drops_near_equals(explain):
     space[1] = space[0]  # near-equal to the first
     patients = np.array(["a", "b", "a", "a", "c", "d"], dtype=object)
     settings = explain.model_copy(update={"atlas_per_patient": 2, "near_duplicate": 0.05, "atlas_per_label": 9})
-    assert rank_examples(shown, space, patients, settings) == [0, 2, 4]
-    assert rank_examples(shown, space, patients, settings.model_copy(update={"atlas_per_label": 2})) == [0, 2]
+    levels, unknown = 20.0 * np.arange(6), np.full(6, -1)
+    assert rank_examples(shown, space, patients, levels, unknown, settings) == Ranking([0, 2, 4], 0, 0)
+    fewer = settings.model_copy(update={"atlas_per_label": 2})
+    assert rank_examples(shown, space, patients, levels, unknown, fewer).rows == [0, 2]
+    # Of one patient only levels apart: the third lies 10 mm from the first, the fourth 30 mm.
+    levels = np.array([0.0, 0, 10, 30, 0, 0])
+    assert rank_examples(shown, space, patients, levels, unknown, settings).rows == [0, 3, 4]
+    # A region that misses its lesion is counted and not shown; the next takes its place.
+    met = np.array([0, -1, 1, 1, 0, 1])
+    assert rank_examples(shown, space, patients, 20.0 * np.arange(6), met, settings) == Ranking([1, 2, 3], 4, 2)
 
 
 def test_classic_features_tell_a_subtype_from_the_other_positives():
@@ -112,7 +131,10 @@ def test_a_network_that_tells_nothing_apart_has_no_classic_features(explain):
     truth, names = np.ones((n, 1), np.uint8), [str(i) for i in range(n)]
     kernel = -np.ones((5, 2), np.float32)  # every feature speaks against it
     thumbnails = np.zeros((n, 4, 4), np.int16)
-    atlas = build_atlas(Labels("any", ("a",)), explain, kernel, attention, thumbnails, truth, names, names, names)
+    labels = Labels("any", ("a",))
+    slices = Slices(thumbnails, truth, names, names, names, 20.0 * np.arange(n), {})
+    head = Head(kernel, np.zeros(2, np.float32), "a" * 64)
+    atlas = build_atlas(labels, explain, head, attention, slices, nothing_held_out(5, labels), DRAWS)
     assert atlas.entry("a").reason == NO_FEATURES
     assert atlas.basis(np.ones(5, np.float32), "a", 3) == []
 
@@ -176,7 +198,7 @@ def test_round_trip_and_equal_bytes(explain, tmp_path):
 def test_another_schema_and_broken_files_are_refused(explain, tmp_path):
     _atlas(explain).save(tmp_path)
     described = (tmp_path / "atlas.json").read_text()
-    (tmp_path / "atlas.json").write_text(described.replace("atlas/2", "atlas/0"))
+    (tmp_path / "atlas.json").write_text(described.replace("atlas/3", "atlas/0"))
     with pytest.raises(InputError, match="atlas/0"):
         Atlas.load(tmp_path)
     (tmp_path / "atlas.json").write_text(described)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.explain.attention import Explainer, attention_maps, layer_cam, normalise
+from ich_pipeline.explain.attention import Explainer, attention_maps, normalise
 
 
 def test_cam_is_the_head_on_the_last_maps(network, slices, explain):
@@ -55,12 +55,6 @@ def test_gradients_match_finite_differences(network, slices, explain):
     np.testing.assert_allclose((gradients * direction).sum(axis=(1, 2, 3)), (ahead - behind) / (2 * step), rtol=0.01)
 
 
-def test_layer_cam_by_hand():
-    activation = np.array([[[[1.0, 2.0], [3.0, 1.0]]]], np.float32)
-    gradients = np.array([[[[1.0, -1.0], [0.5, 2.0]]]], np.float32)
-    np.testing.assert_array_equal(layer_cam(activation, gradients), [[[1.0, 3.5]]])
-
-
 def test_a_map_does_not_depend_on_its_batch(network, slices, explain):
     explainer = Explainer(network, explain)
     alone, together = explainer.explain(slices[1:2]), explainer.explain(slices)
@@ -94,3 +88,28 @@ def test_a_layer_that_strided_1x1_convolutions_read_is_passed_over():
     backbone = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(64, 64, 3))  # pyright: ignore[reportArgumentType]
     # conv3_block4_out (8 × 8) is the deepest wide enough, but the next stage reads one cell in four of it.
     assert layer_to_show(backbone, 7)[0] == "conv3_block3_out"
+
+
+def test_a_layer_by_name(network, slices, explain):
+    from ich_pipeline.core.errors import InputError
+    from ich_pipeline.explain.attention import layers_to_try
+
+    finer = explain.model_copy(update={"method": "hirescam", "layer": "block2_conv2"})
+    found = attention_maps(network, slices, finer)
+    assert found.method == "HiResCAM of block2_conv2, 32 × 32"
+    with pytest.raises(InputError, match=r"explain.layer 'no_such'"):
+        Explainer(network, finer.model_copy(update={"layer": "no_such"}))
+    # At 64 pixels every fourth is 16 cells; block3's map has as many, so that nothing finer is tried.
+    assert layers_to_try(network, 4) == ("block5_conv3", "block4_conv3", "block3_conv3")
+    assert layers_to_try(network, 16) == ("block3_conv3",)
+
+
+def test_random_weights_are_others_and_always_the_same(network, slices):
+    from ich_pipeline.explain.beside import with_random_weights
+
+    one, two = with_random_weights(network, 3), with_random_weights(network, 3)
+    learned, drawn = network.model.get_weights(), one.model.get_weights()
+    assert not any(np.array_equal(a, b) for a, b in zip(learned, drawn, strict=True) if a.ndim > 1)
+    for a, b in zip(drawn, two.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert one.probabilities(slices).std() > 0

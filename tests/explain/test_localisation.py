@@ -129,7 +129,7 @@ def test_maps_that_locate_nothing_are_counted_not_averaged():
 
 
 def test_the_interval_draws_patients_not_maps():
-    hit, miss = Localisation(True, 0.1, 0.5, 0.1), Localisation(False, 0.1, 0.2, 0.1)
+    hit, miss = Localisation(True, 0.1, 0.5, 0.1, 0.4, 0.1), Localisation(False, 0.1, 0.2, 0.1, 0.2, 0.1)
     maps = [hit] * 6 + [miss] * 2
     found = summarise("subdural", maps, ["a"] * 6 + ["b"] * 2, DRAWS)
     assert found.hit_rate == 0.75
@@ -147,5 +147,5 @@ def test_the_interval_draws_patients_not_maps():
     ],
 )
 def test_no_interval_where_the_data_cannot_give_one(hits, patients, reason):
-    found = summarise("subdural", [Localisation(h, 0.1, 0.3, 0.1) for h in hits], patients, DRAWS)
+    found = summarise("subdural", [Localisation(h, 0.1, 0.3, 0.1, 0.2, 0.1) for h in hits], patients, DRAWS)
     assert (found.hit_interval, found.mass_interval, found.reason) == (None, None, reason)

@@ -136,10 +136,9 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     from ich_pipeline.ensemble.model import Ensemble, ReadingModel
     from ich_pipeline.ensemble.operating_points import OperatingPoint
     from ich_pipeline.ensemble.uncertainty import Uncertainty
-    from ich_pipeline.explain.atlas_build import build_atlas
-    from ich_pipeline.explain.attention import Explainer
     from ich_pipeline.training.network import Network, NetworkSpec
     from ich_pipeline.windowing.windows import Window, prepare
+    from tests.made.atlas import save_atlas
 
     root = tmp_path_factory.mktemp("made")
     labels = params.label_set
@@ -171,16 +170,12 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     (root / "work" / "calibrate").mkdir()
     ensemble.save(root / "work" / "calibrate" / "ensemble.json")
 
-    explainer = Explainer(network, params.explain)
     truth = np.zeros((len(images), len(labels.subtypes)), np.uint8)
     truth[np.arange(len(images)), np.arange(len(images)) % (len(labels.subtypes) - 1)] = 1  # the last has no positive
     names = [f"2.25.{n}" for n in range(len(images))]
     patients = [f"P{n // SLICES}" for n in range(len(images))]
-    atlas = build_atlas(
-        labels, params.explain, explainer.kernel, explainer.explain(images), images, truth, names, patients, patients
-    )
-    (root / "work" / "atlas").mkdir()
-    atlas.save(root / "work" / "atlas")
+    train = root / "work" / "train" / ARCHITECTURE
+    save_atlas(labels, params.explain, train, images, truth, names, patients, patients, root / "work" / "atlas")
     (root / "work" / "precedent").mkdir()
     small_precedent(network).save(root / "work" / "precedent" / PRECEDENT)
     metrics = {

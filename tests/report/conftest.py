@@ -27,8 +27,6 @@ from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import case_table, slice_table
 from ich_pipeline.evaluation.uncertainty import uncertainty_of_test
-from ich_pipeline.explain.atlas_build import build_atlas
-from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.ingest.volumes import write_volume
 from ich_pipeline.report.inputs import Folders, Inputs
 from ich_pipeline.report.pictures import png_bytes
@@ -37,6 +35,7 @@ from ich_pipeline.tables.reader_tables import Reads
 from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
 from ich_pipeline.training.network import Network, NetworkSpec
 from ich_pipeline.windowing.windows import Window, prepare
+from tests.made.atlas import save_atlas
 
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
 CASES, SLICES, SIDE, SIZE = 6, 5, 96, 64
@@ -163,7 +162,7 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     ensemble.save(root / "calibrate" / "ensemble.json")
     write_json(root / "calibrate" / "metrics.json", CALIBRATED)
     flat = truth.reshape(-1, len(labels))
-    _save_atlas(params, network, images, flat, slices, root / "atlas")
+    _save_atlas(params, train / "vgg16", images, flat, slices, root / "atlas")
     near = np.arange(len(slices))[:, None] + np.array([-1, 1])
     inside = (near // SLICES == np.arange(len(slices))[:, None] // SLICES) & (near >= 0)
     case_index = np.repeat(np.arange(CASES), SLICES)
@@ -228,17 +227,8 @@ def _network(params: Params) -> Network:
 
 
 def _save_atlas(
-    params: Params, network: Network, images: np.ndarray, truth: np.ndarray, slices: pd.DataFrame, folder: Path
+    params: Params, train: Path, images: np.ndarray, truth: np.ndarray, slices: pd.DataFrame, folder: Path
 ) -> None:
     rows = np.flatnonzero(truth[:, 0])
-    explainer = Explainer(network, params.explain)
     columns = (slices[name].iloc[rows].tolist() for name in ("SOPInstanceUID", "case_id", "patient_key"))
-    build_atlas(
-        params.label_set,
-        params.explain,
-        explainer.kernel,
-        explainer.explain(images[rows]),
-        images[rows],
-        truth[rows, 1:],
-        *columns,
-    ).save(folder)
+    save_atlas(params.label_set, params.explain, train, images[rows], truth[rows, 1:], *columns, folder=folder)

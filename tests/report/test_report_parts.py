@@ -108,7 +108,7 @@ def test_a_drawing_stays_in_the_head_and_marks_the_maximum():
     assert drawing is not None
     numbers = np.array([[float(v) for v in p.split()] for p in drawing.path.strip("MZ").split("L")])
     np.testing.assert_allclose(numbers.mean(axis=0), [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1.5)
-    np.testing.assert_allclose(drawing.peak, [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1)
+    np.testing.assert_allclose(drawing.peaks[0], [100 * 5.5 / 8, 100 * 2.5 / 8], atol=1)
     inside = map_in_head(placed(values), head())
     assert inside is not None and inside.max() == inside[int(128 * 2.5 / 8), int(128 * 5.5 / 8)]
     assert not inside[:10].any()
@@ -128,7 +128,7 @@ def test_the_drawing_follows_the_grid_not_the_tiling():
     values[3, 5] = 1
     drawing = draw_map(PlacedMap(values, CellGrid((0.2, 0.2), (0.1, 0.1))), head(), 0.5)
     assert drawing is not None
-    np.testing.assert_allclose(drawing.peak, [70, 50], atol=1)
+    np.testing.assert_allclose(drawing.peaks[0], [70, 50], atol=1)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,25 @@ def test_operating_points_stand_side_by_side(inputs, params):
 
 def _summary(label: str, own, other) -> LocalisationSummary:
     return LocalisationSummary(
-        label, 9, 0, 0.5, None, 0.1, 0.1, None, 0.05, None, 4, sum(own) / 2, own, sum(other) / 2, other, 0.1
+        label,
+        9,
+        0,
+        0.5,
+        None,
+        0.1,
+        0.1,
+        None,
+        0.05,
+        0.2,
+        None,
+        0.05,
+        None,
+        4,
+        sum(own) / 2,
+        own,
+        sum(other) / 2,
+        other,
+        0.1,
     )
 
 

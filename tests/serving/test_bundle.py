@@ -27,6 +27,7 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "atlas/atlas.npz",
         "precedent/precedent.npz",
         "atlas/atlas.json",
+        "atlas/maps.json",
         "origin.json",
         "system.json",
         "code.json",
