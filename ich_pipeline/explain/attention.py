@@ -22,6 +22,7 @@ from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.features import head_weights
 from ich_pipeline.explain.geometry import CellGrid, cell_grid
 from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.training.spec import top_cells
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -56,16 +57,23 @@ def logit_gradients(tail: Callable[[Any], Any]) -> Gradients:
     raise RuntimeError(f"LayerCAM has no gradient for the Keras backend {backend!r}: use tensorflow or jax.")
 
 
-def _tensorflow(tail: Callable[[Any], Any]) -> Gradients:
+def gradient_tensors(tail: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """:func:`logit_gradients` on TensorFlow's tensors: what is traced, and exported for serving."""
     import tensorflow as tf
 
-    @tf.function
     def gradients(activation: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(activation)
             logits = tf.reduce_sum(tail(activation) * weights, axis=1)
         return tf.cast(tape.gradient(logits, activation), tf.float32)
 
+    return gradients
+
+
+def _tensorflow(tail: Callable[[Any], Any]) -> Gradients:
+    import tensorflow as tf
+
+    gradients = tf.function(gradient_tensors(tail))
     return lambda activation, weights: gradients(tf.constant(activation), tf.constant(weights)).numpy()
 
 
@@ -146,10 +154,29 @@ class Explainer:
         kind = "CAM" if self._exact else "LayerCAM"
         self.method = f"{kind} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
 
+    @staticmethod
+    def _padded(rows: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
+
     @property
     def kernel(self) -> NDArray[np.float32]:
         """The head's weights (F, L)."""
         return self._kernel
+
+    @property
+    def shown_kernel(self) -> NDArray[np.float32]:
+        """Those of its weights that read what :attr:`tail` gives."""
+        return self._kernel[self._rows]
+
+    @property
+    def forward(self) -> Any:
+        """From prepared HU to the shown activation and the pooled features."""
+        return self._forward
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether a map needs a backward pass."""
+        return self._gradients is not None
 
     def explain(self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet) -> Attention:
         """Maps, features and logits of slices; see :class:`Attention`.
@@ -180,7 +207,7 @@ class Explainer:
         starts = range(0, len(hu), BATCH)
         for start in track(starts, "attention maps", len(starts)):
             chunk = np.asarray(hu[start : start + BATCH], np.float32)
-            shown, pooled = self._forward.predict_on_batch(_padded(chunk))
+            shown, pooled = self._forward.predict_on_batch(self._padded(chunk))
             activation = np.asarray(shown)[: len(chunk)]
             if self._gradients is None:
                 maps = class_activation(activation.astype(np.float32), self._kernel[self._rows], self._pooling)
@@ -196,7 +223,8 @@ class Explainer:
         slices, labels = np.nonzero(wanted)
         for start in range(0, len(slices), BATCH):
             i, k = slices[start : start + BATCH], labels[start : start + BATCH]
-            gradients = self._gradients(_padded(activation[i]), _padded(self._kernel[self._rows].T[k]))[: len(i)]
+            weights = self._padded(self._kernel[self._rows].T[k])
+            gradients = self._gradients(self._padded(activation[i]), weights)[: len(i)]
             maps[i, k] = layer_cam(activation[i].astype(np.float32), gradients)
         return maps
 
@@ -225,8 +253,6 @@ def class_activation(
     Returns:
         float32 (n, L, h, w), signed.
     """
-    from ich_pipeline.training.layers import top_cells
-
     n, h, w, channels = activation.shape
     flat = activation.reshape(n, h * w, channels)
     total = np.zeros((n, h * w, kernel.shape[1]), np.float32)
@@ -240,10 +266,6 @@ def class_activation(
             shared = flat * largest * (h * w / largest.sum(axis=1, keepdims=True)).astype(np.float32)
         total += shared @ rows
     return np.moveaxis(total.reshape(n, h, w, -1), -1, 1)
-
-
-def _padded(rows: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
 
 
 def layer_cam(activation: NDArray[np.float32], gradients: NDArray[np.float32]) -> NDArray[np.float32]:

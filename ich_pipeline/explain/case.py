@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.operating_points import OperatingPoint
     from ich_pipeline.ensemble.reading import Reading
-    from ich_pipeline.training.network import Network
+    from ich_pipeline.training.spec import Readable
 
 SLICES_PER_LABEL = 2  # suspicious slices shown large for each subtype: what a reader takes in at one glance
 NO_THRESHOLD = np.inf  # a label without one is never reached
@@ -116,7 +116,7 @@ def explain_case(
     hu: NDArray[np.int16],
     positions_mm: NDArray[np.floating],
     reading: Reading,
-    networks: Mapping[str, Network],
+    networks: Mapping[str, Readable],
     images: Mapping[int, NDArray[Any]],
     atlas: Atlas,
     labels: Labels,

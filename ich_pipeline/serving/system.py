@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.stopwatch import part
 from ich_pipeline.dicom import geometry
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.ensemble.model import Ensemble
@@ -22,21 +22,20 @@ from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import explain_case
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
 from ich_pipeline.precedent.model import Judgement, Precedent
-from ich_pipeline.sequence.member import architecture_of
-from ich_pipeline.sequence.stored import readers
-from ich_pipeline.serving.bundle import PRECEDENT, RULE, SystemParams, read_origin, read_system
+from ich_pipeline.sequence.reading import SequenceReader
+from ich_pipeline.sequence.served import ServedHead
+from ich_pipeline.serving.bundle import PRECEDENT, RULE, SystemParams, needed_networks, read_origin, read_system
 from ich_pipeline.serving.case_process import CaseReader
 from ich_pipeline.serving.content import AGAIN, check_sealed
+from ich_pipeline.serving.engine import ServedExplainer, ServedNetwork
 from ich_pipeline.serving.file_pixels import FilePixels, ReadCase
 from ich_pipeline.serving.origin import Origin, is_synthetic
 from ich_pipeline.serving.verdict import withheld_case
 from ich_pipeline.tables.labels import Labels
+from ich_pipeline.training.interpolated import interpolated_probabilities
+from ich_pipeline.training.spec import Readable
 from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.frame import Millimetres, check_spacing
-
-if TYPE_CHECKING:
-    from ich_pipeline.sequence.reading import SequenceReader
-    from ich_pipeline.training.network import Network
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class System:
         params: the settings that travelled with the model.
         origin: what the networks learned from; it has no answer for an input of another kind.
         networks: by architecture: the ensemble's members and the network whose attention is shown.
+        explainer: of that network.
         sequences: by architecture: those that the ensemble uses with their sequence head.
         rule: the HU rule, where it is a member of the ensemble.
         ensemble: degrees, combiner, calibration, thresholds.
@@ -57,7 +57,8 @@ class System:
 
     params: SystemParams
     origin: Origin
-    networks: Mapping[str, Network]
+    networks: Mapping[str, ServedNetwork]
+    explainer: Explainer
     sequences: Mapping[str, SequenceReader]
     rule: HuRule | None
     ensemble: Ensemble
@@ -79,13 +80,14 @@ class System:
         folder = Path(folder)
         check_sealed(folder, digest)
         params, origin = read_system(folder), read_origin(folder)
-        reader = CaseReader(params.ingest)  # its process gets ready while TensorFlow is loaded, which takes seconds
-        from ich_pipeline.training.network import Network
-
+        reader = CaseReader(params.ingest)  # its process gets ready meanwhile
         ensemble = Ensemble.load(folder / "ensemble.json")
-        used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
-        networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
-        sequences = readers(folder / "sequence", networks, ensemble.heads)
+        used = needed_networks(params.architectures, params.explain, ensemble)
+        networks = {name: ServedNetwork(folder / "networks" / name) for name in used}
+        heads = {name: ServedHead.load(folder / "sequence" / name, AGAIN) for name in ensemble.heads}
+        sequences = {name: SequenceReader(networks[name], head) for name, head in heads.items()}
+        shown = params.explain.architecture
+        explainer = ServedExplainer(networks[shown], folder / "networks" / shown)
         rule = HuRule.load(folder / RULE / FILE) if MEMBER in ensemble.members else None
         if rule is not None and rule.labels != ensemble.labels.columns:
             raise InputError(
@@ -98,7 +100,7 @@ class System:
             raise InputError(
                 f"{known} is of the network {precedent.architecture}, the maps of {params.explain.architecture}: {AGAIN}."
             )
-        return cls(params, origin, networks, sequences, rule, ensemble, atlas, precedent, reader)
+        return cls(params, origin, networks, explainer, sequences, rule, ensemble, atlas, precedent, reader)
 
     @property
     def labels(self) -> Labels:
@@ -176,16 +178,6 @@ class System:
             return None
         return check_spacing(spacing_mm, allowed, series)
 
-    @cached_property
-    def _explainer(self) -> Explainer:
-        return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
-
-    @cached_property
-    def _pooled(self) -> tuple[Network, Any]:
-        """The network whose features tell what a scan is like, and the model that gives them."""
-        network = self.networks[self.params.explain.architecture]
-        return network, network.pooled_features()
-
     def _read(
         self,
         case_id: str,
@@ -207,13 +199,12 @@ class System:
         sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
         sizes |= set() if self.precedent is None else {self.precedent.image_size}
         images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        shown, known = self.networks[self.params.explain.architecture], None
         judged = Judgement((), {})
         if self.precedent is not None and not no_answer:
-            network, pooled = self._pooled
-            own = images[network.spec.image_size]
-            judged = self.precedent.judge_slices(
-                images[self.precedent.image_size], lambda chosen: network.run_batched(pooled, own[chosen])[0]
-            )
+            with part("judging the scan"):
+                features, known = shown.features_and_probabilities(images[shown.spec.image_size])
+                judged = self.precedent.judge_slices(images[self.precedent.image_size], lambda chosen: features[chosen])
         no_answer = no_answer or judged.no_answer
         if no_answer and not demonstration:
             withheld = withheld_case(
@@ -227,6 +218,18 @@ class System:
                 ensemble=self.ensemble,
             )
             return ReadCase(**vars(withheld), pixels=pixels)
+
+        def probabilities(
+            network: Readable,
+            slices: Any,
+            beside: NDArray[np.integer],
+            degrees: Sequence[float],
+            original: NDArray[np.float32] | None = None,
+        ) -> NDArray[np.float32]:
+            # What the scan was judged by is the first reading of that network already.
+            whole = known if network is shown and original is None else original
+            return interpolated_probabilities(network, slices, beside, degrees, whole)
+
         one_case = np.zeros(len(hu), np.int64)
         reading = read(
             self.networks,
@@ -235,6 +238,7 @@ class System:
             neighbours,
             one_case,
             everywhere=False,
+            probabilities=probabilities,
             sequences=self.sequences,
             others={name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()},
         )
@@ -251,6 +255,6 @@ class System:
             explain=self.params.explain,
             windows=windows,
             ensemble=self.ensemble,
-            explainer=self._explainer,
+            explainer=self.explainer,
         )
         return ReadCase(**vars(replace(explained, no_answer=no_answer, unlike=judged.unlike)), pixels=pixels)
