@@ -17,6 +17,7 @@ from ich_pipeline.core.lock import INSIDE, output_locked
 from ich_pipeline.core.outputs import check_output, refuse_within
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.core.stopping import not_between
+from ich_pipeline.core.stopwatch import part, peak_mib
 from ich_pipeline.dicom.identity import case_id, refuse_shared_names
 from ich_pipeline.ingest.scan import NO_MEMORY, read_headers
 from ich_pipeline.registry import versions
@@ -53,6 +54,7 @@ class Outcome:
     not_read: tuple[Judged, ...] = ()  # damaged or locked archives and the like
     caution: str = ""  # what the tests of the model do not show
     code: str = ""  # a caution where the model was registered with other code than this
+    peak_mib: float = 0.0  # memory that this process and the one that reads files took at most, together
 
     @property
     def cautions(self) -> str:
@@ -92,7 +94,8 @@ def predict(
     """
     _check_places(sources, out, remote)
     name = params.registry.model_name
-    version = versions.resolve(model, name) if model else versions.live(name)
+    with part("which version"):
+        version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
     with output_locked(out, "--out", inside=True) as lock:
         for left in (SCRATCH, STAGED):  # by a run that was killed; before a source that contains ``out`` is listed
@@ -103,7 +106,8 @@ def predict(
         given = Listing(tuple(files), given.judged)
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
             named = ", ".join(str(source) for source in sources)
-            studies, skipped = find_studies(listing, named, params.ingest, track)
+            with part("find studies"):
+                studies, skipped = find_studies(listing, named, params.ingest, track)
             with _staged(out, [f"{case_id(study)}.html" for study in studies]) as staged:
                 outcome = _read(studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track)
         if any(map(is_remote, sources)):
@@ -173,11 +177,15 @@ def _read(
     demonstration: bool,
     track: Track,
 ) -> Outcome:
-    from ich_pipeline.serving.code import BUNDLE, runs_other_code
-    from ich_pipeline.serving.system import System
+    with part("imports"):
+        from ich_pipeline.report.worklist import worklist
+        from ich_pipeline.serving.code import BUNDLE, runs_other_code
+        from ich_pipeline.serving.system import System
 
-    bundle = versions.verified_folder(version) / BUNDLE
-    system = System.load(bundle, version.content)
+    with part("check files"):
+        bundle = versions.verified_folder(version) / BUNDLE
+    with part("load"):
+        system = System.load(bundle, version.content)
     called = f"{version.name} version {version.number}"
     read = _Studies(
         system,
@@ -197,13 +205,13 @@ def _read(
         {case_id(study): study for study in studies},
         unread,
         *read.cautions,
+        peak_mib=peak_mib() + system.reader.peak_mib(),
     )
-    _write_tables(outcome, staged, identifiers)
-    from ich_pipeline.report.worklist import worklist
-
-    windows, any_ = system.params.windowing.windows, system.labels.any
-    page = worklist(read.entries, read.failures, called, windows, caution=outcome.cautions, label=any_)
-    write_text(staged / WORKLIST, page)
+    with part("tables and worklist"):
+        _write_tables(outcome, staged, identifiers)
+        windows, any_ = system.params.windowing.windows, system.labels.any
+        page = worklist(read.entries, read.failures, called, windows, caution=outcome.cautions, label=any_)
+        write_text(staged / WORKLIST, page)
     if read.fault is not None:
         raise read.fault
     if not read.answers:
@@ -248,8 +256,11 @@ class _Studies:
         case = self._system.read_case(files, self._demonstration)
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
-        read = answer(case, uids=self._identifiers, thumbnails=False)
-        page = case_page(case, region_fraction=fraction, home=WORKLIST, caution=said, scan_cautions=case.scan_cautions)
+        with part("answer and page"):
+            read = answer(case, uids=self._identifiers, thumbnails=False)
+            page = case_page(
+                case, region_fraction=fraction, home=WORKLIST, caution=said, scan_cautions=case.scan_cautions
+            )
         date = case.study_date if self._identifiers else ""
         shown = f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 else date
         line = entry(case, case.scan_cautions, shown)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -63,3 +65,9 @@ def part(name: str) -> Iterator[None]:
         yield
     finally:
         watch.end()
+
+
+def peak_mib() -> float:
+    """Memory that this process has taken at most, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # bytes there, kB elsewhere

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.stopwatch import peak_mib
 from ich_pipeline.ingest.scan import NO_MEMORY, without_what_crashes
 from ich_pipeline.series.group_volume import Verdicts
 from ich_pipeline.serving.load_case import Case, header_of, load_case, names_of
@@ -47,6 +48,19 @@ class CaseReader:
                 return without_what_crashes(task, sources, result, self._process, headers)
             except MemoryError:
                 raise InputError(f"{NO_MEMORY}: read it on a machine with more.") from None
+
+    def peak_mib(self) -> float:
+        """Memory that its process has taken at most, MiB; 0 where it has died since."""
+        with self._lock:
+            if not self._begun:
+                self._process.finish()
+                self._begun = True
+            [found] = self._process.run(_peak, [None])
+        return found if isinstance(found, float) else 0.0
+
+
+def _peak(_: None) -> float:
+    return peak_mib()
 
 
 def _ready(_: None) -> None:

@@ -117,7 +117,8 @@ class System:
         Raises:
             InputError: no series among them can be read.
         """
-        case = self.reader.read(sources)
+        with part("read DICOM"):
+            case = self.reader.read(sources)
         uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
         spacing = self._spacing(case.pixel_spacing_mm, f"the series of case {case.case_id}")
         synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
@@ -193,12 +194,13 @@ class System:
     ) -> ReadCase:
         windows = self.params.windowing.windows
         rows, columns = hu.shape[1:]
-        seen = focus(hu, self.params.windowing, spacing_mm)
-        pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
         measured = {} if self.rule is None else {MEMBER: self.rule}
         sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
         sizes |= set() if self.precedent is None else {self.precedent.image_size}
-        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        with part("window"):
+            seen = focus(hu, self.params.windowing, spacing_mm)
+            images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
         shown, known = self.networks[self.params.explain.architecture], None
         judged = Judgement((), {})
         if self.precedent is not None and not no_answer:
@@ -231,6 +233,8 @@ class System:
             return interpolated_probabilities(network, slices, beside, degrees, whole)
 
         one_case = np.zeros(len(hu), np.int64)
+        with part("HU rule"):
+            others = {name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()}
         reading = read(
             self.networks,
             self.ensemble,
@@ -240,21 +244,22 @@ class System:
             everywhere=False,
             probabilities=probabilities,
             sequences=self.sequences,
-            others={name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()},
+            others=others,
         )
-        explained = explain_case(
-            case_id=case_id,
-            sop_instance_uids=uids,
-            hu=seen.shown,
-            positions_mm=positions_mm,
-            reading=reading,
-            networks=self.networks,
-            images=images,
-            atlas=self.atlas,
-            labels=self.labels,
-            explain=self.params.explain,
-            windows=windows,
-            ensemble=self.ensemble,
-            explainer=self.explainer,
-        )
+        with part("maps"):
+            explained = explain_case(
+                case_id=case_id,
+                sop_instance_uids=uids,
+                hu=seen.shown,
+                positions_mm=positions_mm,
+                reading=reading,
+                networks=self.networks,
+                images=images,
+                atlas=self.atlas,
+                labels=self.labels,
+                explain=self.params.explain,
+                windows=windows,
+                ensemble=self.ensemble,
+                explainer=self.explainer,
+            )
         return ReadCase(**vars(replace(explained, no_answer=no_answer, unlike=judged.unlike)), pixels=pixels)
