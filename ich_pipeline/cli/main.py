@@ -283,13 +283,17 @@ def predict(
     before = seconds_since_start() if timings else 0.0
     with timed() as watch:
         with part("imports"):
+            from ich_pipeline.serving.begun import begin
+
+            process = begin()
             from ich_pipeline.commands.predict import predict as read_studies
             from ich_pipeline.commands.predict import prediction_rows
             from ich_pipeline.config import load_params
             from ich_pipeline.core.progress import terminal
 
         remote = Remote(endpoint_url, cache, accept_missing)
-        outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote, demonstration)
+        params = load_params()
+        outcome = read_studies(source, out, params, model, identifiers, terminal, remote, demonstration, process)
     if timings:
         print_timings(watch, before, outcome.peak_mib)
     rows = prediction_rows(outcome, out)

@@ -31,6 +31,7 @@ OTHER_CODE = "{} was registered with other code than runs here: its answers may 
 if TYPE_CHECKING:
     from ich_pipeline.report.worklist import Entry
     from ich_pipeline.serving.system import System
+    from ich_pipeline.workers.parallel import OneProcess
 
 # In the folder for the results, while a run is at it: members of archives, and pages and tables until all are there.
 SCRATCH, STAGED = ".members", ".unfinished"
@@ -71,6 +72,7 @@ def predict(
     track: Track = quiet,
     remote: Remote | None = None,
     demonstration: bool = False,
+    process: OneProcess | None = None,
 ) -> Outcome:
     """Read every study and write ``<case_id>.html``, ``index.html`` and ``predictions.json`` and ``.csv`` into ``out``.
 
@@ -87,6 +89,7 @@ def predict(
         track: shows progress over the studies.
         remote: how stores are reached.
         demonstration: show what a model of synthetic heads makes of others, under the sentence that this is no answer.
+        process: for reading cases, where one was begun already.
 
     Raises:
         InputError: a source is missing, another run writes ``out``, there is no study, no model, or its files are not what was
@@ -109,7 +112,9 @@ def predict(
             with part("find studies"):
                 studies, skipped = find_studies(listing, named, params.ingest, track)
             with _staged(out, [f"{case_id(study)}.html" for study in studies]) as staged:
-                outcome = _read(studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track)
+                outcome = _read(
+                    studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track, process
+                )
         if any(map(is_remote, sources)):
             remove_folder(fetched)
     return outcome
@@ -176,6 +181,7 @@ def _read(
     identifiers: bool,
     demonstration: bool,
     track: Track,
+    process: OneProcess | None,
 ) -> Outcome:
     with part("imports"):
         from ich_pipeline.report.worklist import worklist
@@ -185,7 +191,7 @@ def _read(
     with part("check files"):
         bundle = versions.verified_folder(version) / BUNDLE
     with part("load"):
-        system = System.load(bundle, version.content)
+        system = System.load(bundle, version.content, process)
     called = f"{version.name} version {version.number}"
     read = _Studies(
         system,

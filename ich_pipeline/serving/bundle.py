@@ -21,9 +21,11 @@ code may read the same weights otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +156,8 @@ def needed_networks(architectures: Iterable[str], explain: ExplainParams, ensemb
 
 
 def _export(parts: Parts, params: Params, ensemble: Ensemble, folder: Path) -> None:
-    from ich_pipeline.serving.export import export_head, export_network  # TensorFlow comes with it
+    with _of_tensorflow():
+        from ich_pipeline.serving.export import export_head, export_network
 
     slices = Atlas.load(parts.atlas).thumbnails  # of training patients
     for name in needed_networks(params.architectures, params.explain, ensemble):
@@ -166,6 +169,20 @@ def _export(parts: Parts, params: Params, ensemble: Ensemble, folder: Path) -> N
         target = folder / "sequence" / name
         _take((HEAD_SPEC,), parts.sequence / name, target)
         export_head(parts.sequence / name, target, slices, parts.train / name, folder / "networks" / name)
+
+
+@contextlib.contextmanager
+def _of_tensorflow() -> Iterator[None]:
+    """Keras that is imported within is TensorFlow's, which alone can be exported, whatever trained the networks."""
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
 
 
 def read_sources(folder: Path) -> dict[str, str]:

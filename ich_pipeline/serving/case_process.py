@@ -12,6 +12,7 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.stopwatch import peak_mib
 from ich_pipeline.ingest.scan import NO_MEMORY, without_what_crashes
 from ich_pipeline.series.group_volume import Verdicts
+from ich_pipeline.serving.begun import begin
 from ich_pipeline.serving.load_case import Case, header_of, load_case, names_of
 from ich_pipeline.workers.parallel import OneProcess
 
@@ -24,11 +25,11 @@ class CaseReader:
     The process starts as the reader is made, so that its imports go on beside those of who makes it, and stays.
     """
 
-    def __init__(self, ingest: IngestParams) -> None:
+    def __init__(self, ingest: IngestParams, process: OneProcess | None = None) -> None:
+        """``process``: one that :func:`ich_pipeline.serving.begun.begin` began; None starts one."""
         self._ingest = ingest
         self._lock = threading.Lock()  # a server asks from several threads
-        self._process = OneProcess()
-        self._process.begin(_ready, None)
+        self._process = process or begin()
         self._begun = False
 
     def read(self, sources: Sequence[bytes | Path]) -> Case:
@@ -61,10 +62,6 @@ class CaseReader:
 
 def _peak(_: None) -> float:
     return peak_mib()
-
-
-def _ready(_: None) -> None:
-    """Nothing: the process has imported this module by now."""
 
 
 def _load(task: _Work, ingest: IngestParams) -> Case:

@@ -36,6 +36,7 @@ from ich_pipeline.training.interpolated import interpolated_probabilities
 from ich_pipeline.training.spec import Readable
 from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.frame import Millimetres, check_spacing
+from ich_pipeline.workers.parallel import OneProcess
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,13 @@ class System:
     reader: CaseReader
 
     @classmethod
-    def load(cls, folder: Path, digest: str = "") -> System:
+    def load(cls, folder: Path, digest: str = "", process: OneProcess | None = None) -> System:
         """Read a bundle (:mod:`ich_pipeline.serving.bundle`); networks that no answer needs stay on disk.
 
         Args:
             folder: the bundle.
             digest: what the registry knows its content by; empty where it is not at hand.
+            process: to read cases in, where one was begun already (:func:`ich_pipeline.serving.begun.begin`).
 
         Raises:
             InputError: a file is missing, is not what was registered, or is of another version.
@@ -80,7 +82,7 @@ class System:
         folder = Path(folder)
         check_sealed(folder, digest)
         params, origin = read_system(folder), read_origin(folder)
-        reader = CaseReader(params.ingest)  # its process gets ready meanwhile
+        reader = CaseReader(params.ingest, process)  # its process gets ready meanwhile
         ensemble = Ensemble.load(folder / "ensemble.json")
         used = needed_networks(params.architectures, params.explain, ensemble)
         networks = {name: ServedNetwork(folder / "networks" / name) for name in used}

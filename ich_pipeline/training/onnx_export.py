@@ -28,8 +28,8 @@ def require_tensorflow(wanted: str) -> None:
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise InputError(
-            f"KERAS_BACKEND is {backend}, and {wanted} are exported from TensorFlow alone: unset KERAS_BACKEND for this step "
-            "(weights that JAX trained are read by TensorFlow as well)."
+            f"{wanted}: only TensorFlow's Keras can be exported to ONNX, and this process has loaded Keras on {backend}: unset "
+            "KERAS_BACKEND and run `python -m flows.register`, which reads weights that either of them trained."
         )
 
 
