@@ -123,7 +123,7 @@ def explain_case(
     explain: ExplainParams,
     windows: Sequence[WindowLike],
     ensemble: Ensemble,
-    explainer: Explainer | None = None,
+    explainer: Explainer,
 ) -> ExplainedCase:
     """Add attention maps and prediction basis to the reading of one case.
 
@@ -140,7 +140,7 @@ def explain_case(
         explain: settings.
         windows: all configured windows.
         ensemble: whose thresholds made the decision.
-        explainer: of that network, to build it once for many cases.
+        explainer: of that network, built once for many cases.
     """
     thresholds = slice_thresholds(ensemble)
     uncalibrated = uncalibrated_labels(ensemble)
@@ -149,7 +149,6 @@ def explain_case(
     attention: dict[int, dict[str, AttentionMap]] = {}
     basis: dict[int, dict[str, Sequence[BasisExample]]] = {}
     if shown:
-        explainer = explainer or Explainer(networks[explain.architecture], explain)
         rows = list(shown)
         wanted = np.zeros((len(rows), len(labels)), bool)
         # Where no finding can be named, the map of "any" stands alone, whatever the setting.

@@ -12,7 +12,6 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.stopwatch import peak_mib
 from ich_pipeline.ingest.scan import NO_MEMORY, without_what_crashes
 from ich_pipeline.series.group_volume import Verdicts
-from ich_pipeline.serving.begun import begin
 from ich_pipeline.serving.load_case import Case, header_of, load_case, names_of
 from ich_pipeline.workers.parallel import OneProcess
 
@@ -29,7 +28,9 @@ class CaseReader:
         """``process``: one that :func:`ich_pipeline.serving.begun.begin` began; None starts one."""
         self._ingest = ingest
         self._lock = threading.Lock()  # a server asks from several threads
-        self._process = process or begin()
+        self._process = process or OneProcess()
+        if process is None:
+            self._process.begin(_ready, None)
         self._begun = False
 
     def read(self, sources: Sequence[bytes | Path]) -> Case:
@@ -58,6 +59,10 @@ class CaseReader:
                 self._begun = True
             [found] = self._process.run(_peak, [None])
         return found if isinstance(found, float) else 0.0
+
+
+def _ready(_: None) -> None:
+    """Nothing: the process has imported this module by now."""
 
 
 def _peak(_: None) -> float:

@@ -79,7 +79,7 @@ class Graph:
                 taken = whole[start : start + CHUNK]
                 given[name] = np.zeros((CHUNK, *whole.shape[1:]), np.float32)
                 given[name][: len(taken)] = taken
-            return [found[: count - start] for found in self._session.run(list(outputs), given)]
+            return [np.asarray(found)[: count - start] for found in self._session.run(list(outputs), given)]
 
         parts = list(_cores().map(run, range(0, max(count, 1), CHUNK)))
         return [np.concatenate(found) for found in zip(*parts, strict=True)]

@@ -225,14 +225,14 @@ class System:
 
         def probabilities(
             network: Readable,
-            slices: Any,
-            beside: NDArray[np.integer],
+            hu: Any,
+            neighbours: NDArray[np.integer],
             degrees: Sequence[float],
             original: NDArray[np.float32] | None = None,
         ) -> NDArray[np.float32]:
             # What the scan was judged by is the first reading of that network already.
             whole = known if network is shown and original is None else original
-            return interpolated_probabilities(network, slices, beside, degrees, whole)
+            return interpolated_probabilities(network, hu, neighbours, degrees, whole)
 
         one_case = np.zeros(len(hu), np.int64)
         with part("HU rule"):

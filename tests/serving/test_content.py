@@ -73,9 +73,7 @@ def test_a_byte_flipped_in_any_file_is_refused(version: versions.Version, step: 
     """Of the code every tenth file here: the other files are all there."""
     folder = versions.verified_folder(version)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    assert {"MLmodel", MANIFEST, CODE, "model_code.py", "case.html.j2", "model.weights.h5"} <= {
-        path.name for path in files
-    }
+    assert {"MLmodel", MANIFEST, CODE, "model_code.py", "case.html.j2", "network.onnx"} <= {path.name for path in files}
     code = [path for path in files if path.is_relative_to(folder / "code")]
     for path in [*(path for path in files if path not in code), *code[::step]]:
         before = flip(path)

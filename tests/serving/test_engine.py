@@ -59,7 +59,7 @@ def test_probabilities_features_and_maps_are_those_of_keras(
     assert (ours.method, ours.grid) == (theirs.method, theirs.grid)
     np.testing.assert_array_equal(ours.localises, theirs.localises)
     np.testing.assert_allclose(ours.maps, theirs.maps, atol=1e-5)
-    np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-5)
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)  # sums over hundreds of features
 
 
 def test_a_slice_answers_the_same_to_the_last_bit_in_any_company(folder: Path, hu: np.ndarray) -> None:

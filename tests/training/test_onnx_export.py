@@ -54,7 +54,7 @@ def test_a_gradient_in_onnx_is_that_of_tensorflow(layer: str) -> None:
     (ours,) = session.run(["gradients"], {"activation": activation, "weights": weights})
     theirs = logit_gradients(run)(activation, weights)
     assert np.abs(theirs).max() > 1e-3
-    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(ours), theirs, atol=1e-6)
 
 
 def test_what_onnx_does_not_know_is_one_sentence() -> None:
