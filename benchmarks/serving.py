@@ -11,6 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def once(bundle: Path, case: Path) -> None:
     case_page(System.load(bundle).read_case([path for path in case.rglob("*") if path.is_file()], demonstration=True))
 
 
-def _beside_keras(served: dict[str, ServedNetwork], folder: Path) -> None:
+def _beside_keras(served: Mapping[str, ServedNetwork], folder: Path) -> None:
     from ich_pipeline.training.network import Network
 
     for name, network in served.items():
