@@ -278,15 +278,28 @@ def predict(
     endpoint_url: Endpoint = None,
     cache: Cache = None,
     accept_missing: AcceptMissing = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Say at the end where the time went.")] = False,
 ) -> None:
     """Read every study: a page each, a worklist (index.html), predictions.json and .csv. Exit status 1 when something could not be read."""
-    from ich_pipeline.commands.predict import predict as read_studies
-    from ich_pipeline.commands.predict import prediction_rows
-    from ich_pipeline.config import load_params
-    from ich_pipeline.core.progress import terminal
+    from ich_pipeline.cli.timings import print_timings, seconds_since_start
+    from ich_pipeline.core.stopwatch import part, timed
 
-    remote = Remote(endpoint_url, cache, accept_missing)
-    outcome = read_studies(source, out, load_params(), model, identifiers, terminal, remote, demonstration)
+    before = seconds_since_start() if timings else 0.0
+    with timed() as watch:
+        with part("imports"):
+            from ich_pipeline.serving.begun import begin
+
+            process = begin()
+            from ich_pipeline.commands.predict import predict as read_studies
+            from ich_pipeline.commands.predict import prediction_rows
+            from ich_pipeline.config import load_params
+            from ich_pipeline.core.progress import terminal
+
+        remote = Remote(endpoint_url, cache, accept_missing)
+        params = load_params()
+        outcome = read_studies(source, out, params, model, identifiers, terminal, remote, demonstration, process)
+    if timings:
+        print_timings(watch, before, outcome.peak_mib)
     rows = prediction_rows(outcome, out)
     console = Console()
     for sentence in {one["no_answer"] for one in outcome.answers if one["no_answer"] and not one["unlike"]}:

@@ -20,7 +20,7 @@ FAULTS = Path(".state/faults/ich.txt")
 
 EXTRAS = {  # of pyproject.toml, and what they bring
     "train": ("tensorflow", "keras"),
-    "pipeline": ("mlflow", "great_expectations", "dvc", "prefect"),
+    "pipeline": ("mlflow", "great_expectations", "dvc", "prefect", "onnxruntime", "onnx", "tf2onnx"),
     "dask": ("dask", "distributed"),
     "jax": ("jax",),
     "ocr": ("rapidocr",),

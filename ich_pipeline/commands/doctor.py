@@ -55,6 +55,7 @@ def examine() -> Iterator[Check]:
     except InputError as error:
         yield Check("parameters", False, "params.yaml is not valid", str(error), essential=True)
     yield _device()
+    yield _engine()
     yield from _mlflow(params)
     for other in importlib.metadata.entry_points(group=OTHERS):  # the pipeline's; this package does not know it
         yield other.load()()
@@ -124,6 +125,21 @@ def _device() -> Check:
     if not gpus and shutil.which("nvidia-smi"):
         advice = "There is an NVIDIA driver: `.venv/bin/pip install 'tensorflow[and-cuda]==2.21.0'` uses its GPU."
     return Check("TensorFlow", True, f"{tf.__version__} on {where}", advice, essential=True)
+
+
+def _engine() -> Check:
+    """What `ich predict` and the registered model run on."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        advice = "`pip install 'ich-pipeline[pipeline]'` brings it; `ich predict` needs it."
+        return Check("ONNX Runtime", None, f"no {error.name} here", advice)
+    except ImportError as error:  # a broken binary
+        reason = " ".join(str(error).split())[:200]
+        return Check(
+            "ONNX Runtime", False, f"does not load: {reason}", "`make setup` installs it anew.", essential=True
+        )
+    return Check("ONNX Runtime", True, f"{onnxruntime.__version__} on CPU, {os.cpu_count()} cores", essential=True)
 
 
 def _mlflow(params: Params | None) -> Iterator[Check]:

@@ -18,6 +18,7 @@ from ich_pipeline.core.lock import INSIDE, output_locked
 from ich_pipeline.core.outputs import check_output, refuse_within
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.core.stopping import not_between
+from ich_pipeline.core.stopwatch import part, peak_mib
 from ich_pipeline.dicom.identity import case_id, refuse_shared_names
 from ich_pipeline.ingest.scan import NO_MEMORY, read_headers
 from ich_pipeline.registry import versions
@@ -31,6 +32,7 @@ OTHER_CODE = "{} was registered with other code than runs here: its answers may 
 if TYPE_CHECKING:
     from ich_pipeline.report.worklist import Entry
     from ich_pipeline.serving.system import System
+    from ich_pipeline.workers.parallel import OneProcess
 
 # In the folder for the results, while a run is at it: members of archives, and pages and tables until all are there.
 SCRATCH, STAGED = ".members", ".unfinished"
@@ -54,6 +56,7 @@ class Outcome:
     not_read: tuple[Judged, ...] = ()  # damaged or locked archives and the like
     caution: str = ""  # what the tests of the model do not show
     code: str = ""  # a caution where the model was registered with other code than this
+    peak_mib: float = 0.0  # memory that this process and the one that reads files took at most, together
 
     @property
     def cautions(self) -> str:
@@ -70,6 +73,7 @@ def predict(
     track: Track = quiet,
     remote: Remote | None = None,
     demonstration: bool = False,
+    process: OneProcess | None = None,
 ) -> Outcome:
     """Read every study and write ``<case_id>.html``, ``index.html`` and ``predictions.json`` and ``.csv`` into ``out``.
 
@@ -87,6 +91,7 @@ def predict(
         track: shows progress over the studies.
         remote: how stores are reached.
         demonstration: show what a model of synthetic heads makes of others, under the sentence that this is no answer.
+        process: for reading cases, where one was begun already.
 
     Raises:
         InputError: a source is missing, another run writes ``out``, there is no study, no model, or its files are not what was
@@ -94,7 +99,8 @@ def predict(
     """
     _check_places(sources, out, remote)
     name = params.registry.model_name
-    version = versions.resolve(model, name) if model else versions.live(name)
+    with part("which version"):
+        version = versions.resolve(model, name) if model else versions.live(name)
     fetched = fetched_beside(out)
     with output_locked(out, "--out", inside=True) as lock:
         for left in (SCRATCH, STAGED):  # by a run that was killed; before a source that contains ``out`` is listed
@@ -105,9 +111,12 @@ def predict(
         given = Listing(tuple(files), given.judged)
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
             named = ", ".join(str(source) for source in sources)
-            studies, skipped = find_studies(listing, named, params.ingest, track)
+            with part("find studies"):
+                studies, skipped = find_studies(listing, named, params.ingest, track)
             with _staged(out, [f"{case_id(study)}.html" for study in studies]) as staged:
-                outcome = _read(studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track)
+                outcome = _read(
+                    studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track, process
+                )
         if any(map(is_remote, sources)):
             remove_folder(fetched)
     return outcome
@@ -174,12 +183,17 @@ def _read(
     identifiers: bool,
     demonstration: bool,
     track: Track,
+    process: OneProcess | None,
 ) -> Outcome:
-    from ich_pipeline.serving.code import BUNDLE, runs_other_code
-    from ich_pipeline.serving.system import System
+    with part("imports"):
+        from ich_pipeline.report.worklist import worklist
+        from ich_pipeline.serving.code import BUNDLE, runs_other_code
+        from ich_pipeline.serving.system import System
 
-    bundle = versions.verified_folder(version) / BUNDLE
-    system = System.load(bundle, version.content)
+    with part("check files"):
+        bundle = versions.verified_folder(version) / BUNDLE
+    with part("load"):
+        system = System.load(bundle, version.content, process)
     called = f"{version.name} version {version.number}"
     read = _Studies(
         system,
@@ -200,13 +214,13 @@ def _read(
         {case_id(study): study for study in studies},
         unread,
         *read.cautions,
+        peak_mib=peak_mib() + system.reader.peak_mib(),
     )
-    _write_tables(outcome, staged, identifiers)
-    from ich_pipeline.report.worklist import worklist
-
-    windows, any_ = system.params.windowing.windows, system.labels.any
-    page = worklist(read.entries, read.failures, called, windows, caution=outcome.cautions, label=any_)
-    write_text(staged / WORKLIST, page)
+    with part("tables and worklist"):
+        _write_tables(outcome, staged, identifiers)
+        windows, any_ = system.params.windowing.windows, system.labels.any
+        page = worklist(read.entries, read.failures, called, windows, caution=outcome.cautions, label=any_)
+        write_text(staged / WORKLIST, page)
     if read.fault is not None:
         raise read.fault
     if not read.answers:
@@ -257,18 +271,19 @@ class _Studies:
         case = self._system.read_case(files, self._demonstration)
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
-        read = answer(case, uids=self._identifiers, thumbnails=False)
-        page = case_page(
-            case,
-            region_fraction=fraction,
-            home=WORKLIST,
-            caution=said,
-            scan_cautions=case.scan_cautions,
-            model=self._called,
-            learned=self._system.origin.words,
-            identifiers=self._identifiers,
-        )
-        line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "", date.today())
+        with part("answer and page"):
+            read = answer(case, uids=self._identifiers, thumbnails=False)
+            page = case_page(
+                case,
+                region_fraction=fraction,
+                home=WORKLIST,
+                caution=said,
+                scan_cautions=case.scan_cautions,
+                model=self._called,
+                learned=self._system.origin.words,
+                identifiers=self._identifiers,
+            )
+            line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "", date.today())
         write_text(self._out / f"{case.case_id}.html", page)
         self.entries.append(line)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})

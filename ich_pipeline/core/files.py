@@ -12,11 +12,12 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ich_pipeline.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_KEY = b"ich_schema"
 REMOVE_TRIES = 30

@@ -29,7 +29,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import isotonic_regression
 from scipy.special import expit
 
 from ich_pipeline.ensemble.logit_linear import least_loss, smoothed_targets
@@ -192,6 +191,8 @@ def fit_isotonic(scores: ArrayLike, truth: ArrayLike) -> Calibration:
 
 def _block_starts(values: NDArray[np.float64], weights: NDArray[np.number]) -> NDArray[np.intp]:
     """Where the pooled blocks of the isotonic fit start."""
+    from scipy.optimize import isotonic_regression  # not where a fitted one answers
+
     return np.asarray(isotonic_regression(values, weights=weights).blocks)[:-1]
 
 

@@ -25,7 +25,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from ich_pipeline.ensemble.calibration import fit_platt, log_likelihood, logit
@@ -160,6 +159,8 @@ def _by_likelihood(scores: NDArray[np.float64], y: NDArray[np.integer]) -> NDArr
 
 
 def _by_stacking(scores: NDArray[np.float64], y: NDArray[np.integer]) -> NDArray[np.float64]:
+    from scipy.optimize import minimize  # not where a fitted one answers
+
     x = logit(scores)
     members = x.shape[1]
     sign = 2.0 * y - 1.0

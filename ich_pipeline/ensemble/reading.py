@@ -26,7 +26,7 @@ from ich_pipeline.sequence.member import architecture_of, has_head, member_of
 if TYPE_CHECKING:
     from ich_pipeline.sequence.reading import SequenceReader
     from ich_pipeline.training.interpolated import Probabilities
-    from ich_pipeline.training.network import Network
+    from ich_pipeline.training.spec import Readable
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Reading:
 
 
 def read(
-    networks: Mapping[str, Network],
+    networks: Mapping[str, Readable],
     ensemble: Ensemble,
     images: Mapping[int, Any],
     neighbours: NDArray[np.integer],
@@ -171,7 +171,7 @@ def _default_probabilities() -> Probabilities:
 
 
 def _check(
-    networks: Mapping[str, Network],
+    networks: Mapping[str, Readable],
     heads: Mapping[str, SequenceReader],
     members: Collection[str],
     ensemble: Ensemble,
@@ -200,7 +200,7 @@ def _check(
 
 
 def _again(
-    network: Network,
+    network: Readable,
     images: Mapping[int, Any],
     neighbours: NDArray[np.integer],
     reread: NDArray[np.bool_],

@@ -23,6 +23,7 @@ from ich_pipeline.explain.features import head_weights
 from ich_pipeline.explain.geometry import CellGrid, cell_grid
 from ich_pipeline.explain.methods import BY_GRADIENT, NAMES, ablation_cam
 from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.training.spec import top_cells
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -57,16 +58,23 @@ def logit_gradients(tail: Callable[[Any], Any]) -> Gradients:
     raise RuntimeError(f"LayerCAM has no gradient for the Keras backend {backend!r}: use tensorflow or jax.")
 
 
-def _tensorflow(tail: Callable[[Any], Any]) -> Gradients:
+def gradient_tensors(tail: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    """:func:`logit_gradients` on TensorFlow's tensors: what is traced, and exported for serving."""
     import tensorflow as tf
 
-    @tf.function
     def gradients(activation: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(activation)
             logits = tf.reduce_sum(tail(activation) * weights, axis=1)
         return tf.cast(tape.gradient(logits, activation), tf.float32)
 
+    return gradients
+
+
+def _tensorflow(tail: Callable[[Any], Any]) -> Gradients:
+    import tensorflow as tf
+
+    gradients = tf.function(gradient_tensors(tail))
     return lambda activation, weights: gradients(tf.constant(activation), tf.constant(weights)).numpy()
 
 
@@ -146,6 +154,10 @@ class Explainer:
         self._size: int = model.input_shape[1]
         self.method = f"{NAMES[self._how]} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
 
+    @staticmethod
+    def _padded(rows: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
+
     @property
     def kernel(self) -> NDArray[np.float32]:
         """The head's weights (F, L)."""
@@ -155,6 +167,26 @@ class Explainer:
     def bias(self) -> NDArray[np.float32]:
         """The head's bias (L,)."""
         return self._bias
+
+    @property
+    def shown_kernel(self) -> NDArray[np.float32]:
+        """Those of its weights that read what :attr:`tail` gives."""
+        return self._kernel[self._rows]
+
+    @property
+    def forward(self) -> Any:
+        """From prepared HU to the shown activation and the pooled features."""
+        return self._forward
+
+    @property
+    def how(self) -> str:
+        """The method, one of :data:`~ich_pipeline.explain.methods.NAMES`."""
+        return self._how
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether a map needs a backward pass."""
+        return self._gradients is not None
 
     def explain(self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet) -> Attention:
         """Maps, features and logits of slices; see :class:`Attention`.
@@ -185,7 +217,7 @@ class Explainer:
         starts = range(0, len(hu), BATCH)
         for start in track(starts, "attention maps", len(starts)):
             chunk = np.asarray(hu[start : start + BATCH], np.float32)
-            shown, pooled = self._forward.predict_on_batch(_padded(chunk))
+            shown, pooled = self._forward.predict_on_batch(self._padded(chunk))
             activation = np.asarray(shown)[: len(chunk)]
             if self._how == "cam":
                 maps = class_activation(activation.astype(np.float32), self._kernel[self._rows], self._pooling)
@@ -203,7 +235,8 @@ class Explainer:
         slices, labels = np.nonzero(wanted)
         for start in range(0, len(slices), BATCH):
             i, k = slices[start : start + BATCH], labels[start : start + BATCH]
-            gradients = self._gradients(_padded(activation[i]), _padded(self._kernel[self._rows].T[k]))[: len(i)]
+            weights = self._padded(self._kernel[self._rows].T[k])
+            gradients = self._gradients(self._padded(activation[i]), weights)[: len(i)]
             maps[i, k] = BY_GRADIENT[self._how](activation[i].astype(np.float32), gradients)
         return maps
 
@@ -232,8 +265,6 @@ def class_activation(
     Returns:
         float32 (n, L, h, w), signed.
     """
-    from ich_pipeline.training.layers import top_cells
-
     n, h, w, channels = activation.shape
     flat = activation.reshape(n, h * w, channels)
     total = np.zeros((n, h * w, kernel.shape[1]), np.float32)
@@ -247,10 +278,6 @@ def class_activation(
             shared = flat * largest * (h * w / largest.sum(axis=1, keepdims=True)).astype(np.float32)
         total += shared @ rows
     return np.moveaxis(total.reshape(n, h, w, -1), -1, 1)
-
-
-def _padded(rows: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
 
 
 def normalise(maps: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

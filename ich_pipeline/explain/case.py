@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.operating_points import OperatingPoint
     from ich_pipeline.ensemble.reading import Reading
-    from ich_pipeline.training.network import Network
+    from ich_pipeline.training.spec import Readable
 
 SLICES_PER_LABEL = 2  # suspicious slices shown large for each subtype: what a reader takes in at one glance
 NO_THRESHOLD = np.inf  # a label without one is never reached
@@ -135,7 +135,7 @@ def explain_case(
     hu: NDArray[np.int16],
     positions_mm: NDArray[np.floating],
     reading: Reading,
-    networks: Mapping[str, Network],
+    networks: Mapping[str, Readable],
     images: Mapping[int, NDArray[Any]],
     atlas: Atlas,
     maps: MapChoice,
@@ -143,7 +143,7 @@ def explain_case(
     explain: ExplainParams,
     windows: Sequence[WindowLike],
     ensemble: Ensemble,
-    explainer: Explainer | None = None,
+    explainer: Explainer,
 ) -> ExplainedCase:
     """Add attention maps and prediction basis to the reading of one case.
 
@@ -161,7 +161,7 @@ def explain_case(
         explain: settings, with what was chosen of the maps in place (:meth:`ich_pipeline.explain.choice.MapChoice.applied`).
         windows: all configured windows.
         ensemble: whose thresholds made the decision.
-        explainer: of that network, to build it once for many cases.
+        explainer: of that network, built once for many cases.
     """
     thresholds = slice_thresholds(ensemble)
     uncalibrated = uncalibrated_labels(ensemble)
@@ -170,7 +170,6 @@ def explain_case(
     attention: dict[int, dict[str, AttentionMap]] = {}
     basis: dict[int, dict[str, Sequence[BasisExample]]] = {}
     if shown:
-        explainer = explainer or Explainer(networks[explain.architecture], explain)
         rows = list(shown)
         wanted = np.zeros((len(rows), len(labels)), bool)
         # Where no finding can be named, the map of "any" stands alone, whatever the setting.

@@ -25,6 +25,7 @@ from ich_pipeline.windowing.windows import interpolate
 if TYPE_CHECKING:
     from ich_pipeline.training.interpolated import Probabilities
     from ich_pipeline.training.network import Network
+    from ich_pipeline.training.spec import Readable
 
 SCHEMA = "features/1"
 ROWS_SCHEMA = "feature_rows/1"
@@ -46,7 +47,7 @@ def answers_from(features: Path, kind: str, uids: Sequence[str]) -> Probabilitie
     """
 
     def answer(
-        network: Network,
+        network: Readable,
         hu: Any,
         neighbours: NDArray[np.integer],
         degrees: Sequence[float],
@@ -57,7 +58,7 @@ def answers_from(features: Path, kind: str, uids: Sequence[str]) -> Probabilitie
             from ich_pipeline.training.interpolated import interpolated_probabilities
 
             return interpolated_probabilities(network, hu, neighbours, degrees, original)
-        kernel, bias = network.model.get_layer("head").get_weights()
+        kernel, bias = network.head()
         head = Head(np.asarray(kernel, np.float64), np.asarray(bias, np.float64))
         return at_degrees(read(folder, uids), degrees, head)
 

@@ -141,7 +141,8 @@ def model_digest(files: Mapping[str, str]) -> str:
     """One digest of networks, rule and ensemble.
 
     Args:
-        files: sha256 by path in the bundle (``networks/…``, ``sequence/…``, ``rule/…``, ``ensemble.json``); others are left out.
+        files: sha256 by name (``networks/…``, ``sequence/…``, ``rule/…``, ``ensemble.json``), as
+            :func:`ich_pipeline.serving.bundle.read_sources` gives them; others are left out.
     """
     counted = [n for n in files if n.startswith(("networks/", "sequence/", "rule/")) or n == "ensemble.json"]
     return digest_of({name: files[name] for name in counted})

@@ -16,6 +16,7 @@ from ich_pipeline.registry import store, versions
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
+from ich_pipeline.serving.bundle import read_sources
 from ich_pipeline.serving.code import PACKAGE
 from ich_pipeline.serving.content import Content, check_sealed
 
@@ -31,8 +32,7 @@ REQUIREMENTS = (
     "ruamel.yaml",
     "rich",
     "pillow",
-    "tensorflow",
-    "keras",
+    "onnxruntime",
     "pydicom",
     "python-gdcm",
     "pyjpegls",
@@ -71,7 +71,7 @@ def register(
             recorder.metrics(metrics)
             with _module_functions():
                 uri = _log_model(recorder.run_id, folder, params)
-                number = _create_version(recorder.run_id, uri, content, params, metrics, card, caution)
+                number = _create_version(recorder.run_id, uri, folder, content, params, metrics, card, caution)
         versions.set_alias(name, versions.CHALLENGER, number)
         return number, True
 
@@ -141,7 +141,14 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
 
 
 def _create_version(
-    run_id: str, uri: str, content: Content, params: Params, metrics: Mapping[str, float], card: str, caution: str
+    run_id: str,
+    uri: str,
+    folder: Path,
+    content: Content,
+    params: Params,
+    metrics: Mapping[str, float],
+    card: str,
+    caution: str,
 ) -> int:
     from mlflow.exceptions import MlflowException
 
@@ -151,7 +158,7 @@ def _create_version(
         client.create_registered_model(name)
     tags = {
         versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
-        versions.MODEL: model_digest(content.sha256),
+        versions.MODEL: model_digest(read_sources(folder)),
         versions.PROFILE: params.profile,
         **_said(metrics, caution),
         **git_tags(),

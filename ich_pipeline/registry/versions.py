@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir
-from ich_pipeline.registry import store
+from ich_pipeline.registry import remembered, store
+from ich_pipeline.registry.remembered import Version
 from ich_pipeline.serving.code import BUNDLE, IN_MODEL, check_code
 from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of
 
@@ -34,27 +33,17 @@ _ADDED = ("registered_model_meta",)  # by MLflow, to a copy that it fetches
 REMEDY = "`python -m flows.register` registers the content of work/ anew"
 
 
-@dataclass(frozen=True)
-class Version:
-    """A registered version: its number, its aliases, the digest of its content, headline metrics as text, what its tests
-    do not show.
-    """
-
-    name: str
-    number: int
-    aliases: tuple[str, ...]
-    content: str
-    metrics: Mapping[str, str]
-    profile: str
-    created_ms: int  # milliseconds since the epoch, UTC
-    caution: str
-    files: str  # digest of all its files; empty for versions registered before there was one
-
-
 def versions(name: str) -> list[Version]:
     """All versions of a model, newest first; empty when it has none."""
+    known = remembered.recall(name)
+    if known is not None:
+        return known
     client = store.client()
-    return [_version(client, found) for found in _search(client, name)]
+    remembered.settle()
+    before = remembered.state()
+    found = [_version(client, one) for one in _search(client, name)]
+    remembered.keep(name, found, before)
+    return found
 
 
 def with_content(name: str, digest: str) -> Version | None:
@@ -71,6 +60,7 @@ def numbers_by_model(name: str) -> dict[str, int]:
 def set_alias(name: str, alias: str, number: int) -> None:
     """Move an alias to a version."""
     store.client().set_registered_model_alias(name, alias, str(number))
+    versions(name)  # the next prediction need not ask
 
 
 def live(name: str) -> Version:
@@ -138,7 +128,7 @@ def model_folder(version: Version) -> Path:
     Raises:
         InputError: they are gone.
     """
-    uri = store.client().get_model_version_download_uri(version.name, str(version.number))
+    uri = version.uri
     local = _local(uri)
     if local is None:
         import mlflow.artifacts
@@ -231,4 +221,5 @@ def _version(client: MlflowClient, found: ModelVersion) -> Version:
         created_ms=int(whole.creation_timestamp or 0),
         caution=tags.get(CAUTION, ""),
         files=tags.get(FILES, ""),
+        uri=client.get_model_version_download_uri(whole.name, whole.version),
     )

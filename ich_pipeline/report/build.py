@@ -27,7 +27,8 @@ from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import render
 from ich_pipeline.report.uncertainty import uncertainty_markdown
 from ich_pipeline.tables.cohort_mark import data_words
-from ich_pipeline.training.network import WEIGHTS_FILE, Network, NetworkSpec
+from ich_pipeline.training.network import Network, NetworkSpec
+from ich_pipeline.training.spec import WEIGHTS_FILE
 
 
 def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[ChosenCase]:

@@ -9,7 +9,7 @@ from ich_pipeline.baselines.hu_rule import member_title
 from ich_pipeline.config import Params
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.report.render import score
-from ich_pipeline.training.network import NetworkSpec
+from ich_pipeline.training.spec import NetworkSpec
 from ich_pipeline.windowing.windows import WindowLike
 
 

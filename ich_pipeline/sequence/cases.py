@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,30 @@ def by_length(cases: Sequence[NDArray[np.integer]], size: int) -> Iterator[tuple
         chosen = np.flatnonzero(lengths == length)
         for start in range(0, len(chosen), size):
             yield int(length), [cases[i] for i in chosen[start : start + size]]
+
+
+def by_cases(
+    answer: Callable[[Batch], Any],
+    features: NDArray[np.floating],
+    logits: NDArray[np.floating],
+    case_index: NDArray[np.integer],
+    size: int,
+) -> NDArray[np.float32]:
+    """What a head answers for slices, float32 of the shape of ``logits``.
+
+    Args:
+        answer: from a batch to (cases, length, labels).
+        features: (n, F); may be a memory map.
+        logits: (n, labels).
+        case_index: (n,) case of each slice; the slices of a case come in order of position.
+        size: cases in a batch.
+    """
+    result = np.empty(logits.shape, np.float32)
+    for length, cases in by_length(rows_of_cases(case_index), size):
+        answers = np.asarray(answer(batch_of(features, logits, cases, size, length)))
+        for rows, found in zip(cases, answers, strict=False):
+            result[rows] = found[: len(rows)]
+    return result
 
 
 def groups(cases: Sequence[NDArray[np.integer]]) -> Iterator[list[NDArray[np.integer]]]:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.training.backend import keras
-from ich_pipeline.training.network import Network
+from ich_pipeline.training.spec import Readable
 
 
 class SliceOutputs(NamedTuple):
@@ -20,14 +19,11 @@ class SliceOutputs(NamedTuple):
 
 
 class FeatureReader:
-    """A network cut after its global average pooling; built once, used for many slices."""
+    """Reads slices with a network and says what its head made them of."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Readable) -> None:
         self.network = network
-        model = network.model
-        self._model = keras.Model(model.input, [model.get_layer("gap").output, model.output])
-        kernel, bias = model.get_layer("head").get_weights()
-        self._kernel, self._bias = np.asarray(kernel, np.float32), np.asarray(bias, np.float32)
+        self._kernel, self._bias = network.head()
 
     @property
     def count(self) -> int:
@@ -36,5 +32,5 @@ class FeatureReader:
 
     def __call__(self, hu: Any) -> SliceOutputs:
         """Read slices (n, s, s) in HU, prepared for this network, without slice interpolation."""
-        features, probabilities = self.network.run_batched(self._model, hu)
+        features, probabilities = self.network.features_and_probabilities(hu)
         return SliceOutputs(features, features @ self._kernel + self._bias, probabilities)

@@ -8,8 +8,6 @@ training changes nothing.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,55 +16,12 @@ from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
-from ich_pipeline.sequence.cases import batch_of, by_length, rows_of_cases
+from ich_pipeline.sequence.cases import by_cases
+from ich_pipeline.sequence.spec import CASES, SPEC_FILE, HeadSpec
 from ich_pipeline.training.backbones import load_all_weights
 from ich_pipeline.training.backend import keras, ops
 
-SCHEMA = "sequence_head/1"
-SPEC_FILE = "head.json"
 WEIGHTS_FILE = "head.weights.h5"
-CASES = 16  # in one forward pass; always full, so that a case's answer does not depend on its company
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """Everything that builds a head, but for its trained weights.
-
-    Attributes:
-        architecture: the network whose features it reads.
-        features: how many a slice has.
-        labels: output columns, those of the network.
-        units: of the projection of the features, and of the recurrent layer each way.
-        dropout: share of the features, and of the recurrent layer's outputs, that is dropped while training.
-        seed: of weights, dropout and order of the cases.
-        epoch: whose weights were kept; 0 is before training, when the head changes nothing.
-    """
-
-    architecture: str
-    features: int
-    labels: tuple[str, ...]
-    units: int
-    dropout: float
-    seed: int
-    epoch: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; :meth:`from_json` reads them back."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self), "labels": list(self.labels)}
-
-    @staticmethod
-    def from_json(values: dict[str, Any], source: Path) -> HeadSpec:
-        """The spec that :meth:`to_json` gave; ``source`` is named in the error."""
-        values = dict(values)
-        found = values.pop("schema", None)
-        if found != SCHEMA:
-            raise InputError(
-                f"{source} has schema {found!r} where this version reads {SCHEMA!r}: run `dvc repro -f sequence`."
-            )
-        try:
-            return HeadSpec(**{**values, "labels": tuple(values["labels"])})
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{source} is no sequence head ({error}): run `dvc repro -f sequence`.") from None
 
 
 class Residual(keras.layers.Layer):
@@ -164,10 +119,4 @@ class SequenceHead:
         Returns:
             float32 (n, labels).
         """
-        result = np.empty((len(case_index), len(self.spec.labels)), np.float32)
-        for length, cases in by_length(rows_of_cases(case_index), CASES):
-            batch = batch_of(features, logits, cases, CASES, length)
-            answers = np.asarray(self.model.predict_on_batch(batch.inputs))
-            for rows, answer in zip(cases, answers, strict=False):
-                result[rows] = answer[: len(rows)]
-        return result
+        return by_cases(lambda batch: self.model.predict_on_batch(batch.inputs), features, logits, case_index, CASES)

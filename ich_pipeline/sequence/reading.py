@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.sequence.cases import groups, rows_of_cases
 from ich_pipeline.sequence.features import FeatureReader
-from ich_pipeline.sequence.head import SequenceHead
-from ich_pipeline.training.network import Network
+from ich_pipeline.sequence.spec import Head
+from ich_pipeline.training.spec import Readable
 
 
 class SequenceReader:
     """Reads slices with a network, then with its head; built once, used for many cases."""
 
-    def __init__(self, network: Network, head: SequenceHead) -> None:
+    def __init__(self, network: Readable, head: Head) -> None:
         """Join them.
 
         Raises:

@@ -2,8 +2,9 @@
 
 ::
 
-    networks/<architecture>/network.json, model.weights.h5
-    sequence/<architecture>/head.json, head.weights.h5      where the ensemble uses the network with its sequence head
+    networks/<architecture>/network.json, network.onnx, head.npz        each network that an answer needs, as ONNX
+                            attention.json, tail.onnx, gradients.onnx        of the one whose maps are shown
+    sequence/<architecture>/head.json, head.npz             where the ensemble uses the network with its sequence head
     rule/rule.npz                                           where the ensemble uses the HU rule
     ensemble.json          degrees, combiner, calibration, thresholds
     atlas/atlas.npz, atlas.json
@@ -11,6 +12,7 @@
     precedent/precedent.npz   what scans the system learned from
     origin.json            what the networks learned from
     system.json            the parameters that reading a case uses
+    sources.json           sha256 of the networks, heads, rule and ensemble that it was made from
     code.json              sha256 of every file of the package that it was made with
     content.json           sha256 of every other file, and one digest of them all
 
@@ -20,9 +22,11 @@ code may read the same weights otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +35,26 @@ from pydantic import model_validator
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER
 from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Range, Section, WindowingParams
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import atomic_dir, read_json, write_json
+from ich_pipeline.core.files import atomic_dir, read_json, sha256_of, write_json
 from ich_pipeline.ensemble.model import Ensemble
+from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.choice import FILE as MAPS
+from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
+from ich_pipeline.sequence.member import architecture_of
+from ich_pipeline.sequence.spec import SPEC_FILE as HEAD_SPEC
 from ich_pipeline.serving.code import write_code
 from ich_pipeline.serving.content import AGAIN, Content, seal
 from ich_pipeline.serving.origin import Origin
+from ich_pipeline.training.spec import SPEC_FILE, WEIGHTS_FILE
 
 SYSTEM = "system.json"
 ORIGIN = "origin.json"
+SOURCES, SOURCES_SCHEMA = "sources.json", "sources/1"
 RULE, PRECEDENT = "rule", "precedent"
 SCHEMA = "system/1"
-NETWORK_FILES = ("network.json", "model.weights.h5")
-HEAD_FILES = ("head.json", "head.weights.h5")
+NETWORK_FILES = (SPEC_FILE, WEIGHTS_FILE)
+HEAD_FILES = (HEAD_SPEC, "head.weights.h5")
 
 
 class SystemParams(Section):
@@ -108,18 +118,17 @@ def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Cont
         target: the bundle.
 
     Raises:
-        InputError: a part is missing.
+        InputError: a part is missing, or a network as ONNX answers otherwise than it did.
     """
     with atomic_dir(target) as folder:
-        for architecture in params.architectures:
-            _take(NETWORK_FILES, parts.train / architecture, folder / "networks" / architecture)
         fitted = Ensemble.load(parts.ensemble)
-        for architecture in fitted.heads:
-            _take(HEAD_FILES, parts.sequence / architecture, folder / "sequence" / architecture)
+        sources = _sources(parts, params.architectures, fitted)
+        _take(("atlas.npz", "atlas.json", MAPS), parts.atlas, folder / "atlas")
         if MEMBER in fitted.members:
             _take((FILE,), parts.rule, folder / RULE)
         _take((parts.ensemble.name,), parts.ensemble.parent, folder)
-        _take(("atlas.npz", "atlas.json", MAPS), parts.atlas, folder / "atlas")
+        write_json(folder / SOURCES, {"schema": SOURCES_SCHEMA, "files": {n: sha256_of(p) for n, p in sources.items()}})
+        _export(parts, params, fitted, folder)
         _take((PRECEDENT_FILE,), parts.precedent, folder / PRECEDENT)
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
         write_json(folder / ORIGIN, origin.to_json())
@@ -127,6 +136,67 @@ def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Cont
         write_code(folder)
         content = seal(folder)
     return content
+
+
+def _sources(parts: Parts, architectures: Iterable[str], ensemble: Ensemble) -> dict[str, Path]:
+    """What a bundle is made from, by the names that the test ledger gives it."""
+    found = {f"networks/{name}/{file}": parts.train / name / file for name in architectures for file in NETWORK_FILES}
+    for name in ensemble.heads:
+        found |= {f"sequence/{name}/{file}": parts.sequence / name / file for file in HEAD_FILES}
+    if MEMBER in ensemble.members:
+        found[f"rule/{FILE}"] = parts.rule / FILE
+    found["ensemble.json"] = parts.ensemble
+    for path in found.values():
+        if not path.is_file():
+            raise InputError(f"{path} is missing: run `dvc repro`, which makes it.")
+    return found
+
+
+def needed_networks(architectures: Iterable[str], explain: ExplainParams, ensemble: Ensemble) -> tuple[str, ...]:
+    """Those of the networks that an answer needs: members of the ensemble, and the one whose maps are shown."""
+    used = {explain.architecture, *map(architecture_of, ensemble.members)}
+    return tuple(name for name in architectures if name in used)
+
+
+def _export(parts: Parts, params: Params, ensemble: Ensemble, folder: Path) -> None:
+    with _of_tensorflow():
+        from ich_pipeline.serving.export import export_head, export_network
+
+    slices = Atlas.load(parts.atlas).thumbnails  # of training patients
+    shown = MapChoice.load(parts.atlas).applied(params.explain)
+    for name in needed_networks(params.architectures, params.explain, ensemble):
+        target = folder / "networks" / name
+        _take((SPEC_FILE,), parts.train / name, target)
+        explain = shown if name == shown.architecture else None
+        export_network(parts.train / name, target, slices, explain)
+    for name in ensemble.heads:
+        target = folder / "sequence" / name
+        _take((HEAD_SPEC,), parts.sequence / name, target)
+        export_head(parts.sequence / name, target, slices, parts.train / name, folder / "networks" / name)
+
+
+@contextlib.contextmanager
+def _of_tensorflow() -> Iterator[None]:
+    """Keras that is imported within is TensorFlow's, which alone can be exported, whatever trained the networks."""
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """The sha256 of what a bundle was made from, by name; InputError where it has none, or one of another schema version."""
+    raw = read_json(folder / SOURCES)
+    if raw.get("schema") != SOURCES_SCHEMA:
+        raise InputError(
+            f"{folder / SOURCES} has schema {raw.get('schema')!r} where this version reads {SOURCES_SCHEMA!r}: {AGAIN}."
+        )
+    return raw["files"]
 
 
 def read_system(folder: Path) -> SystemParams:

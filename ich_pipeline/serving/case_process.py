@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.stopwatch import peak_mib
 from ich_pipeline.ingest.scan import NO_MEMORY, without_what_crashes
 from ich_pipeline.series.group_volume import Verdicts
 from ich_pipeline.serving.load_case import Case, header_of, load_case, names_of
@@ -23,11 +24,13 @@ class CaseReader:
     The process starts as the reader is made, so that its imports go on beside those of who makes it, and stays.
     """
 
-    def __init__(self, ingest: IngestParams) -> None:
+    def __init__(self, ingest: IngestParams, process: OneProcess | None = None) -> None:
+        """``process``: one that :func:`ich_pipeline.serving.begun.begin` began; None starts one."""
         self._ingest = ingest
         self._lock = threading.Lock()  # a server asks from several threads
-        self._process = OneProcess()
-        self._process.begin(_ready, None)
+        self._process = process or OneProcess()
+        if process is None:
+            self._process.begin(_ready, None)
         self._begun = False
 
     def read(self, sources: Sequence[bytes | Path]) -> Case:
@@ -48,9 +51,22 @@ class CaseReader:
             except MemoryError:
                 raise InputError(f"{NO_MEMORY}: read it on a machine with more.") from None
 
+    def peak_mib(self) -> float:
+        """Memory that its process has taken at most, MiB; 0 where it has died since."""
+        with self._lock:
+            if not self._begun:
+                self._process.finish()
+                self._begun = True
+            [found] = self._process.run(_peak, [None])
+        return found if isinstance(found, float) else 0.0
+
 
 def _ready(_: None) -> None:
     """Nothing: the process has imported this module by now."""
+
+
+def _peak(_: None) -> float:
+    return peak_mib()
 
 
 def _load(task: _Work, ingest: IngestParams) -> Case:

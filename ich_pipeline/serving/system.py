@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER, HuRule
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import sha256_of
+from ich_pipeline.core.stopwatch import part
 from ich_pipeline.dicom import geometry
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.ensemble.model import Ensemble
@@ -24,21 +23,29 @@ from ich_pipeline.explain.case import explain_case
 from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.precedent.model import FILE as PRECEDENT_FILE
 from ich_pipeline.precedent.model import Judgement, Precedent
-from ich_pipeline.sequence.member import architecture_of
-from ich_pipeline.sequence.stored import readers
-from ich_pipeline.serving.bundle import PRECEDENT, RULE, SystemParams, read_origin, read_system
+from ich_pipeline.sequence.reading import SequenceReader
+from ich_pipeline.sequence.served import ServedHead
+from ich_pipeline.serving.bundle import (
+    PRECEDENT,
+    RULE,
+    SystemParams,
+    needed_networks,
+    read_origin,
+    read_sources,
+    read_system,
+)
 from ich_pipeline.serving.case_process import CaseReader
 from ich_pipeline.serving.content import AGAIN, check_sealed
+from ich_pipeline.serving.engine import ServedExplainer, ServedNetwork
 from ich_pipeline.serving.file_pixels import FilePixels, ReadCase
 from ich_pipeline.serving.origin import Origin, is_synthetic
 from ich_pipeline.serving.verdict import withheld_case
 from ich_pipeline.tables.labels import Labels
+from ich_pipeline.training.interpolated import interpolated_probabilities
+from ich_pipeline.training.spec import WEIGHTS_FILE, Readable
 from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.frame import Millimetres, check_spacing
-
-if TYPE_CHECKING:
-    from ich_pipeline.sequence.reading import SequenceReader
-    from ich_pipeline.training.network import Network
+from ich_pipeline.workers.parallel import OneProcess
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class System:
         params: the settings that travelled with the model.
         origin: what the networks learned from; it has no answer for an input of another kind.
         networks: by architecture: the ensemble's members and the network whose attention is shown.
+        explainer: of that network.
         sequences: by architecture: those that the ensemble uses with their sequence head.
         rule: the HU rule, where it is a member of the ensemble.
         ensemble: degrees, combiner, calibration, thresholds.
@@ -60,7 +68,8 @@ class System:
 
     params: SystemParams
     origin: Origin
-    networks: Mapping[str, Network]
+    networks: Mapping[str, ServedNetwork]
+    explainer: Explainer
     sequences: Mapping[str, SequenceReader]
     rule: HuRule | None
     ensemble: Ensemble
@@ -70,12 +79,13 @@ class System:
     reader: CaseReader
 
     @classmethod
-    def load(cls, folder: Path, digest: str = "") -> System:
+    def load(cls, folder: Path, digest: str = "", process: OneProcess | None = None) -> System:
         """Read a bundle (:mod:`ich_pipeline.serving.bundle`); networks that no answer needs stay on disk.
 
         Args:
             folder: the bundle.
             digest: what the registry knows its content by; empty where it is not at hand.
+            process: to read cases in, where one was begun already (:func:`ich_pipeline.serving.begun.begin`).
 
         Raises:
             InputError: a file is missing, is not what was registered, or is of another version.
@@ -83,13 +93,14 @@ class System:
         folder = Path(folder)
         check_sealed(folder, digest)
         params, origin = read_system(folder), read_origin(folder)
-        reader = CaseReader(params.ingest)  # its process gets ready while TensorFlow is loaded, which takes seconds
-        from ich_pipeline.training.network import WEIGHTS_FILE, Network
-
+        reader = CaseReader(params.ingest, process)  # its process gets ready meanwhile
         ensemble = Ensemble.load(folder / "ensemble.json")
-        used = {params.explain.architecture, *map(architecture_of, ensemble.members)}
-        networks = {name: Network.load(folder / "networks" / name) for name in params.architectures if name in used}
-        sequences = readers(folder / "sequence", networks, ensemble.heads)
+        used = needed_networks(params.architectures, params.explain, ensemble)
+        networks = {name: ServedNetwork(folder / "networks" / name) for name in used}
+        heads = {name: ServedHead.load(folder / "sequence" / name, AGAIN) for name in ensemble.heads}
+        sequences = {name: SequenceReader(networks[name], head) for name, head in heads.items()}
+        shown = params.explain.architecture
+        explainer = ServedExplainer(networks[shown], folder / "networks" / shown)
         rule = HuRule.load(folder / RULE / FILE) if MEMBER in ensemble.members else None
         if rule is not None and rule.labels != ensemble.labels.columns:
             raise InputError(
@@ -97,8 +108,7 @@ class System:
                 f"{', '.join(ensemble.labels.columns)}: {AGAIN}."
             )
         atlas, maps = Atlas.load(folder / "atlas"), MapChoice.load(folder / "atlas")
-        shown = folder / "networks" / params.explain.architecture / WEIGHTS_FILE
-        atlas.check_network(sha256_of(shown), folder / "atlas")
+        atlas.check_network(read_sources(folder)[f"networks/{shown}/{WEIGHTS_FILE}"], folder / "atlas")
         params = params.model_copy(update={"explain": maps.applied(params.explain)})
         known = folder / PRECEDENT / PRECEDENT_FILE
         precedent = Precedent.load(known) if known.is_file() else None  # check_sealed: none has been taken away
@@ -106,7 +116,7 @@ class System:
             raise InputError(
                 f"{known} is of the network {precedent.architecture}, the maps of {params.explain.architecture}: {AGAIN}."
             )
-        return cls(params, origin, networks, sequences, rule, ensemble, atlas, maps, precedent, reader)
+        return cls(params, origin, networks, explainer, sequences, rule, ensemble, atlas, maps, precedent, reader)
 
     @property
     def labels(self) -> Labels:
@@ -123,7 +133,8 @@ class System:
         Raises:
             InputError: no series among them can be read.
         """
-        case = self.reader.read(sources)
+        with part("read DICOM"):
+            case = self.reader.read(sources)
         uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
         spacing = self._spacing(case.pixel_spacing_mm, f"the series of case {case.case_id}")
         synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
@@ -185,16 +196,6 @@ class System:
             return None
         return check_spacing(spacing_mm, allowed, series)
 
-    @cached_property
-    def _explainer(self) -> Explainer:
-        return Explainer(self.networks[self.params.explain.architecture], self.params.explain)
-
-    @cached_property
-    def _pooled(self) -> tuple[Network, Any]:
-        """The network whose features tell what a scan is like, and the model that gives them."""
-        network = self.networks[self.params.explain.architecture]
-        return network, network.pooled_features()
-
     def _read(
         self,
         case_id: str,
@@ -210,19 +211,19 @@ class System:
     ) -> ReadCase:
         windows = self.params.windowing.windows
         rows, columns = hu.shape[1:]
-        seen = focus(hu, self.params.windowing, spacing_mm)
-        pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
         measured = {} if self.rule is None else {MEMBER: self.rule}
         sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
         sizes |= set() if self.precedent is None else {self.precedent.image_size}
-        images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        with part("window"):
+            seen = focus(hu, self.params.windowing, spacing_mm)
+            images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
+        pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
+        shown, known = self.networks[self.params.explain.architecture], None
         judged = Judgement((), {})
         if self.precedent is not None and not no_answer:
-            network, pooled = self._pooled
-            own = images[network.spec.image_size]
-            judged = self.precedent.judge_slices(
-                images[self.precedent.image_size], lambda chosen: network.run_batched(pooled, own[chosen])[0]
-            )
+            with part("judging the scan"):
+                features, known = shown.features_and_probabilities(images[shown.spec.image_size])
+                judged = self.precedent.judge_slices(images[self.precedent.image_size], lambda chosen: features[chosen])
         no_answer = no_answer or judged.no_answer
         if no_answer and not demonstration:
             withheld = withheld_case(
@@ -236,7 +237,21 @@ class System:
                 ensemble=self.ensemble,
             )
             return ReadCase(**vars(withheld), pixels=pixels)
+
+        def probabilities(
+            network: Readable,
+            hu: Any,
+            neighbours: NDArray[np.integer],
+            degrees: Sequence[float],
+            original: NDArray[np.float32] | None = None,
+        ) -> NDArray[np.float32]:
+            # What the scan was judged by is the first reading of that network already.
+            whole = known if network is shown and original is None else original
+            return interpolated_probabilities(network, hu, neighbours, degrees, whole)
+
         one_case = np.zeros(len(hu), np.int64)
+        with part("HU rule"):
+            others = {name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()}
         reading = read(
             self.networks,
             self.ensemble,
@@ -244,23 +259,25 @@ class System:
             neighbours,
             one_case,
             everywhere=False,
+            probabilities=probabilities,
             sequences=self.sequences,
-            others={name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()},
+            others=others,
         )
-        explained = explain_case(
-            case_id=case_id,
-            sop_instance_uids=uids,
-            hu=seen.shown,
-            positions_mm=positions_mm,
-            reading=reading,
-            networks=self.networks,
-            images=images,
-            atlas=self.atlas,
-            labels=self.labels,
-            maps=self.maps,
-            explain=self.params.explain,
-            windows=windows,
-            ensemble=self.ensemble,
-            explainer=self._explainer,
-        )
+        with part("maps"):
+            explained = explain_case(
+                case_id=case_id,
+                sop_instance_uids=uids,
+                hu=seen.shown,
+                positions_mm=positions_mm,
+                reading=reading,
+                networks=self.networks,
+                images=images,
+                atlas=self.atlas,
+                labels=self.labels,
+                explain=self.params.explain,
+                windows=windows,
+                ensemble=self.ensemble,
+                maps=self.maps,
+                explainer=self.explainer,
+            )
         return ReadCase(**vars(replace(explained, no_answer=no_answer, unlike=judged.unlike)), pixels=pixels)

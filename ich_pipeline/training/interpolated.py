@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.training.network import BATCH, Network
+from ich_pipeline.training.spec import BATCH, Readable
 from ich_pipeline.windowing.windows import interpolate
 
 
@@ -17,7 +17,7 @@ class Probabilities(Protocol):
 
     def __call__(
         self,
-        network: Network,
+        network: Readable,
         hu: Any,
         neighbours: NDArray[np.integer],
         degrees: Sequence[float],
@@ -29,7 +29,7 @@ CHUNK = 8 * BATCH  # slices in memory at once
 
 
 def interpolated_probabilities(
-    network: Network,
+    network: Readable,
     hu: Any,
     neighbours: NDArray[np.integer],
     degrees: Sequence[float],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.training.backbones import preprocess_input
 from ich_pipeline.training.backend import keras, ops
+from ich_pipeline.training.spec import top_cells
 from ich_pipeline.windowing.windows import Window, ramp, sigmoid, window_channels
 
 COLOURS = 3  # channels of every ``keras.applications`` backbone
@@ -135,11 +136,6 @@ class Pool(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         shapes = [input_shape] if isinstance(input_shape[0], (int, type(None))) else list(input_shape)
         return (shapes[0][0], len(self.pooling) * sum(int(shape[-1]) for shape in shapes))
-
-
-def top_cells(cells: int, share: float) -> int:
-    """How many of a map's cells are its largest ``share``: at least one."""
-    return max(round(cells * share), 1)
 
 
 def spread(channels: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,69 +17,10 @@ from ich_pipeline.core.files import read_json, write_json
 from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_all_weights
 from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.layers import Pool, Preprocess, Windows
+from ich_pipeline.training.spec import BATCH, SPEC_FILE, WEIGHTS_FILE, NetworkSpec
 from ich_pipeline.windowing.windows import Window
 
-SCHEMA = "network/1"
-SPEC_FILE = "network.json"
-WEIGHTS_FILE = "model.weights.h5"
 BACKBONE_FILE = "backbone.json"  # the layers of a backbone that is a model of one's own
-BATCH = 32  # slices in one forward pass; always full, so that a slice's answer does not depend on its company
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """Everything that builds a network, but for its trained weights.
-
-    ``weights`` is where the weights began: ``none``, ``imagenet``, a path as given in params, or the folder of another
-    network of this project. ``windows`` are those that the training began with; a network with ``trainable_windows`` moves them
-    (:meth:`Network.windows`).
-    """
-
-    architecture: str
-    image_size: int  # rows and columns in pixels
-    windows: tuple[Window, ...]  # HU; one channel each, in this order
-    labels: tuple[str, ...]  # output columns
-    weights: str
-    dtype: str  # Keras dtype policy of the backbone; windows and head are always float32
-    batch_norm_momentum: float
-    seed: int
-    trainable_windows: bool = False
-    cut: str | None = None  # the last layer used
-    also_pooled: tuple[str, ...] = ()  # layers whose maps are pooled beside its own
-    pooling: tuple[str | float, ...] = ("mean",)  # :class:`ich_pipeline.training.layers.Pool`
-    input_range: tuple[float, float] | None = None  # of a model of one's own
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON values; :meth:`from_json` reads them back. What is at its default is left out."""
-        values = dataclasses.asdict(self)
-        values["windows"] = [
-            {key: value for key, value in window._asdict().items() if value != Window._field_defaults.get(key)}
-            for window in self.windows
-        ]
-        for field in dataclasses.fields(self):
-            if values[field.name] == field.default:
-                del values[field.name]
-        values["labels"] = list(self.labels)
-        return {"schema": SCHEMA, **values}
-
-    @staticmethod
-    def from_json(values: dict[str, Any], source: Path) -> NetworkSpec:
-        """The spec that :meth:`to_json` gave; ``source`` is named in the error."""
-        values = dict(values)
-        found = values.pop("schema", None)
-        if found != SCHEMA:
-            raise InputError(
-                f"{source} has schema {found!r} where this version reads {SCHEMA!r}: train again with `dvc repro -f`."
-            )
-        try:
-            values["windows"] = tuple(Window(**window) for window in values["windows"])
-            values["labels"] = tuple(values["labels"])
-            for key in ("also_pooled", "pooling", "input_range"):
-                if values.get(key) is not None:
-                    values[key] = tuple(values[key])
-            return NetworkSpec(**values)
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{source} is no network ({error}): train again with `dvc repro -f`.") from None
 
 
 class Network:
@@ -120,16 +61,17 @@ class Network:
         return _assemble(self.spec, keras.models.clone_model(self.model.get_layer("backbone")), None)
 
     @staticmethod
-    def load(folder: Path, image_size: int | None = None) -> Network:
+    def load(folder: Path, image_size: int | None = None, dtype: str | None = None) -> Network:
         """The network that :meth:`save` left in ``folder``; needs no internet, whatever its weights began as.
 
         Args:
             folder: holds ``network.json`` and ``model.weights.h5``.
             image_size: for pictures of another size than its own; not of a backbone that is a model of one's own.
+            dtype: computes in another precision than it learned in; likewise.
         """
         folder = Path(folder)
         spec = NetworkSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
-        spec = dataclasses.replace(spec, image_size=image_size or spec.image_size)
+        spec = dataclasses.replace(spec, image_size=image_size or spec.image_size, dtype=dtype or spec.dtype)
         if spec.input_range is None:
             whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype)
             backbone = cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled)
@@ -170,6 +112,20 @@ class Network:
             float32 of shape (n, labels).
         """
         return self._in_batches(self.model, hu)[0]
+
+    def features_and_probabilities(self, hu: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """What the head reads, float32 (n, F), and the probabilities, from one forward pass."""
+        features, probabilities = self._in_batches(self._with_features, hu)
+        return features, probabilities
+
+    @cached_property
+    def _with_features(self) -> keras.Model:
+        return keras.Model(self.model.input, [self.model.get_layer("gap").output, self.model.output])
+
+    def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The head's kernel (F, labels) and bias (labels,)."""
+        kernel, bias = self.model.get_layer("head").get_weights()
+        return np.asarray(kernel, np.float32), np.asarray(bias, np.float32)
 
     def backbone_outputs(self, layer_names: Sequence[str]) -> keras.Model:
         """A model with this network's weights: HU (n, s, s) to the outputs of the named backbone layers.

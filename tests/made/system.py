@@ -260,14 +260,16 @@ def origin(work: Path) -> Origin:
 
 
 @pytest.fixture(scope="session")
-def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params, origin: Origin) -> Path:
+def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory, bundle: Path, origin: Origin) -> Path:
     """The same system, had it been trained on the phantom."""
-    from ich_pipeline.serving.bundle import assemble
+    from ich_pipeline.core.files import write_json
+    from ich_pipeline.serving.content import seal
 
     target = tmp_path_factory.mktemp("synthetic") / "bundle"
-    made = work / "work"
+    shutil.copytree(bundle, target)
     phantom = replace(origin, data="synthetic", cohort="phantom")
-    assemble(parts_of(made), params, phantom, target)
+    write_json(target / "origin.json", phantom.to_json())
+    seal(target)
     return target
 
 

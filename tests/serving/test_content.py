@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import write_json
 from ich_pipeline.registry import store, versions
 from ich_pipeline.registry.register import claim, register
+from ich_pipeline.serving.bundle import SOURCES, SOURCES_SCHEMA
 from ich_pipeline.serving.code import BUNDLE, CODE, runs_other_code, write_code
 from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of, seal
 from ich_pipeline.serving.system import System
@@ -23,7 +25,7 @@ from tests.made.system import own_store_in
 
 PARTS = (
     "networks/vgg16/network.json",
-    "networks/vgg16/model.weights.h5",
+    "networks/vgg16/network.onnx",
     "ensemble.json",
     "atlas/atlas.npz",
     "system.json",
@@ -35,6 +37,7 @@ def small_bundle(folder: Path) -> Path:
     for number, name in enumerate(PARTS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(range(number, number + 9)))
+    write_json(folder / SOURCES, {"schema": SOURCES_SCHEMA, "files": {}})
     write_code(folder)
     seal(folder)
     return folder
@@ -70,9 +73,7 @@ def test_a_byte_flipped_in_any_file_is_refused(version: versions.Version, step: 
     """Of the code every tenth file here: the other files are all there."""
     folder = versions.verified_folder(version)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    assert {"MLmodel", MANIFEST, CODE, "model_code.py", "case.html.j2", "model.weights.h5"} <= {
-        path.name for path in files
-    }
+    assert {"MLmodel", MANIFEST, CODE, "model_code.py", "case.html.j2", "network.onnx"} <= {path.name for path in files}
     code = [path for path in files if path.is_relative_to(folder / "code")]
     for path in [*(path for path in files if path not in code), *code[::step]]:
         before = flip(path)
@@ -89,7 +90,7 @@ def test_a_byte_flipped_in_any_file_is_refused(version: versions.Version, step: 
 
 def test_a_file_that_is_gone_or_added_is_named(version: versions.Version, tmp_path: Path) -> None:
     folder = versions.verified_folder(version)
-    for name in (BUNDLE / "networks/vgg16/model.weights.h5", Path("code/ich_pipeline/windowing/windows.py")):
+    for name in (BUNDLE / "networks/vgg16/network.onnx", Path("code/ich_pipeline/windowing/windows.py")):
         shutil.move(folder / name, tmp_path / "away")
         with pytest.raises(InputError, match=f"{name} is missing"):
             versions.verified_folder(version)
@@ -121,11 +122,11 @@ def test_who_seals_a_changed_bundle_anew_is_found_out(version: versions.Version)
 def test_a_changed_version_is_not_found_again(
     version: versions.Version, empty: Path, params: Params, caplog: pytest.LogCaptureFixture
 ) -> None:
-    weights = versions.verified_folder(version) / BUNDLE / "networks/vgg16/model.weights.h5"
+    weights = versions.verified_folder(version) / BUNDLE / "networks/vgg16/network.onnx"
     before = flip(weights)
     with caplog.at_level(logging.WARNING):
         assert claim(version.name, version.content) is None
-    assert "model.weights.h5 was changed" in caplog.text
+    assert "network.onnx was changed" in caplog.text
     number, new = register(empty / "bundle", content_of(empty / "bundle"), params, {}, "")
     assert new and number > version.number
     weights.write_bytes(before)
