@@ -24,7 +24,7 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "networks/vgg16/network.json",
         "networks/vgg16/network.onnx",
         "networks/vgg16/head.npz",
-        "networks/vgg16/maps.json",
+        "networks/vgg16/attention.json",
         "networks/vgg16/tail.onnx",
         "networks/vgg16/gradients.onnx",
         "sources.json",
