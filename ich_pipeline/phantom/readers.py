@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from ich_pipeline.phantom.draw import Draw
 from ich_pipeline.phantom.study import PatientPlan, study_uid_of
+from ich_pipeline.tables.reader_tables import SIMULATED
 
 # Name, sensitivity and specificity for "any" in a case. Chosen by us, of no measured reader.
 READERS = (
-    ("simulated A", 0.95, 0.85),
-    ("simulated B", 0.88, 0.94),
-    ("simulated C", 0.78, 0.98),
+    (f"{SIMULATED} A", 0.95, 0.85),
+    (f"{SIMULATED} B", 0.88, 0.94),
+    (f"{SIMULATED} C", 0.78, 0.98),
 )
 
 
