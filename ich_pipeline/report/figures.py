@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OUTLINE = "#ff8a00"
 MASK = "#2fd6ff"
+BASIS_ROWS = 2  # findings of the case in the figure of its basis; its page shows all
 COLUMNS = 6  # atlas examples a subtype in the figure; the page shows all
 
 
@@ -239,7 +240,7 @@ def _by_slice_label(case: ExplainedCase, label: str) -> str:
 
 def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
     """A predicted slice beside its prediction basis, one row a predicted subtype; False where there is nothing to draw."""
-    pairs = [(i, n, e) for i, found in case.basis.items() for n, e in found.items() if e][:3]
+    pairs = [(i, n, e) for i, found in case.basis.items() for n, e in found.items() if e][:BASIS_ROWS]
     if not pairs:
         return False
     columns = 1 + max(len(e) for _, _, e in pairs)
@@ -265,8 +266,12 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
         figure,
         target,
         12,
-        "Prediction basis: the nearest training slices of each finding"
-        + one_map([name for maps in case.attention.values() for name in maps][:1], case.labels).replace(",", ";"),
+        # A figure of few columns is narrow.
+        textwrap.fill(
+            "Prediction basis: the nearest training slices of each finding"
+            + one_map([name for maps in case.attention.values() for name in maps][:1], case.labels).replace(",", ";"),
+            28 * columns,
+        ),
     )
     return True
 
