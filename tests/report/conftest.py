@@ -196,9 +196,10 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
             ("any",),
             (np.arange(CASES) % 3 == 0)[:, None, None].astype(np.int8),
         )
-        write_json(folder / "readers.json", readers_of_test(reads, cohort, reads.cases, frozenset()))
+        readers = readers_of_test(reads, cohort, reads.cases, frozenset())
+        write_json(folder / "readers.json", readers)
         roc, pr = curves_of(cohort)
-        draw_roc(cohort, roc, name, folder / "figures" / "roc.svg")
+        draw_roc(cohort, roc, name, folder / "figures" / "roc.svg", readers=readers["labels"]["any"])
         draw_pr(cohort, pr, name, folder / "figures" / "pr.svg")
     (root / "data").mkdir()
     write_json(root / "data" / "cohort.json", {"kind": "phantom"})
