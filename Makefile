@@ -73,7 +73,7 @@ doctor: ## what works here, and what to do about what does not
 picture: $(VENV)/ready ## draw docs/phantom.png and docs/varied-phantom.png anew
 	@$(RUN) -c "from pathlib import Path; from ich_pipeline.phantom.montage import montage, varied_montage; from ich_pipeline.config import load_params; params = load_params(); montage(params, Path('docs/phantom.png')); varied_montage(params, Path('docs/varied-phantom.png'))"
 
-case-pictures: $(VENV)/ready ## draw docs/case-*.png anew with the registered version (needs chromium)
+case-pictures: $(VENV)/ready ## draw docs/case-*.png and docs/results.png anew with the registered version (needs chromium)
 	@$(RUN) .ci/case_pictures.py
 
 lock: ## solve the dependencies of pyproject.toml anew into requirements.lock (needs uv)

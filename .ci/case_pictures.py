@@ -1,8 +1,9 @@
-"""docs/case-*.png: three case pages of phantoms, as a browser shows them.
+"""docs/case-*.png and docs/results.png: three case pages of phantoms and the page of results, as a browser shows them.
 
     python .ci/case_pictures.py    # `make case-pictures`; needs chromium, and what `make repro` leaves
 
-The registered version reads three patients of the synthetic cohort's retrospective test, as ``ich predict`` does.
+The registered version reads three patients of the synthetic cohort's retrospective test, as ``ich predict`` does. The page of
+results is reports/index.html.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ PICTURES = (
     ("2630309921", "case-dark.png", 1280, 960, True, "a"),
     ("2872563893", "case-narrow.png", 390, 844, False, ""),
 )
+RESULTS = (1280, 1600)  # width and height of the window for the page of results
 
 
 def main() -> int:
-    """Read the three studies and draw their pages."""
+    """Read the three studies and draw their pages, then the page of results."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         print("chromium is missing: run .ci/system-packages", file=sys.stderr)
@@ -43,13 +45,16 @@ def main() -> int:
             done = predict([Path("data") / "dicom" / patient], out, load_params(), None, False)
             with browser(chromium, Path(scratch) / f"{patient}.profile") as page:
                 page.open(out / f"{done.answers[0]['case_id']}.html", width, height, dark)
+                if page.ready() != "ready":
+                    raise SystemExit(page.value("document.getElementById('fallback').textContent"))
                 _draw(page, keys, TOP / "docs" / name)
+        with browser(chromium, Path(scratch) / "results.profile") as page:
+            page.open(Path("reports").resolve() / "index.html", *RESULTS)
+            _draw(page, "", TOP / "docs" / "results.png")
     return 0
 
 
 def _draw(page: Page, keys: str, target: Path) -> None:
-    if page.ready() != "ready":
-        raise SystemExit(page.value("document.getElementById('fallback').textContent"))
     for key in keys:
         page.key(key)
     page.value("new Promise(done => setTimeout(done, 1500))")

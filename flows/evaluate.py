@@ -105,10 +105,9 @@ def body(stage: Stage) -> StageResult:
                 of_any = (points["level"] == "slice") & (points["label"] == cohort.labels.any)
                 _write_csv(folder / f"{name}_any.csv", points.loc[of_any, ["x", "y"]])
             with marked(data_words(layout.DATA)):
-                draw_roc(
-                    cohort, roc, test, folder / "figures" / "roc.png", readers["labels"].get(cohort.labels.any, ())
-                )
-                draw_pr(cohort, pr, test, folder / "figures" / "pr.png")
+                beside = readers["labels"].get(cohort.labels.any, ())
+                draw_roc(cohort, roc, test, *_drawn(folder, "roc"), readers=beside)
+                draw_pr(cohort, pr, test, *_drawn(folder, "pr"))
             # Before the results are in place: none may be read unrecorded. And into the record alone: a date or a commit in the
             # outs would make them differ from run to run.
             record_look(
@@ -130,6 +129,11 @@ def body(stage: Stage) -> StageResult:
         for name in ("ablation", "subgroups"):
             run.artifact(target / f"{name}.csv")
     return _result(cohort, metrics, account, {"ablation": ablation, "subgroups": subgroups}, target)
+
+
+def _drawn(folder: Path, name: str) -> tuple[Path, Path]:
+    """A figure's files: the PNG for MLflow and Prefect, the SVG for the report."""
+    return folder / "figures" / f"{name}.png", folder / "figures" / f"{name}.svg"
 
 
 def _read(stage: Stage, params: Params, test: str) -> tuple[TestCohort, dict[str, NDArray[np.float32]], pd.DataFrame]:

@@ -35,7 +35,7 @@ def body(stage: Stage) -> StageResult:
         for test in inputs.tests
         for level in ("slice", "case")
     }
-    pictures = {path.stem: path for path in sorted((layout.REPORTS / "figures").glob("*.png"))}
+    pictures = {path.stem: path for path in sorted((layout.REPORTS / "figures").glob("*.svg"))}
     links = {"overview": str(layout.REPORTS / "index.html"), "atlas": str(layout.REPORTS / "atlas.html")}
     return StageResult(f"{len(chosen)} case pages; open {layout.REPORTS / 'index.html'}", tables, pictures, links)
 

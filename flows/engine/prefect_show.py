@@ -72,7 +72,8 @@ def publish(title: str, result: dict[str, Any]) -> None:
             create_link_artifact(_address(path), link_text=name, key=key(title, name), description=f"{title}: {name}")
             continue
         data = base64.b64encode(picture.read_bytes()).decode("ascii")
-        create_image_artifact(f"data:image/png;base64,{data}", key=key(title, name), description=f"{title}: {name}")
+        kind = "svg+xml" if picture.suffix == ".svg" else "png"
+        create_image_artifact(f"data:image/{kind};base64,{data}", key=key(title, name), description=f"{title}: {name}")
 
 
 def _address(link: str) -> str:

@@ -42,12 +42,13 @@ def draw_roc(
     cohort: TestCohort,
     curves: dict[str, dict[str, Curve]],
     name: str,
-    target: Path,
+    *targets: Path,
     readers: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Slices: "any" with its band and operating points, and the subtypes. Cases: "any", and the readers' points.
 
     Args:
+        targets: files, PNG or SVG by their suffix.
         readers: entries of :func:`~ich_pipeline.evaluation.readers.compare_readers` for "any".
     """
     figure, axes = style.new_figure(2, 11, _ROC_HEIGHT)
@@ -81,7 +82,7 @@ def draw_roc(
         style.title(ax, f"{_title(name)}: ROC, {level} level", _note(cohort, level, name))
         _explain_gate(ax, level)
         style.show_legend(ax, "lower right")
-    style.save(figure, target)
+    style.save(figure, *targets)
 
 
 def draw_readers(ax: Axes, readers: Sequence[Mapping[str, Any]]) -> None:
@@ -93,7 +94,7 @@ def draw_readers(ax: Axes, readers: Sequence[Mapping[str, Any]]) -> None:
             style.mark(ax, x, y, style.READER_MARKERS[i % len(style.READER_MARKERS)], text, style.PALETTE[0])
 
 
-def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, target: Path) -> None:
+def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, *targets: Path) -> None:
     """Precision over recall, as :func:`draw_roc`; chance is the prevalence of "any"."""
     # The plots are as large as the ROC's: a strip below them is kept for the legends, whatever their length.
     figure, axes = style.new_figure(2, 11, _PR_HEIGHT)
@@ -127,7 +128,7 @@ def draw_pr(cohort: TestCohort, curves: dict[str, dict[str, Curve]], name: str, 
         style.title(ax, f"{_title(name)}: precision and recall, {level} level", _note(cohort, level, name))
         _explain_gate(ax, level)
         _legend_below(ax)
-    style.save(figure, target)
+    style.save(figure, *targets)
 
 
 def draw_reliability(

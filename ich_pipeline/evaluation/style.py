@@ -23,6 +23,7 @@ PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 POINT_MARKERS = {"high_sensitivity": "^", "balanced": "o", "high_specificity": "v"}
 READER_MARKERS = ("D", "s", "P", "X", "p", "h")
 DPI = 150
+SVG_DPI = 100  # of pictures inside an SVG: a figure of 10 inches is shown about 1,000 pixels wide
 _footer: ContextVar[str] = ContextVar("footer", default="")
 
 
@@ -103,8 +104,10 @@ def marked(data: str) -> Iterator[None]:
         _footer.reset(token)
 
 
-def save(figure: Figure, target: Path) -> None:
+def save(figure: Figure, *targets: Path) -> None:
     """Write a PNG, or an SVG by its suffix, atomically, without date, name and version of the software in it.
+
+    CT pictures inside an SVG are PNGs of :data:`SVG_DPI`, its letters are text.
 
     Dollar signs in it are dollar signs: names of findings and readers come from tables, and are no formulas.
     """
@@ -114,10 +117,12 @@ def save(figure: Figure, target: Path) -> None:
     if _footer.get():
         figure.supxlabel(_footer.get(), x=0.995, ha="right", fontsize=7, color=MUTED)
 
-    metadata = {"Date": None, "Creator": None} if target.suffix == ".svg" else {"Software": None}
     # Without a salt the names inside an SVG are drawn at random.
     settings: dict[Any, Any] = {"svg.hashsalt": "ich", "svg.fonttype": "none", "text.parse_math": False}
-    with atomic_file(target) as partial, mpl.rc_context(settings):
-        for text in figure.findobj(Text):
-            text.set_parse_math(False)  # type: ignore[attr-defined]  # of what was made before; ticks are made as it is drawn
-        figure.savefig(partial, dpi=DPI, metadata=metadata)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]  # of what was made before; ticks are made as it is drawn
+    for target in targets:
+        vector = target.suffix == ".svg"
+        metadata = {"Date": None, "Creator": None} if vector else {"Software": None}
+        with atomic_file(target) as partial, mpl.rc_context(settings):
+            figure.savefig(partial, dpi=SVG_DPI if vector else DPI, metadata=metadata)

@@ -31,7 +31,7 @@ from ich_pipeline.series.shear import MINIMUM_TILT_DEG
 
 PAGE = "index.html"
 PICTURES = 60  # half of them at most for studies with a remark
-ROWS = 1000  # studies listed; the tables hold them all
+ROWS = 5000  # studies listed, 50 of them at a time; the tables hold them all
 TEMPLATES = Path(__file__).with_name("templates")
 
 Row = dict[Hashable, Any]
@@ -130,6 +130,7 @@ def write_summary(
             status={name: int(status.get(name, 0)) for name in ("used", "set_aside", "rejected")},
             reasons=reason_counts(account).to_dict("records"),
             studies=studies[:ROWS],
+            rows=ROWS,
             study_count=len(studies),
             patients=len({s.chosen["patient_key"] for s in studies}),
             remarked=sum(bool(s.remarks) for s in studies),

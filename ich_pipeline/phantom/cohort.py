@@ -18,6 +18,7 @@ from ich_pipeline.core.files import atomic_dir, write_json
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.phantom.draw import Draw
 from ich_pipeline.phantom.lesions import KINDS
+from ich_pipeline.phantom.readers import readers_csv
 from ich_pipeline.phantom.study import PatientPlan, SliceTruth, write_patient
 from ich_pipeline.tables.masks import write_masks
 
@@ -25,7 +26,7 @@ from ich_pipeline.tables.masks import write_masks
 ALONGSIDE, INTO_VENTRICLES = 0.13, 0.3
 
 
-GENERATOR = 1  # raised whenever a change of this package changes the bytes, so that data/ is made anew
+GENERATOR = 2  # raised whenever a change of this package changes the bytes, so that data/ is made anew
 
 
 def settings_of(params: Params) -> dict:
@@ -121,7 +122,7 @@ def create_phantom(params: Params, target: Path, track: Track = quiet, workers: 
         _write_labels(folder / "labels.csv", truth, params)
         order = params.labels.subtypes
         write_masks(folder / "masks.csv", ((t.sop_uid, k, t.masks[k]) for t in truth for k in order if k in t.masks))
-        (folder / "readers.csv").write_text("reader,case,decision\n", encoding="utf-8", newline="\n")
+        (folder / "readers.csv").write_text(readers_csv(plans), encoding="utf-8", newline="\n")
         settings = settings_of(params)
         write_json(
             folder / "cohort.json",

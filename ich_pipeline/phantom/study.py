@@ -80,14 +80,23 @@ def drawn_patient(plan: PatientPlan) -> Patient:
     return Patient(head, tuple(lesions), tuple(heights), spacing, tuple(slices))
 
 
+def patient_id_of(plan: PatientPlan) -> str:
+    """PatientID."""
+    return f"PH{plan.number:04d}"
+
+
+def study_uid_of(plan: PatientPlan) -> str:
+    """StudyInstanceUID."""
+    return uid_of(plan.seed, patient_id_of(plan), "study")
+
+
 def write_patient(plan: PatientPlan, folder: Path) -> list[SliceTruth]:
     """Write the study of a planned patient under ``folder``; the truth of every slice of the brain series."""
     patient = drawn_patient(plan)
     draw = Draw("study", plan.seed, plan.number)
     scanner = scanner_of(plan.seed, plan.number)
-    patient_id = f"PH{plan.number:04d}"
-    study_uid = uid_of(plan.seed, patient_id, "study")
-    study = Study(patient_id, patient.head.age, patient.head.sex, plan.day, study_uid, scanner)
+    study_uid = study_uid_of(plan)
+    study = Study(patient_id_of(plan), patient.head.age, patient.head.sex, plan.day, study_uid, scanner)
     target = folder / uid_of(study_uid, "folder")[5:15]
     target.mkdir()
     half = draw.bell(0.02, 0.16) if scanner.tilts and draw.chance(0.35) else 0.0

@@ -15,7 +15,7 @@ from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
 from ich_pipeline.report import figures as draw
 from ich_pipeline.report.baselines import baselines_markdown
 from ich_pipeline.report.case_page import RULES, case_page
-from ich_pipeline.report.cases import ChosenCase, choose_cases, explained
+from ich_pipeline.report.cases import CaseLine, ChosenCase, case_line, choose_cases, explained
 from ich_pipeline.report.cautions import cautions
 from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, sequence_conclusion
 from ich_pipeline.report.inputs import Inputs, TestResult
@@ -55,7 +55,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     blocks = merged({test.name: test.metrics for test in inputs.tests})
     warnings = [*inputs.cautions, *cautions(blocks, params.tests, params.labels.any)]
     data = data_words(inputs.folders.data)
-    example = _case_pages(inputs, chosen, network, explainer, target / "cases", track, " ".join(warnings))
+    example, lines = _case_pages(inputs, chosen, network, explainer, target / "cases", track, " ".join(warnings))
     with atomic_dir(target / "figures") as folder, marked(data):
         _figures(inputs, example, localisations, folder)
     specs = {name: _spec(inputs, name) for name in params.architectures}
@@ -73,7 +73,9 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     atlas = atlas_page(inputs.atlas, params.windowing.windows, params.explain.region_fraction, "index.html")
     write_text(target / "atlas.html", atlas)
     write_text(target / "model_card.md", _model_card(inputs, specs, described, results, localisations))
-    index = index_page(inputs, target / "figures", chosen, localisations, described, explainer.method, warnings)
+    index = index_page(
+        inputs, target / "figures", lines, localisations, described, explainer.method, example.case_id, warnings
+    )
     write_text(target / "index.html", index)
     return chosen
 
@@ -93,14 +95,14 @@ def _case_pages(
     target: Path,
     track: Track,
     caution: str,
-) -> ExplainedCase:
-    """Write a page for every chosen case, one case in memory at a time; returns the figures' example.
+) -> tuple[ExplainedCase, list[CaseLine]]:
+    """Write a page for every chosen case, one case in memory at a time; returns the figures' example, and a line a case.
 
     The example is a case that the system calls positive, rightly where there is one.
     """
     shown = next((i for i, case in enumerate(chosen) if case.kind == "true positive"), 0)
     by_name = {test.name: test for test in inputs.tests}
-    example = None
+    example, lines = None, []
     with atomic_dir(target) as folder:
         for i, case in enumerate(track(chosen, "cases", len(chosen))):
             content, truth = explained(inputs, by_name[case.test], case.case_id, network, explainer)
@@ -115,10 +117,11 @@ def _case_pages(
                 learned=inputs.origin.words,
             )
             write_text(folder / f"{case.case_id}.html", page)
+            lines.append(case_line(case, content, truth, by_name[case.test]))
             if i == shown:
                 example = content
     assert example is not None  # a test cohort has a case, and case_pages is at least 1
-    return example
+    return example, lines
 
 
 def _figures(
@@ -130,18 +133,18 @@ def _figures(
     """Figures 1 to 5 of the method, and the attention examples."""
     params = inputs.params
     fraction = params.explain.region_fraction
-    draw.draw_overview(overview_steps(params, inputs.ensemble), folder / "1_system.png")
-    draw.draw_outputs(example, fraction, folder / "2_outputs.png")
+    draw.draw_overview(overview_steps(params, inputs.ensemble), folder / "1_system.svg")
+    draw.draw_outputs(example, fraction, folder / "2_outputs.svg")
     prevalence = {t.name: t.metrics["slice"]["mean"]["prevalence"]["value"] for t in inputs.tests}
-    draw.draw_ablation({t.name: t.ablation for t in inputs.tests}, prevalence, folder / "3_ablation.png")
+    draw.draw_ablation({t.name: t.ablation for t in inputs.tests}, prevalence, folder / "3_ablation.svg")
     for test in inputs.tests:
         for name in ("roc", "pr"):
-            shutil.copyfile(test.folder / "figures" / f"{name}.png", folder / f"4_{name}_{test.name}.png")
-    draw.draw_atlas(inputs.atlas, params.windowing.windows, fraction, folder / "5_atlas.png")
-    draw.draw_basis(example, fraction, folder / "5_basis.png")
+            shutil.copyfile(test.folder / "figures" / f"{name}.svg", folder / f"4_{name}_{test.name}.svg")
+    draw.draw_atlas(inputs.atlas, params.windowing.windows, fraction, folder / "5_atlas.svg")
+    draw.draw_basis(example, fraction, folder / "5_basis.svg")
     for found in localisations:
         if found.examples:
-            target = folder / f"attention_{found.test}.png"
+            target = folder / f"attention_{found.test}.svg"
             draw.draw_attention(found.examples, params.windowing.windows[0], fraction, target)
 
 

@@ -11,6 +11,7 @@ from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, explain_case
 from ich_pipeline.report.case_page import Truth
 from ich_pipeline.report.inputs import Inputs, TestResult
+from ich_pipeline.report.worklist import Entry, entry
 from ich_pipeline.training.network import Network
 
 KINDS = ("true positive", "false negative", "false positive", "true negative")
@@ -25,6 +26,34 @@ class ChosenCase:
     case_id: str
     kind: str
     score: float
+
+
+@dataclass(frozen=True)
+class CaseLine:
+    """What the overview page says of a case that has a page.
+
+    Attributes:
+        chosen: which, and of what kind.
+        entry: its sentence and the picture of its most suspicious slice, as in the worklist.
+        truth: the findings of the reference.
+        let_through: by the first reading; a case that was stopped there is not suspected, whatever its score.
+    """
+
+    chosen: ChosenCase
+    entry: Entry
+    truth: tuple[str, ...]
+    let_through: bool
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the system decided against the reference."""
+        return self.chosen.kind.startswith("false")
+
+
+def case_line(chosen: ChosenCase, content: ExplainedCase, truth: Truth, test: TestResult) -> CaseLine:
+    """The line of a case that was read and explained."""
+    let_through = test.cases.set_index("case_id").loc[chosen.case_id, "let_through"]
+    return CaseLine(chosen, entry(content), truth.case, bool(let_through))
 
 
 def listed_failures(failures: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OUTLINE = "#ff8a00"
 MASK = "#2fd6ff"
+BASIS_ROWS = 2  # findings of the case in the figure of its basis; its page shows all
 COLUMNS = 6  # atlas examples a subtype in the figure; the page shows all
 
 
@@ -169,7 +170,8 @@ def draw_ablation(tables: Mapping[str, pd.DataFrame], prevalence: Mapping[str, f
         axis_labels(ax, "", "mean average precision")
         title(ax, display_name(test), "mean over the subtypes, slices; bars are confidence intervals by patient")
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False, fontsize=8.5, loc="upper left")
+            # Above chance, under the later steps: the baselines on the left may be anywhere.
+            ax.legend(frameon=False, fontsize=8.5, loc="lower right", bbox_to_anchor=(1.0, 0.08))
     save(figure, target)
 
 
@@ -239,7 +241,7 @@ def _by_slice_label(case: ExplainedCase, label: str) -> str:
 
 def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
     """A predicted slice beside its prediction basis, one row a predicted subtype; False where there is nothing to draw."""
-    pairs = [(i, n, e) for i, found in case.basis.items() for n, e in found.items() if e][:3]
+    pairs = [(i, n, e) for i, found in case.basis.items() for n, e in found.items() if e][:BASIS_ROWS]
     if not pairs:
         return False
     columns = 1 + max(len(e) for _, _, e in pairs)
@@ -253,7 +255,7 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
         maps = case.attention[i]
         outline(ax, maps[label if label in maps else case.labels.any].map, fraction, hu)
         probability = score(float(case.final[i, case.labels.index(label)]))
-        ax.set_title(f"case {case.case_id}, slice {i + 1}\n{display_name(label)} {probability}", fontsize=9, color=INK)
+        ax.set_title(f"slice {i + 1} of the case\n{display_name(label)} {probability}", fontsize=9, color=INK)
         for k, example in enumerate(examples, start=1):
             ax = axes[row * columns + k]
             show_ct(ax, example.thumbnail, case.windows[0])
@@ -265,8 +267,12 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
         figure,
         target,
         12,
-        "Prediction basis: the nearest training slices of each finding"
-        + one_map([name for maps in case.attention.values() for name in maps][:1], case.labels).replace(",", ";"),
+        # A figure of few columns is narrow.
+        textwrap.fill(
+            f"Prediction basis of case {case.case_id}: the nearest training slices of each finding"
+            + one_map([name for maps in case.attention.values() for name in maps][:1], case.labels).replace(",", ";"),
+            28 * columns,
+        ),
     )
     return True
 
@@ -322,7 +328,7 @@ def draw_overview(steps: Sequence[tuple[str, str]], target: Path) -> None:
         )
         ax.add_patch(box)
         ax.text(x + 0.41, y + 0.66, name, ha="center", va="top", fontsize=10.5, fontweight="bold", color=INK)
-        ax.text(x + 0.41, y + 0.50, words, ha="center", va="top", fontsize=8.3, color=INK, linespacing=1.35)
+        ax.text(x + 0.41, y + 0.50, words, ha="center", va="top", fontsize=9.2, color=INK, linespacing=1.35)
         if i + 1 < len(steps):
             _arrow(ax, (x + 0.84, y + 0.36), (x + 0.99, y + 0.36) if place < half - 1 else None)
     _turn(figure, ax, half)

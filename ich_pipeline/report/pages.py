@@ -10,7 +10,7 @@ import numpy as np
 
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.report.baselines import BLOCK, baseline_conclusion, comparison_rows
-from ich_pipeline.report.cases import ChosenCase, listed_failures
+from ich_pipeline.report.cases import CaseLine
 from ich_pipeline.report.conclusions import (
     interpolation_conclusion,
     reading_conclusion,
@@ -24,6 +24,7 @@ from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
 from ich_pipeline.report.points import point_rows
 from ich_pipeline.report.render import embedded, render
 from ich_pipeline.report.uncertainty import card
+from ich_pipeline.tables.reader_tables import SIMULATED
 from ich_pipeline.windowing.windows import WindowLike
 
 HARDLY = 0.6  # area under the ROC curve below which a subtype's examples are not called typical of it
@@ -76,10 +77,11 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
 def index_page(
     inputs: Inputs,
     figures: Path,
-    cases: Sequence[ChosenCase],
+    lines: Sequence[CaseLine],
     localisations: Sequence[TestLocalisation],
     settings: Sequence[tuple[str, str]],
     attention_method: str,
+    example: str,
     cautions: Sequence[str] = (),
 ) -> str:
     """The page that links everything; its pictures are inside it.
@@ -87,14 +89,16 @@ def index_page(
     Args:
         inputs: all data.
         figures: folder of the figures that were drawn.
-        cases: the case pages that exist.
+        lines: of the case pages that exist.
         localisations: attention against masks.
         settings: (setting, value).
         attention_method: what made the maps.
+        example: case_id of the figures' case.
         cautions: what the tests do not show.
     """
     params = inputs.params
     point = params.ensemble.decision
+    readers = sorted({r["reader"] for t in inputs.tests for rows in t.readers["labels"].values() for r in rows})
     return render(
         "index.html.j2",
         params=params,
@@ -117,16 +121,22 @@ def index_page(
                 "points": point_rows(inputs.ensemble, params.ensemble, test.metrics, params.labels.any),
                 "headline": _headline(test.metrics, params.labels.any, point),
                 "subgroups": test.subgroups.astype(object).replace({np.nan: None}).to_dict("records"),
-                "failures": _failures(test),
+                "failures": len(test.failures),
+                "cases": _cases(lines, test),
                 "readers": test.readers,
                 "uncertainty": card(test.uncertainty, test.metrics, params.label_set.columns),
             }
             for test in inputs.tests
         ],
-        figures={path.stem: embedded(path) for path in sorted(figures.glob("*.png"))},
+        figures={path.stem: embedded(path) for path in sorted(figures.glob("*.svg"))},
         ablated=params.ablation,
         sequence=bool(params.sequence.architectures),
-        cases=cases,
+        pages=len(lines),
+        example=example,
+        threshold=inputs.ensemble.decision_threshold,
+        filters=window_filters(params.windowing.windows)[:1],
+        readers=readers,
+        only_simulated=inputs.folders.synthetic and all(name.startswith(f"{SIMULATED} ") for name in readers),
         localisations=[(found, control_words(found.summaries, params.labels.any)) for found in localisations],
         tolerance=params.explain.hit_tolerance_mm,
         one_map=params.explain.maps == "any",
@@ -153,10 +163,12 @@ def _baselines(test: TestResult, any_label: str) -> list[dict[str, Any]]:
     ]
 
 
-def _failures(test: TestResult) -> dict[str, Any]:
-    """The worst ones, each of which has a page (:func:`~ich_pipeline.report.cases.choose_cases`), and how many there are."""
-    worst = listed_failures(test.failures).astype(object)
-    return {"count": len(test.failures), "rows": worst.where(worst.notna(), "").to_dict("records")}
+def _cases(lines: Sequence[CaseLine], test: TestResult) -> dict[str, list[CaseLine]]:
+    """The test's cases that have a page: decided wrongly, in the order of evaluate's failures, and the others as chosen."""
+    own = [line for line in lines if line.chosen.test == test.name]
+    order = {case_id: place for place, case_id in enumerate(test.failures["case_id"].tolist())}
+    wrong = sorted((line for line in own if line.wrong), key=lambda line: order[line.chosen.case_id])
+    return {"wrong": wrong, "right": [line for line in own if not line.wrong]}
 
 
 def _headline(metrics: Mapping[str, Any], any_label: str, point: str) -> list[dict[str, Any]]:

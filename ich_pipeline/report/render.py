@@ -53,5 +53,6 @@ def render(template: str, **values: Any) -> str:
 
 
 def embedded(path: Path) -> str:
-    """A PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    """A PNG or SVG as a data URI."""
+    kind = "svg+xml" if path.suffix == ".svg" else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -17,6 +17,7 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.tables.text_tables import TextTable, read_text_table
 
 MISSING = -1  # no read, or no majority
+SIMULATED = "simulated"  # first word of a reader's name whom nobody was: of the synthetic cohort
 LONG_COLUMNS = ("reader", "case", "decision")
 
 

@@ -153,9 +153,9 @@ def test_outs_are_there_and_the_summary_says_what_matters(project) -> None:
         "validation.parquet",
     }
     assert set(content(folder / "work/evaluate/test_retrospective")) == {
-        "ablation.csv", "cases.parquet", "failures.csv", "figures/pr.png", "figures/roc.png", "metrics.json", "pr.csv",
-        "pr_any.csv", "readers.json", "reading.json", "roc.csv", "roc_any.csv", "slices.parquet", "subgroups.csv",
-        "uncertainty.json",
+        "ablation.csv", "cases.parquet", "failures.csv", "figures/pr.png", "figures/pr.svg",
+        "figures/roc.png", "figures/roc.svg", "metrics.json", "pr.csv", "pr_any.csv", "readers.json",
+        "reading.json", "roc.csv", "roc_any.csv", "slices.parquet", "subgroups.csv", "uncertainty.json",
     }  # fmt: skip
     assert "slice AUC any" in results["evaluate"].summary and "true cases" in results["evaluate"].summary
     assert all(path.is_file() for path in results["evaluate"].pictures.values())

@@ -70,7 +70,7 @@ def test_reliability_is_in_tenths() -> None:
 def test_a_long_legend_leaves_the_precision_plots_as_large_as_the_roc_plots(build, tmp_path, monkeypatch) -> None:
     sizes = []
 
-    def measure(figure, target) -> None:
+    def measure(figure, *targets) -> None:
         figure.draw_without_rendering()
         boxes = [ax.get_window_extent() for ax in figure.axes]
         legends = [ax.get_legend().get_window_extent() for ax in figure.axes]

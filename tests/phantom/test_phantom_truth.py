@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pandas as pd
 import pydicom
 import pytest
 
+from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.phantom import plan_cohort, settings_sha256
 from ich_pipeline.phantom.lesions import KINDS
+from ich_pipeline.phantom.readers import READERS, readers_csv
 from ich_pipeline.phantom.render import FIELD_OF_VIEW_MM, MINIMUM_AREA_MM2
 from ich_pipeline.phantom.study import Patient, drawn_patient, slice_spacing
 from ich_pipeline.tables.masks import read_masks
@@ -62,7 +65,25 @@ def test_cohort_json_speaks_of_settings_only(tiny_phantom: Path) -> None:
     assert cohort["kind"] == "phantom"
     assert cohort["settings_sha256"] == settings_sha256(cohort["settings"])
     assert cohort["settings"]["phantom"]["patients"] == 12
-    assert (tiny_phantom / "readers.csv").read_text() == "reader,case,decision\n"
+
+
+def test_simulated_readers_decide_on_every_case_and_are_named_so(tiny_phantom: Path) -> None:
+    rows = pd.read_csv(tiny_phantom / "readers.csv", dtype=str)
+    assert rows.groupby("reader")["case"].nunique().tolist() == [12] * len(READERS)
+    assert all(name.startswith("simulated ") for name in rows["reader"])
+    files = [path for path in (tiny_phantom / "dicom").rglob("*") if path.is_file()]
+    studies = {str(pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID) for path in files}
+    assert set(rows["case"]) == studies
+
+
+def test_simulated_readers_are_as_good_as_they_are_said_to_be(tiny_params: Callable[..., Params]) -> None:
+    plan = plan_cohort(tiny_params())[0]
+    plans = [replace(plan, number=n, kinds=("subdural",) * (n % 2)) for n in range(4000)]
+    rows = pd.read_csv(io.StringIO(readers_csv(plans)))
+    for name, sensitivity, specificity in READERS:
+        decided = rows.loc[rows["reader"] == name, "decision"].to_numpy()
+        assert decided[1::2].mean() == pytest.approx(sensitivity, abs=0.03)
+        assert 1 - decided[::2].mean() == pytest.approx(specificity, abs=0.03)
 
 
 def eroded(mask: np.ndarray) -> np.ndarray:

@@ -24,12 +24,12 @@ from ich_pipeline.evaluation.baselines import baselines_of_test
 from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.failures import case_failures
+from ich_pipeline.evaluation.figures import curves_of, draw_pr, draw_roc
 from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
 from ich_pipeline.evaluation.tables import case_table, slice_table
 from ich_pipeline.evaluation.uncertainty import uncertainty_of_test
 from ich_pipeline.ingest.volumes import write_volume
 from ich_pipeline.report.inputs import Folders, Inputs
-from ich_pipeline.report.pictures import png_bytes
 from ich_pipeline.tables.masks import read_masks, write_masks
 from ich_pipeline.tables.reader_tables import Reads
 from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
@@ -192,14 +192,15 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
             write_text(folder / f"{table}.csv", content.to_csv(index=False))
         reads = Reads(
             tuple(f"C{c}" for c in range(CASES)),
-            ("Reader A",),
+            ("simulated A",),
             ("any",),
             (np.arange(CASES) % 3 == 0)[:, None, None].astype(np.int8),
         )
-        write_json(folder / "readers.json", readers_of_test(reads, cohort, reads.cases, frozenset()))
-        (folder / "figures").mkdir()
-        for figure in ("roc", "pr"):
-            (folder / "figures" / f"{figure}.png").write_bytes(png_bytes(np.zeros((4, 4), np.uint8)))
+        readers = readers_of_test(reads, cohort, reads.cases, frozenset())
+        write_json(folder / "readers.json", readers)
+        roc, pr = curves_of(cohort)
+        draw_roc(cohort, roc, name, folder / "figures" / "roc.svg", readers=readers["labels"]["any"])
+        draw_pr(cohort, pr, name, folder / "figures" / "pr.svg")
     (root / "data").mkdir()
     write_json(root / "data" / "cohort.json", {"kind": "phantom"})
     folders = Folders(

@@ -18,7 +18,7 @@ from tests.made.explained import made_case, maps
 # Boxes that a reader takes for one thing each. A table in a card that scrolls is as wide as it likes.
 SCRIPT = """(() => {
   const shown = [...document.querySelectorAll("h1, h2, h3, .buttons, figure, table, p, .tag, .verdict, .research")]
-    .filter(e => e.getClientRects().length);
+    .filter(e => e.checkVisibility());
   const faults = [];
   for (const a of shown) for (const b of shown) {
     if (a === b || a.contains(b) || b.contains(a) || !(a.compareDocumentPosition(b) & 4)) continue;
@@ -79,11 +79,13 @@ def test_the_atlas_and_the_overview(tab, inputs, tmp_path):
     windows = inputs.params.windowing.windows
     assert _faults(tab, atlas_page(inputs.atlas, windows, 0.5), 1200, tmp_path) == "none"
     for figure in ("1_system", "2_outputs", "3_ablation", "5_atlas"):
-        (tmp_path / f"{figure}.png").write_bytes((inputs.tests[0].folder / "figures" / "roc.png").read_bytes())
+        (tmp_path / f"{figure}.svg").write_bytes((inputs.tests[0].folder / "figures" / "roc.svg").read_bytes())
     for test in inputs.tests:
         for kind in ("roc", "pr"):
-            (tmp_path / f"4_{kind}_{test.name}.png").write_bytes((test.folder / "figures" / "roc.png").read_bytes())
-    assert _faults(tab, index_page(inputs, tmp_path, [], [], [("Seed", "1")], "LayerCAM"), 1200, tmp_path) == "none"
+            (tmp_path / f"4_{kind}_{test.name}.svg").write_bytes((test.folder / "figures" / "roc.svg").read_bytes())
+    page = index_page(inputs, tmp_path, [], [], [("Seed", "1")], "LayerCAM", "C1")
+    for width in (1280, 390):
+        assert _faults(tab, page, width, tmp_path) == "none"
 
 
 def test_no_colour_is_defined_by_itself() -> None:
