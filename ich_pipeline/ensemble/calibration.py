@@ -176,8 +176,9 @@ def fit_isotonic(scores: ArrayLike, truth: ArrayLike) -> Calibration:
     weights = sizes + _PRIOR_SLICES
     values = (np.add.reduceat(positives, starts) + _PRIOR_SLICES * prevalence) / weights
     sums = np.add.reduceat(distinct * counts, starts)
-    # A small block moves further than its large neighbour and may overtake it: such blocks become one.
-    merged = _block_starts(values, weights)
+    # A small block moves further than its large neighbour and may overtake it: such blocks become one. So do those that
+    # are equal but for rounding.
+    merged = _block_starts(np.round(values, 12), weights)
     centres = np.add.reduceat(sums, merged) / np.add.reduceat(sizes, merged)
     values = np.add.reduceat(values * weights, merged) / np.add.reduceat(weights, merged)
     weights = np.add.reduceat(weights, merged)
