@@ -37,8 +37,8 @@ from ich_pipeline.windowing.windows import prepare
 EQUAL = 1e-5  # of probabilities; of other numbers, as a share of the largest
 COMPUTES = "float32"  # whatever precision a network learned in: processors have no convolutions in half precision
 CHECKED = 16  # training slices
-# A cell at which a maximum or a ReLU turns within the rounding of the layers before has another gradient, and so another value.
-CELLS_APART = 1e-3
+# Of a map's maximum: a cell at which a maximum or a ReLU turns within the rounding of the layers before has another gradient.
+MAPS_EQUAL = 0.01
 
 
 def export_network(source: Path, folder: Path, slices: NDArray[np.int16], explain: ExplainParams | None) -> None:
@@ -70,7 +70,7 @@ def export_network(source: Path, folder: Path, slices: NDArray[np.int16], explai
         _check(called, what, ours, theirs)
     if explainer is not None:
         ours, theirs = ServedExplainer(served, folder).explain(hu), explainer.explain(hu)
-        _check(called, "attention maps", ours.maps, theirs.maps, CELLS_APART)
+        _check(called, "attention maps", ours.maps, theirs.maps, MAPS_EQUAL)
         if (ours.method, ours.grid) != (theirs.method, theirs.grid):
             raise InputError(
                 f"{called} shows maps of {ours.method} as a graph, of {theirs.method} in Keras: {_REPORT}."
@@ -145,11 +145,11 @@ def _write_maps(explainer: Explainer, folder: Path, called: str) -> None:
 _REPORT = "this is a fault of the export; nothing is registered"
 
 
-def _check(called: str, what: str, ours: NDArray[Any], theirs: NDArray[Any], apart: float = 0.0) -> None:
-    """Refuse a graph that answers otherwise than Keras; ``apart`` is the share of values that may."""
+def _check(called: str, what: str, ours: NDArray[Any], theirs: NDArray[Any], equal: float = EQUAL) -> None:
+    """Refuse a graph that answers otherwise than Keras; ``equal`` is a share of the largest value."""
     difference = np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))
-    limit = EQUAL * max(1.0, float(np.abs(theirs).max(initial=0)))
-    if not (np.isfinite(difference).all() and (difference > limit).mean() <= apart):
+    limit = equal * max(1.0, float(np.abs(theirs).max(initial=0)))
+    if not (np.isfinite(difference).all() and (difference <= limit).all()):
         raise InputError(
             f"{called}: {what} of the exported graph differ from Keras' by up to {difference.max():.2g} on training slices, where "
             f"{limit:.2g} is allowed: {_REPORT}."
