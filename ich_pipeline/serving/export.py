@@ -37,8 +37,9 @@ from ich_pipeline.windowing.windows import prepare
 EQUAL = 1e-5  # of probabilities; of other numbers, as a share of the largest
 COMPUTES = "float32"  # whatever precision a network learned in: processors have no convolutions in half precision
 CHECKED = 16  # training slices
-# Of a map's maximum: a cell at which a maximum or a ReLU turns within the rounding of the layers before has another gradient.
-MAPS_EQUAL = 0.01
+# A cell at which a maximum or a ReLU turns within the rounding of the layers before has another gradient, and so another
+# value: of the phantom's Inception-v3 0.13 % of the cells, by 0.003 of the map's maximum at most.
+CELLS_APART, APART = 0.01, 0.01  # the share of a map's cells that may, and by how much
 
 
 def export_network(source: Path, folder: Path, slices: NDArray[np.int16], explain: ExplainParams | None) -> None:
@@ -67,10 +68,10 @@ def export_network(source: Path, folder: Path, slices: NDArray[np.int16], explai
         network.features_and_probabilities(hu),
         strict=True,
     ):
-        _check(called, what, ours, theirs)
+        check_equal(called, what, ours, theirs)
     if explainer is not None:
         ours, theirs = ServedExplainer(served, folder).explain(hu), explainer.explain(hu)
-        _check(called, "attention maps", ours.maps, theirs.maps, MAPS_EQUAL)
+        check_equal(called, "attention maps", ours.maps, theirs.maps, CELLS_APART)
         if (ours.method, ours.grid) != (theirs.method, theirs.grid):
             raise InputError(
                 f"{called} shows maps of {ours.method} as a graph, of {theirs.method} in Keras: {_REPORT}."
@@ -100,7 +101,7 @@ def export_head(source: Path, folder: Path, slices: NDArray[np.int16], network: 
     one_case = np.zeros(len(hu), np.int64)
     ours = SequenceReader(ServedNetwork(served), own).probabilities(hu, one_case)[1]
     theirs = SequenceReader(keras_network, head).probabilities(hu, one_case)[1]
-    _check(f"The sequence head of {spec.architecture}", "probabilities", ours, theirs)
+    check_equal(f"The sequence head of {spec.architecture}", "probabilities", ours, theirs)
 
 
 def _write_network(network: Network, explainer: Explainer | None, folder: Path, called: str) -> None:
@@ -145,12 +146,25 @@ def _write_maps(explainer: Explainer, folder: Path, called: str) -> None:
 _REPORT = "this is a fault of the export; nothing is registered"
 
 
-def _check(called: str, what: str, ours: NDArray[Any], theirs: NDArray[Any], equal: float = EQUAL) -> None:
-    """Refuse a graph that answers otherwise than Keras; ``equal`` is a share of the largest value."""
+def check_equal(called: str, what: str, ours: NDArray[Any], theirs: NDArray[Any], apart: float = 0.0) -> None:
+    """Refuse a graph that answers otherwise than Keras.
+
+    Args:
+        called: the network, for the sentence.
+        what: is compared.
+        ours: what the graph gave.
+        theirs: what Keras gave.
+        apart: share of the values that may differ by up to :data:`APART` in place of :data:`EQUAL`.
+
+    Raises:
+        InputError: it does.
+    """
     difference = np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64))
-    limit = equal * max(1.0, float(np.abs(theirs).max(initial=0)))
-    if not (np.isfinite(difference).all() and (difference <= limit).all()):
+    scale = max(1.0, float(np.abs(theirs).max(initial=0)))
+    limit = EQUAL * scale
+    farthest = APART * scale if apart else limit
+    if not ((difference <= farthest).all() and (difference > limit).mean() <= apart):
         raise InputError(
-            f"{called}: {what} of the exported graph differ from Keras' by up to {difference.max():.2g} on training slices, where "
-            f"{limit:.2g} is allowed: {_REPORT}."
+            f"{called}: {what} of the exported graph differ from Keras' by up to {difference.max():.2g} on training slices, by more "
+            f"than {limit:.2g} in {(difference > limit).mean():.2%} of the values: {_REPORT}."
         )

@@ -94,12 +94,43 @@ def test_a_version_from_before_onnx_says_what_to_do(bundle: Path, tmp_path: Path
         System.load(old)
 
 
+@pytest.mark.parametrize(
+    ("fault", "held"),
+    [
+        (lambda maps, at: maps + 0.0, True),
+        (lambda maps, at: np.where(at < 0.009, maps + 0.005, maps), True),  # cells at a kink
+        (lambda maps, at: np.where(at < 0.02, maps + 0.005, maps), False),  # too many of them
+        (lambda maps, at: np.where(at < 0.001, maps + 0.02, maps), False),  # too far
+        (lambda maps, at: maps * 1.001, False),
+        (lambda maps, at: np.where(at < 0.001, np.nan, maps), False),
+        (lambda maps, at: maps[..., ::-1], False),
+    ],
+)
+def test_maps_may_differ_in_a_few_cells_by_little_and_probabilities_nowhere(fault, held: bool) -> None:
+    from ich_pipeline.serving.export import CELLS_APART, check_equal
+
+    rng = np.random.default_rng(1)
+    maps = rng.random((4, 6, 30, 30))
+    at = rng.permutation(maps.size).reshape(maps.shape) / maps.size
+    found = fault(maps, at)
+    if held:
+        check_equal("It", "maps", found, maps, CELLS_APART)
+    else:
+        with pytest.raises(InputError, match="maps of the exported graph differ from Keras' by up to"):
+            check_equal("It", "maps", found, maps, CELLS_APART)
+    if (found != maps).any():
+        with pytest.raises(InputError, match="probabilities of the exported graph"):
+            check_equal("It", "probabilities", found, maps)
+
+
 def test_a_graph_that_answers_otherwise_is_not_registered(
     folder: Path, work: Path, hu: np.ndarray, tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ich_pipeline.serving import export
 
     shutil.copy(folder / "network.json", tmp_path)
-    monkeypatch.setattr(export, "EQUAL", 1e-12)
+    to_onnx = export.to_onnx
+    brighter = lambda made, *rest: to_onnx(lambda hu: made(hu + 1.0), *rest)  # noqa: E731
+    monkeypatch.setattr(export, "to_onnx", brighter)
     with pytest.raises(InputError, match=r"The network vgg16: features of the exported graph differ .* nothing is"):
         export.export_network(work / "work" / "train" / ARCHITECTURE, tmp_path, hu, None)
