@@ -219,6 +219,24 @@ def read_json(source: Path) -> Any:
         raise InputError(f"{source} is not JSON ({error}): remove it and run its stage again.") from None
 
 
+def read_versioned(source: Path, schema: str, remedy: str) -> dict[str, Any]:
+    """Read JSON that says its schema (``"schema": "atlas/3"``); what it holds beside it.
+
+    Args:
+        source: the file.
+        schema: the one that this version reads.
+        remedy: what to do about another, as the end of a sentence.
+
+    Raises:
+        InputError: the file is missing, broken, or of another schema.
+    """
+    values = read_json(source)
+    found = values.pop("schema", None) if isinstance(values, dict) else None
+    if found != schema:
+        raise InputError(f"{source} has schema {found!r} where this version reads {schema!r}: {remedy}.")
+    return values
+
+
 def write_table(target: Path, table: pd.DataFrame, schema: str) -> None:
     """Write a Parquet table atomically with its schema name and version (``"slices/1"``) in the file's metadata."""
     import pyarrow as pa

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.core.described_arrays import read_arrays, write_arrays
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.core.files import read_versioned, write_json
 from ich_pipeline.explain.atlas_checks import Checks
 from ich_pipeline.explain.features import Classic, relevance
 from ich_pipeline.explain.geometry import CellGrid
@@ -29,6 +29,7 @@ from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "atlas/3"
+AGAIN = "run the stage atlas again; a model that was registered with it, register again"
 
 
 @dataclass(frozen=True)
@@ -257,12 +258,7 @@ class Atlas:
     @classmethod
     def load(cls, folder: Path) -> Atlas:
         """Read what :meth:`save` wrote; InputError for a missing file or another schema."""
-        described = read_json(folder / "atlas.json")
-        if described.get("schema") != SCHEMA:
-            raise InputError(
-                f"{folder / 'atlas.json'} has schema {described.get('schema')!r} where this version reads {SCHEMA!r}: run the "
-                "stage atlas again; a model that was registered with it, register again."
-            )
+        described = read_versioned(folder / "atlas.json", SCHEMA, AGAIN)
         arrays = read_arrays(folder / "atlas.npz", "run `make repro`, or the stage that writes it")
         entries = tuple(
             AtlasEntry.of_arrays(

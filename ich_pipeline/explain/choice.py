@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.config import ExplainParams
-from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.core.files import read_versioned, write_json
 from ich_pipeline.evaluation.bootstrap import draw_counts, has_width, interval
+from ich_pipeline.explain.atlas import AGAIN
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.lesions import MaskedSlice
@@ -124,9 +124,7 @@ class MapChoice:
     @classmethod
     def load(cls, folder: Path) -> MapChoice:
         """Read what :meth:`save` wrote; InputError where it is missing or of another schema."""
-        raw = read_json(folder / FILE)
-        if raw.pop("schema", None) != SCHEMA:
-            raise InputError(f"{folder / FILE} is of another schema than {SCHEMA!r}: run the stage atlas again.")
+        raw = read_versioned(folder / FILE, SCHEMA, AGAIN)
         tried = tuple(Candidate(**one) for one in raw.pop("tried"))
         scores = {
             name: MapScore(**{**one, "hit": Share(**one["hit"]), "side": Share(**one["side"])})

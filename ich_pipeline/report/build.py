@@ -58,7 +58,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     example, lines = _case_pages(inputs, chosen, network, explainer, target / "cases", track, " ".join(warnings))
     with atomic_dir(target / "figures") as folder, marked(data):
         _figures(inputs, example, localisations, folder)
-    specs = {name: _spec(inputs, name) for name in params.architectures}
+    specs = {name: NetworkSpec.load(inputs.folders.train / name) for name in params.architectures}
     trainable = [name for name, spec in specs.items() if spec.trainable_windows]
     learnt = {name: Network.load(inputs.folders.train / name).windows() for name in trainable}
     method = f"{explainer.method} of {architecture}"
@@ -78,13 +78,6 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
     )
     write_text(target / "index.html", index)
     return chosen
-
-
-def _spec(inputs: Inputs, name: str) -> NetworkSpec:
-    from ich_pipeline.core.files import read_json
-
-    path = inputs.folders.train / name / "network.json"
-    return NetworkSpec.from_json(read_json(path), path)
 
 
 def _case_pages(

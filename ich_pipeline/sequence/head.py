@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.core.files import write_json
 from ich_pipeline.sequence.cases import by_cases
 from ich_pipeline.sequence.spec import CASES, SPEC_FILE, HeadSpec
 from ich_pipeline.training.backbones import load_all_weights
@@ -89,7 +89,7 @@ class SequenceHead:
             InputError: a file is missing, broken, or of another version.
         """
         folder = Path(folder)
-        head = SequenceHead.build(HeadSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE))
+        head = SequenceHead.build(HeadSpec.load(folder))
         path = folder / WEIGHTS_FILE
         if not path.is_file():
             raise InputError(f"{path} is missing: run `dvc repro sequence`.")

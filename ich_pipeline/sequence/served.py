@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ich_pipeline.core.described_arrays import read_arrays, write_arrays
-from ich_pipeline.core.files import read_json
 from ich_pipeline.sequence.cases import Batch, by_cases
-from ich_pipeline.sequence.spec import SPEC_FILE, HeadSpec
+from ich_pipeline.sequence.spec import HeadSpec
 
 if TYPE_CHECKING:
     from ich_pipeline.sequence.head import SequenceHead
@@ -59,7 +58,7 @@ class ServedHead:
         Raises:
             InputError: one is missing, broken, or of another version.
         """
-        spec = HeadSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
+        spec = HeadSpec.load(folder)
         return cls(spec, read_arrays(folder / FILE, again))
 
     def save(self, folder: Path) -> None:

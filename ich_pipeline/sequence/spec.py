@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_versioned
 
 SCHEMA = "sequence_head/1"
+AGAIN = "run `dvc repro -f sequence`"
 SPEC_FILE = "head.json"
 CASES = 16  # in one forward pass; always full, so that a case's answer does not depend on its company
 
@@ -40,22 +42,18 @@ class HeadSpec:
     epoch: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; :meth:`from_json` reads them back."""
+        """JSON values; :meth:`load` reads them back."""
         return {"schema": SCHEMA, **dataclasses.asdict(self), "labels": list(self.labels)}
 
     @staticmethod
-    def from_json(values: dict[str, Any], source: Path) -> HeadSpec:
-        """The spec that :meth:`to_json` gave; ``source`` is named in the error."""
-        values = dict(values)
-        found = values.pop("schema", None)
-        if found != SCHEMA:
-            raise InputError(
-                f"{source} has schema {found!r} where this version reads {SCHEMA!r}: run `dvc repro -f sequence`."
-            )
+    def load(folder: Path) -> HeadSpec:
+        """The spec in ``head.json`` of a head's folder; InputError where it is missing, broken or of another schema."""
+        source = folder / SPEC_FILE
+        values = read_versioned(source, SCHEMA, AGAIN)
         try:
             return HeadSpec(**{**values, "labels": tuple(values["labels"])})
         except (KeyError, TypeError) as error:
-            raise InputError(f"{source} is no sequence head ({error}): run `dvc repro -f sequence`.") from None
+            raise InputError(f"{source} is no sequence head ({error}): {AGAIN}.") from None
 
 
 class Head(Protocol):

@@ -35,7 +35,7 @@ from pydantic import model_validator
 from ich_pipeline.baselines.hu_rule import FILE, MEMBER
 from ich_pipeline.config import ExplainParams, IngestParams, LabelParams, Params, Range, Section, WindowingParams
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import atomic_dir, read_json, sha256_of, write_json
+from ich_pipeline.core.files import atomic_dir, read_versioned, sha256_of, write_json
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.explain.atlas import Atlas
 from ich_pipeline.explain.choice import FILE as MAPS
@@ -45,6 +45,7 @@ from ich_pipeline.sequence.member import architecture_of
 from ich_pipeline.sequence.spec import SPEC_FILE as HEAD_SPEC
 from ich_pipeline.serving.code import write_code
 from ich_pipeline.serving.content import AGAIN, Content, seal
+from ich_pipeline.serving.origin import SCHEMA as ORIGIN_SCHEMA
 from ich_pipeline.serving.origin import Origin
 from ich_pipeline.training.spec import SPEC_FILE, WEIGHTS_FILE
 
@@ -191,24 +192,12 @@ def _of_tensorflow() -> Iterator[None]:
 
 def read_sources(folder: Path) -> dict[str, str]:
     """The sha256 of what a bundle was made from, by name; InputError where it has none, or one of another schema version."""
-    raw = read_json(folder / SOURCES)
-    if raw.get("schema") != SOURCES_SCHEMA:
-        raise InputError(
-            f"{folder / SOURCES} has schema {raw.get('schema')!r} where this version reads {SOURCES_SCHEMA!r}: {AGAIN}."
-        )
-    return raw["files"]
+    return read_versioned(folder / SOURCES, SOURCES_SCHEMA, AGAIN)["files"]
 
 
 def read_system(folder: Path) -> SystemParams:
     """Read a bundle's ``system.json``; InputError for another schema version."""
-    raw = read_json(folder / SYSTEM)
-    found = raw.pop("schema", "none")
-    if found != SCHEMA:
-        raise InputError(
-            f"{folder / SYSTEM} has schema {found!r} where this version reads {SCHEMA!r}: register the model again."
-        )
-
-    return SystemParams.model_validate_json(json.dumps(raw))
+    return SystemParams.model_validate_json(json.dumps(read_versioned(folder / SYSTEM, SCHEMA, AGAIN)))
 
 
 def read_origin(folder: Path) -> Origin:
@@ -218,7 +207,7 @@ def read_origin(folder: Path) -> Origin:
         raise InputError(
             f"{folder} has no {ORIGIN}, so nobody can say whether the model was trained on patients: {AGAIN}."
         )
-    return Origin.from_json(read_json(path), path)
+    return Origin.from_json(read_versioned(path, ORIGIN_SCHEMA, AGAIN))
 
 
 def _take(names: Iterable[str], source: Path, target: Path) -> None:

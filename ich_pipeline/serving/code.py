@@ -10,8 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import ich_pipeline
-from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.core.files import read_versioned, write_json
 from ich_pipeline.serving.content import AGAIN, Content, content_of, refuse_changes
 
 CODE = "code.json"  # in the bundle
@@ -50,12 +49,7 @@ def runs_other_code(bundle: Path) -> bool:
 
 
 def _read(bundle: Path) -> dict[str, str]:
-    raw = read_json(bundle / CODE)
-    if raw.get("schema") != SCHEMA:
-        raise InputError(
-            f"{bundle / CODE} has schema {raw.get('schema')!r} where this version reads {SCHEMA!r}: {AGAIN}."
-        )
-    return raw["files"]
+    return read_versioned(bundle / CODE, SCHEMA, AGAIN)["files"]
 
 
 def _files(package: Path) -> dict[str, str]:

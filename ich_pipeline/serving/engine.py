@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from ich_pipeline.core.described_arrays import read_arrays
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json
+from ich_pipeline.core.files import read_versioned
 from ich_pipeline.core.stopwatch import part
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.serving.content import AGAIN
-from ich_pipeline.training.spec import SPEC_FILE, NetworkSpec
+from ich_pipeline.training.spec import NetworkSpec
 from ich_pipeline.workers.parallel import process_count
 
 NETWORK, HEAD = "network.onnx", "head.npz"
@@ -94,7 +94,7 @@ class ServedNetwork:
         Raises:
             InputError: one is missing or broken.
         """
-        self.spec = NetworkSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
+        self.spec = NetworkSpec.load(folder)
         self.graph = Graph(folder / NETWORK)
         arrays = read_arrays(folder / HEAD, AGAIN)
         self._kernel, self._bias = arrays["kernel"], arrays["bias"]
@@ -124,11 +124,7 @@ class ServedExplainer(Explainer):
         Raises:
             InputError: one is missing or broken, or of another version.
         """
-        about = read_json(folder / MAPS)
-        if about.get("schema") != MAPS_SCHEMA:
-            raise InputError(
-                f"{folder / MAPS} has schema {about.get('schema')!r} where this version reads {MAPS_SCHEMA!r}: {AGAIN}."
-            )
+        about = read_versioned(folder / MAPS, MAPS_SCHEMA, AGAIN)
         self._kernel, self._bias = network.head()
         self._pooling, self._size = network.spec.pooling, network.spec.image_size
         self._rows = slice(-int(about["rows"]), None)

@@ -70,7 +70,7 @@ class Network:
             dtype: computes in another precision than it learned in; likewise.
         """
         folder = Path(folder)
-        spec = NetworkSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
+        spec = NetworkSpec.load(folder)
         spec = dataclasses.replace(spec, image_size=image_size or spec.image_size, dtype=dtype or spec.dtype)
         if spec.input_range is None:
             whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype)
@@ -196,7 +196,7 @@ def _assemble(spec: NetworkSpec, backbone: keras.Model, prevalence: NDArray[np.f
 def _begun_elsewhere(spec: NetworkSpec) -> keras.Model:
     """The backbone of another network of this project, for this picture size; it may be cut anew."""
     folder = Path(spec.weights)
-    before = NetworkSpec.from_json(read_json(folder / SPEC_FILE), folder / SPEC_FILE)
+    before = NetworkSpec.load(folder)
     words = f"params.yaml: networks.{spec.architecture}.weights: the network in {folder}"
     if before.architecture != spec.architecture:
         raise InputError(f"{words} is {before.architecture}: name a network of the same architecture.")

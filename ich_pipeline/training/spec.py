@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.files import read_versioned
 from ich_pipeline.windowing.windows import Window
 
 SCHEMA = "network/1"
+AGAIN = "train again with `dvc repro -f`"
 SPEC_FILE, WEIGHTS_FILE = "network.json", "model.weights.h5"
 BATCH = 32  # slices in one forward pass of Keras; always full, so that a slice's answer does not depend on its company
 
@@ -42,7 +44,7 @@ class NetworkSpec:
     input_range: tuple[float, float] | None = None  # of a model of one's own
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; :meth:`from_json` reads them back. What is at its default is left out."""
+        """JSON values; :meth:`load` reads them back. What is at its default is left out."""
         values = dataclasses.asdict(self)
         values["windows"] = [
             {key: value for key, value in window._asdict().items() if value != Window._field_defaults.get(key)}
@@ -55,14 +57,10 @@ class NetworkSpec:
         return {"schema": SCHEMA, **values}
 
     @staticmethod
-    def from_json(values: dict[str, Any], source: Path) -> NetworkSpec:
-        """The spec that :meth:`to_json` gave; ``source`` is named in the error."""
-        values = dict(values)
-        found = values.pop("schema", None)
-        if found != SCHEMA:
-            raise InputError(
-                f"{source} has schema {found!r} where this version reads {SCHEMA!r}: train again with `dvc repro -f`."
-            )
+    def load(folder: Path) -> NetworkSpec:
+        """The spec in ``network.json`` of a network's folder; InputError where it is missing, broken or of another schema."""
+        source = folder / SPEC_FILE
+        values = read_versioned(source, SCHEMA, AGAIN)
         try:
             values["windows"] = tuple(Window(**window) for window in values["windows"])
             values["labels"] = tuple(values["labels"])
@@ -71,7 +69,7 @@ class NetworkSpec:
                     values[key] = tuple(values[key])
             return NetworkSpec(**values)
         except (KeyError, TypeError) as error:
-            raise InputError(f"{source} is no network ({error}): train again with `dvc repro -f`.") from None
+            raise InputError(f"{source} is no network ({error}): {AGAIN}.") from None
 
 
 class Readable(Protocol):
