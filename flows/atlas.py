@@ -24,9 +24,9 @@ from ich_pipeline.explain.case import slice_thresholds
 from ich_pipeline.explain.choice import MapChoice, choose_maps
 from ich_pipeline.explain.localisation import Draws
 from ich_pipeline.tables.cohort_mark import data_words
-from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.labels import Labels
-from ich_pipeline.tables.schemas import VALIDATION_SCORES, WINDOW_INDEX
+from ich_pipeline.tables.schemas import VALIDATION_SCORES
+from ich_pipeline.tables.slice_index import join_labels, read_index
 from ich_pipeline.windowing.windows import prepare
 
 THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
@@ -101,7 +101,7 @@ def _choose(stage: Stage, network, hu: NDArray[np.int16], draws: Draws) -> MapCh
     from ich_pipeline.explain.attention import Attention, Explainer, layers_to_try
 
     params, labels = stage.params, stage.params.label_set
-    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
+    index = read_index(layout.WINDOW)
     known = masked_slices(params, index[index["cohort"] == "validation"])
     at = sorted(known)
     slices = [known[row] for row in at]
@@ -125,10 +125,11 @@ def _named(params: Params, uids: pd.Series) -> NDArray[np.bool_]:
 
 def _positives(cohort: str, labels: Labels) -> pd.DataFrame:
     """Rows of the window index of a cohort's slices with at least one subtype, with their labels."""
-    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
-    truth = read_labels(layout.SPLIT / "labels" / f"{cohort}.csv", labels)
-    truth = truth[truth[list(labels.subtypes)].to_numpy().any(axis=1)]
-    return index[index["cohort"] == cohort].merge(truth, on="SOPInstanceUID").sort_values("row", kind="stable")
+    index = read_index(layout.WINDOW)
+    table = index[index["cohort"] == cohort]
+    labelled, truth = join_labels(table, [layout.SPLIT / "labels" / f"{cohort}.csv"], labels, f"cohort {cohort!r}")
+    table = table.loc[labelled].assign(**dict(zip(labels.columns, truth.T, strict=True)))
+    return table.loc[table[list(labels.subtypes)].to_numpy().any(axis=1)]
 
 
 def _table(atlas: Atlas) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def body(stage: Stage) -> StageResult:
     slices = load_validation(
         train=layout.TRAIN,
         labels_csvs=[layout.SPLIT / "labels" / f"{cohort}.csv" for cohort in cohorts],
-        index=layout.WINDOW / "index.parquet",
+        window=layout.WINDOW,
         architectures=params.architectures,
         degrees=params.interpolation.candidates,
         labels=labels,

@@ -38,6 +38,7 @@ from ich_pipeline.serving.case_process import CaseReader
 from ich_pipeline.serving.content import AGAIN, check_sealed
 from ich_pipeline.serving.engine import ServedExplainer, ServedNetwork
 from ich_pipeline.serving.file_pixels import FilePixels, ReadCase
+from ich_pipeline.serving.load_case import Given
 from ich_pipeline.serving.origin import Origin, is_synthetic
 from ich_pipeline.serving.verdict import withheld_case
 from ich_pipeline.tables.labels import Labels
@@ -123,11 +124,12 @@ class System:
         """The labels of every answer."""
         return self.ensemble.labels
 
-    def read_case(self, sources: Sequence[bytes | Path], demonstration: bool = False) -> ReadCase:
+    def read_case(self, sources: Sequence[Given], demonstration: bool = False) -> ReadCase:
         """Read one study.
 
         Args:
-            sources: its DICOM files, as paths or as their bytes, in any order; other series are set aside as in ingest.
+            sources: its DICOM files, as paths or as their bytes, in any order, or their headers (see
+                :func:`ich_pipeline.serving.load_case.load_case`); other series are set aside as in ingest.
             demonstration: read it even where the model has no answer for it; the case says so (``no_answer``).
 
         Raises:
