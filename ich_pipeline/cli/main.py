@@ -134,7 +134,7 @@ def profile(
 def weights_fetch(
     architectures: Annotated[list[str] | None, typer.Argument(help="Names; without any, those of params.yaml.")] = None,
     to: Annotated[Path, typer.Option("--to", help="Folder for the files and their manifest.")] = Path("weights"),
-    only_list: Annotated[bool, typer.Option("--list", help="Say addresses and hashes, download nothing.")] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Say addresses, download nothing.")] = False,
 ) -> None:
     """Download ImageNet weights without top, each checked, with a manifest of SHA-256."""
     from ich_pipeline.commands.weights import fetch, listing
