@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
-from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_all_weights
+from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_written_weights
 from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.layers import Pool, Preprocess, Windows
 from ich_pipeline.training.spec import BATCH, SPEC_FILE, WEIGHTS_FILE, NetworkSpec
@@ -78,15 +78,7 @@ class Network:
         else:
             backbone = _of_one_s_own(folder / BACKBONE_FILE)
         network = _assemble(spec, backbone, None)
-        path = folder / WEIGHTS_FILE
-        if not path.is_file():
-            raise InputError(f"{path} is missing: run `dvc repro`, or the stage that writes it.")
-        try:
-            load_all_weights(network.model, path)
-        except ValueError as error:
-            raise InputError(
-                f"{path} does not fit {folder / SPEC_FILE} ({error}): train again with `dvc repro -f`."
-            ) from None
+        load_written_weights(network.model, folder / WEIGHTS_FILE, folder / SPEC_FILE)
         return network
 
     def save(self, folder: Path) -> None:

@@ -74,15 +74,11 @@ def ct_slice(
     ds.PatientID, ds.PatientName = patient, "Secret^Name"
     ds.Modality, ds.StudyDate = "CT", "20200102"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    ds.ConvolutionKernel, ds.SliceThickness = "H31s", "5"
-    ds.SeriesNumber, ds.InstanceNumber = 2, number
-    ds.ImageOrientationPatient = AXIAL
-    ds.ImagePositionPatient = [-80.0, -80.0, 5.0 * number] if position is None else list(position)
-    ds.PixelSpacing = [0.5, 0.5]
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = hu.shape
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = (16, 16, 15) if signed else (16, 12, 11)
-    ds.PixelRepresentation = int(signed)
+    fill_image(ds, number, hu.shape)
+    if position is not None:
+        ds.ImagePositionPatient = list(position)
+    if not signed:
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
     ds.RescaleSlope, ds.RescaleIntercept = "1", str(intercept)
     ds.PixelData = stored.tobytes()
     ds["PixelData"].VR = "OW"
@@ -96,6 +92,18 @@ def ct_slice(
     ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", CTImageStorage)
     ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "2.25.1")
     return ds
+
+
+def fill_image(ds: Dataset, number: int, shape: tuple[int, ...]) -> None:
+    """Set what describes a picture and its place: axial, 5 mm thick, signed 16 bits."""
+    ds.ConvolutionKernel, ds.SliceThickness = "H31s", "5"
+    ds.SeriesNumber, ds.InstanceNumber = 2, number
+    ds.ImageOrientationPatient = AXIAL
+    ds.ImagePositionPatient = [-80.0, -80.0, 5.0 * number]
+    ds.PixelSpacing = [0.5, 0.5]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.Rows, ds.Columns = shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
 
 
 def save(ds: Dataset, path: Path) -> Path:

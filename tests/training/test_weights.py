@@ -82,7 +82,8 @@ def test_fetch_checks_and_lists_and_verify_agrees(server: Path, tmp_path: Path) 
 
 def test_networks_begin_with_a_carried_cache_and_answer_as_keras_does(tmp_path: Path, monkeypatch) -> None:
     """EfficientNetB0 with a file in Keras' cache: Keras adds a layer to its graph then, a network of this project has none."""
-    made: Any = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
+    plain: Any = keras.applications.EfficientNetB0  # typed as if weights could not be None
+    made: Any = plain(weights=None, include_top=False, input_shape=(32, 32, 3))
     made.layers[2].set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]), np.array(7)])
     made.layers[2].finalize_state()
     file = tmp_path / "models" / "efficientnetb0_notop.h5"
