@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, CTImageStorage
 
 from ich_pipeline.deidentify.key import Key
-from tests.made.ct import fill_image
+from tests.made.ct import fill_image, finished
 
 SIZE = 64
 
@@ -40,17 +40,7 @@ def ct(
     fill_image(ds, number, hu.shape)
     ds.RescaleSlope, ds.RescaleIntercept = "1", "0"
     ds.PixelData = hu.tobytes()
-    ds["PixelData"].VR = "OW"
-    for keyword, value in more.items():
-        if value is None:
-            del ds[keyword]
-        else:
-            setattr(ds, keyword, value)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
-    return ds
+    return finished(ds, more)
 
 
 def encode(ds: Dataset) -> bytes:

@@ -81,17 +81,7 @@ def ct_slice(
         ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
     ds.RescaleSlope, ds.RescaleIntercept = "1", str(intercept)
     ds.PixelData = stored.tobytes()
-    ds["PixelData"].VR = "OW"
-    for keyword, value in fields.items():
-        if value is None:
-            del ds[keyword]
-        else:
-            setattr(ds, keyword, value)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", CTImageStorage)
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "2.25.1")
-    return ds
+    return finished(ds, fields)
 
 
 def fill_image(ds: Dataset, number: int, shape: tuple[int, ...]) -> None:
@@ -104,6 +94,21 @@ def fill_image(ds: Dataset, number: int, shape: tuple[int, ...]) -> None:
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.Rows, ds.Columns = shape
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+
+
+def finished(ds: Dataset, fields: dict[str, Any]) -> Dataset:
+    """The same image with these elements set (or, with None, deleted), and file meta information."""
+    ds["PixelData"].VR = "OW"
+    for keyword, value in fields.items():
+        if value is None:
+            del ds[keyword]
+        else:
+            setattr(ds, keyword, value)
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.MediaStorageSOPClassUID = ds.get("SOPClassUID", CTImageStorage)
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", "2.25.1")
+    return ds
 
 
 def save(ds: Dataset, path: Path) -> Path:
