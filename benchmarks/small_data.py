@@ -23,9 +23,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ich_pipeline.baselines.hu_features import neighbourhood
+from ich_pipeline.baselines.hu_features import measure, neighbourhood
 from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, learn_forest
-from ich_pipeline.baselines.measure import measure
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.ensemble.calibration import logit

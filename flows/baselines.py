@@ -107,9 +107,8 @@ def _auc(baseline: Baseline, cohort: CohortSlices) -> float | None:
 
 def _hu_rule(material: Material) -> Made:
     from ich_pipeline.baselines.forest import mean_forest
-    from ich_pipeline.baselines.hu_features import neighbourhood
+    from ich_pipeline.baselines.hu_features import measure, neighbourhood
     from ich_pipeline.baselines.hu_rule import HOW, MEMBER, TITLE, HuRule
-    from ich_pipeline.baselines.measure import measure
     from ich_pipeline.tables.slice_index import neighbours_among
     from ich_pipeline.windowing.windows import clip_range
 

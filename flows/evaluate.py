@@ -27,12 +27,11 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import FIGURES as COMPARED
 from ich_pipeline.evaluation.baselines import baselines_of_test
-from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.curves import curve_tables
-from ich_pipeline.evaluation.failures import case_failures
+from ich_pipeline.evaluation.readers import readers_of_test
 from ich_pipeline.evaluation.subgroups import FIGURES, case_facts, subgroup_rows
-from ich_pipeline.evaluation.tables import as_text, case_table, key_figures, slice_table
+from ich_pipeline.evaluation.tables import as_text, case_failures, case_table, key_figures, slice_table
 from ich_pipeline.evaluation.uncertainty import headline, uncertainty_of_test
 from ich_pipeline.sequence.stored import candidates, readers
 from ich_pipeline.tables.cohort_mark import data_words

@@ -199,15 +199,15 @@ def predict(
     timings: Annotated[bool, typer.Option("--timings", help="Say at the end where the time went.")] = False,
 ) -> None:
     """Read every study: a page each, a worklist (index.html), predictions.json and .csv. Exit status 1 when something could not be read."""
-    from ich_pipeline.cli.timings import print_timings, seconds_since_start
+    from ich_pipeline.cli.shared import print_timings, seconds_since_start
     from ich_pipeline.core.stopwatch import part, timed
 
     before = seconds_since_start() if timings else 0.0
     with timed() as watch:
         with part("imports"):
-            from ich_pipeline.serving.begun import begin
+            from ich_pipeline.workers.parallel import OneProcess
 
-            process = begin()
+            process = OneProcess.importing("ich_pipeline.serving.case_process")
             from ich_pipeline.commands.predict import predict as read_studies
             from ich_pipeline.commands.predict import prediction_rows
             from ich_pipeline.config import load_params

@@ -24,7 +24,7 @@ class CaseReader:
     """
 
     def __init__(self, ingest: IngestParams, process: OneProcess | None = None) -> None:
-        """``process``: one that :func:`ich_pipeline.serving.begun.begin` began; None starts one."""
+        """``process``: one that imports this module already; None starts one."""
         self._ingest = ingest
         self._lock = threading.Lock()  # a server asks from several threads
         self._process = process or OneProcess()
