@@ -23,9 +23,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ich_pipeline.baselines.hu_features import neighbourhood
+from ich_pipeline.baselines.hu_features import measure, neighbourhood
 from ich_pipeline.baselines.hu_rule import Lesson, choose_slices, learn_forest
-from ich_pipeline.baselines.measure import measure
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.ensemble.calibration import logit
@@ -37,7 +36,8 @@ from ich_pipeline.evaluation.metrics import Level, label_metrics
 from ich_pipeline.features.classifier import cross_fit
 from ich_pipeline.features.store import AS_IT_IS, Features, read
 from ich_pipeline.tables.label_tables import read_labels
-from ich_pipeline.training.data import hu_file, local_neighbours, open_slices
+from ich_pipeline.tables.slice_index import neighbours_among
+from ich_pipeline.training.data import hu_file, open_slices
 from ich_pipeline.windowing.windows import clip_range
 
 WORK = Path("work")
@@ -66,7 +66,7 @@ class Bench:
         rows = table["row"].to_numpy()
         highest = clip_range(params.windowing.windows)[1]
         measured = measure(WORK / "window" / hu_file(size), rows, highest, params.ingest.workers, terminal)
-        self.rule = neighbourhood(measured, local_neighbours(index, rows))
+        self.rule = neighbourhood(measured, neighbours_among(table))
 
     def fold(self, rows: NDArray[np.bool_], seed: int) -> NDArray[np.intp]:
         """Five folds of these slices' patients, each finding evenly, in an order that the seed draws."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ich_pipeline.core.progress import terminal
-from ich_pipeline.deidentify.ocr import lines_read
+from ich_pipeline.deidentify.pixels import lines_read
 from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.dicom.decode import read_hu
 

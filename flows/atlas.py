@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from flows.engine import layout
 from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
-from flows.masked import masked_slices
 from ich_pipeline.config import ExplainParams, Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, read_json, read_table, sha256_of
@@ -22,11 +21,16 @@ from ich_pipeline.explain.atlas_build import Head, Slices, build_atlas, map_labe
 from ich_pipeline.explain.atlas_checks import HeldOut
 from ich_pipeline.explain.case import slice_thresholds
 from ich_pipeline.explain.choice import MapChoice, choose_maps
+from ich_pipeline.explain.lesions import MaskedSlice, lesions_of
 from ich_pipeline.explain.localisation import Draws
+from ich_pipeline.ingest.volumes import SUFFIX, read_volume
+from ich_pipeline.series.placement import Placement
 from ich_pipeline.tables.cohort_mark import data_words
-from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.labels import Labels
-from ich_pipeline.tables.schemas import VALIDATION_SCORES, WINDOW_INDEX
+from ich_pipeline.tables.masks import read_masks
+from ich_pipeline.tables.schemas import SERIES_TABLE, SLICES_TABLE, VALIDATION_SCORES
+from ich_pipeline.tables.slice_index import join_labels, read_index
+from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.windows import prepare
 
 THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
@@ -101,7 +105,7 @@ def _choose(stage: Stage, network, hu: NDArray[np.int16], draws: Draws) -> MapCh
     from ich_pipeline.explain.attention import Attention, Explainer, layers_to_try
 
     params, labels = stage.params, stage.params.label_set
-    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
+    index = read_index(layout.WINDOW)
     known = masked_slices(params, index[index["cohort"] == "validation"])
     at = sorted(known)
     slices = [known[row] for row in at]
@@ -125,10 +129,11 @@ def _named(params: Params, uids: pd.Series) -> NDArray[np.bool_]:
 
 def _positives(cohort: str, labels: Labels) -> pd.DataFrame:
     """Rows of the window index of a cohort's slices with at least one subtype, with their labels."""
-    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
-    truth = read_labels(layout.SPLIT / "labels" / f"{cohort}.csv", labels)
-    truth = truth[truth[list(labels.subtypes)].to_numpy().any(axis=1)]
-    return index[index["cohort"] == cohort].merge(truth, on="SOPInstanceUID").sort_values("row", kind="stable")
+    index = read_index(layout.WINDOW)
+    table = index[index["cohort"] == cohort]
+    labelled, truth = join_labels(table, [layout.SPLIT / "labels" / f"{cohort}.csv"], labels, f"cohort {cohort!r}")
+    table = table.loc[labelled].assign(**dict(zip(labels.columns, truth.T, strict=True)))
+    return table.loc[table[list(labels.subtypes)].any(axis=1)]
 
 
 def _table(atlas: Atlas) -> pd.DataFrame:
@@ -196,3 +201,43 @@ def _methods_table(maps: MapChoice) -> pd.DataFrame:
 
 if __name__ == "__main__":
     main("atlas", body)
+
+
+PLACE = ["reorientation", "shift_rows_px", "shift_columns_px"]
+
+
+def masked_slices(params: Params, index: pd.DataFrame) -> dict[int, MaskedSlice]:
+    """The slices of a part of the window index that have a mask of a subtype: row of the prepared images → slice.
+
+    Args:
+        params: all parameters.
+        index: rows of the window index.
+    """
+    masks = read_masks(layout.MASKS)
+    wanted = index[index["SOPInstanceUID"].isin(masks.keys())].set_index("SOPInstanceUID")
+    if wanted.empty:
+        return {}
+    known = {uid: of for uid, *of in wanted[["row", "case_id", "patient_key"]].itertuples(name=None)}
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    spacings = series[series["chosen"]].set_index("volume")[["row_spacing_mm", "column_spacing_mm"]]
+    slices = slices[slices["case_id"].isin(wanted["case_id"])]
+    found: dict[int, MaskedSlice] = {}
+    for volume, rows in slices.groupby("volume", sort=True):
+        rows = rows.sort_values("index", kind="stable")
+        at = [k for k, uid in enumerate(rows["SOPInstanceUID"]) if uid in wanted.index]
+        if not at:
+            continue
+        down, right = spacings.loc[str(volume)].to_numpy(np.float64)
+        spacing = (float(down), float(right))
+        hu = read_volume(layout.INGEST / "volumes" / f"{volume}{SUFFIX}")[rows["index"].to_numpy()]
+        seen = focus(hu, params.windowing, spacing)
+        shown = seen.shown
+        for k in at:
+            uid = str(rows["SOPInstanceUID"].iloc[k])
+            place = Placement(*rows[PLACE].iloc[k].tolist())
+            lesions = lesions_of(masks[uid], place, params.label_set)
+            if lesions:
+                row, case, patient = known[uid]
+                found[row] = MaskedSlice.of_volume(case, patient, k + 1, shown[k], seen.frame, spacing, lesions)
+    return found

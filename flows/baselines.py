@@ -107,17 +107,16 @@ def _auc(baseline: Baseline, cohort: CohortSlices) -> float | None:
 
 def _hu_rule(material: Material) -> Made:
     from ich_pipeline.baselines.forest import mean_forest
-    from ich_pipeline.baselines.hu_features import neighbourhood
+    from ich_pipeline.baselines.hu_features import measure, neighbourhood
     from ich_pipeline.baselines.hu_rule import HOW, MEMBER, TITLE, HuRule
-    from ich_pipeline.baselines.measure import measure
-    from ich_pipeline.training.data import local_neighbours
+    from ich_pipeline.tables.slice_index import neighbours_among
     from ich_pipeline.windowing.windows import clip_range
 
     stage, train, fold = material.stage, material.train, material.fold
     params, rows = stage.params, material.index["row"].to_numpy()
     _, highest = clip_range(params.windowing.windows)
     measured = measure(material.array, rows, highest, params.ingest.workers, stage.track)
-    features = neighbourhood(measured, local_neighbours(material.index, rows))
+    features = neighbourhood(measured, neighbours_among(material.index))
     if fold is None:
         forests = [_forest(material, features, np.arange(len(train)), params.seed)]
     else:

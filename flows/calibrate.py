@@ -20,12 +20,11 @@ from ich_pipeline.baselines.stored import read_baselines
 from ich_pipeline.config import Params
 from ich_pipeline.core.files import atomic_dir, write_json, write_table
 from ich_pipeline.ensemble.case_rule import CaseChoice, RuleFigure
-from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble
+from ich_pipeline.ensemble.fit import Validation, cross_calibrated, fit_ensemble, fit_uncertainty
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.one_scale import Scale
 from ich_pipeline.ensemble.ranking import Ranked, estimable, mean_average_precision
 from ich_pipeline.ensemble.selection import Choice, Predictions
-from ich_pipeline.ensemble.uncertainty_fit import fit_uncertainty
 from ich_pipeline.ensemble.validation_tables import ValidationSlices, load_validation
 from ich_pipeline.evaluation.bootstrap import draw_counts
 from ich_pipeline.evaluation.metrics import Level, label_metrics
@@ -48,7 +47,7 @@ def body(stage: Stage) -> StageResult:
     slices = load_validation(
         train=layout.TRAIN,
         labels_csvs=[layout.SPLIT / "labels" / f"{cohort}.csv" for cohort in cohorts],
-        index=layout.WINDOW / "index.parquet",
+        window=layout.WINDOW,
         architectures=params.architectures,
         degrees=params.interpolation.candidates,
         labels=labels,

@@ -183,9 +183,9 @@ def _lay_out(folder: Path, params: Params, split: Any) -> None:
 def _lay_out_window(folder: Path, cohorts: pd.DataFrame) -> None:
     """What the window stage would leave of these cohorts: its slices are the same, their cohorts are others."""
     from ich_pipeline.tables.schemas import WINDOW_INDEX
-    from ich_pipeline.training.data import INDEX_FILE
+    from ich_pipeline.tables.slice_index import INDEX_FILE, read_index
 
-    index = read_table(layout.WINDOW / INDEX_FILE, WINDOW_INDEX)
+    index = read_index(layout.WINDOW)
     index["cohort"] = index["case_id"].map(cohorts.set_index("case_id")["cohort"])
     if index["cohort"].isna().any():
         raise RuntimeError("a case of work/window is in no cohort of the fold")

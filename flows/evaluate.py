@@ -27,17 +27,15 @@ from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import FIGURES as COMPARED
 from ich_pipeline.evaluation.baselines import baselines_of_test
-from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.curves import curve_tables
-from ich_pipeline.evaluation.failures import case_failures
+from ich_pipeline.evaluation.readers import readers_of_test
 from ich_pipeline.evaluation.subgroups import FIGURES, case_facts, subgroup_rows
-from ich_pipeline.evaluation.tables import as_text, case_table, key_figures, slice_table
+from ich_pipeline.evaluation.tables import as_text, case_failures, case_table, key_figures, slice_table
 from ich_pipeline.evaluation.uncertainty import headline, uncertainty_of_test
 from ich_pipeline.sequence.stored import candidates, readers
 from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.tables.formulas import table_text
-from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.masks import read_masks
 from ich_pipeline.tables.reader_tables import read_decisions
 from ich_pipeline.tables.schemas import (
@@ -45,8 +43,8 @@ from ich_pipeline.tables.schemas import (
     COHORTS_TABLE,
     PREDICTIONS_TABLE,
     SERIES_TABLE,
-    WINDOW_INDEX,
 )
+from ich_pipeline.tables.slice_index import join_labels, neighbours_among, read_index
 
 if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
@@ -193,7 +191,7 @@ def _table(test: str) -> pd.DataFrame:
     """The window index's rows of the test's cases."""
     cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)
     cases = cohorts.loc[cohorts["cohort"] == test, "case_id"]
-    index = read_table(layout.WINDOW / "index.parquet", WINDOW_INDEX)
+    index = read_index(layout.WINDOW)
     table = index.loc[index["case_id"].isin(cases)]
     if table.empty:
         raise InputError(
@@ -203,14 +201,12 @@ def _table(test: str) -> pd.DataFrame:
 
 
 def _slices(table: pd.DataFrame, networks: list[Network]) -> Slices:
-    from ich_pipeline.training.data import SliceRows, local_neighbours, open_slices
+    from ich_pipeline.training.data import SliceRows, open_slices
 
     rows = table["row"].to_numpy()
-    opened = {size: open_slices(layout.WINDOW, size) for size in sorted({n.spec.image_size for n in networks})}
-    index, _ = next(iter(opened.values()))
     return Slices(
-        images={size: SliceRows(hu, rows) for size, (_, hu) in opened.items()},
-        neighbours=local_neighbours(index, rows),
+        images={n.spec.image_size: SliceRows(open_slices(layout.WINDOW, n.spec.image_size)[1], rows) for n in networks},
+        neighbours=neighbours_among(table),
         case_index=pd.factorize(table["case_id"])[0],
         patients=pd.factorize(table["patient_key"], sort=True)[0],
     )
@@ -223,17 +219,10 @@ def _sealed(test: str) -> Path:
 def _truth(test: str, table: pd.DataFrame, params: Params) -> tuple[NDArray[np.bool_], NDArray[np.int8]]:
     """Which slices carry labels, and these."""
     path = _sealed(test)
-    labels = read_labels(path, params.label_set).set_index("SOPInstanceUID")
-    strangers = labels.index.difference(pd.Index(table["SOPInstanceUID"]))
-    if len(strangers):
-        raise InputError(
-            f"{path} names SOPInstanceUID {strangers[0]}, which is no slice of {test}: run `dvc repro split`."
-        )
-    if labels.empty:
+    labelled, truth = join_labels(table, [path], params.label_set, test)
+    if not labelled.any():
         raise InputError(f"{path} labels no slice: {test} cannot be evaluated without labels.")
-    labelled = table["SOPInstanceUID"].isin(labels.index).to_numpy()
-    truth = labels.loc[table.loc[labelled, "SOPInstanceUID"], list(params.label_set.columns)]
-    return labelled, truth.to_numpy(np.int8)
+    return labelled, truth
 
 
 def _labelled_cases(cohort: TestCohort, table: pd.DataFrame) -> list[str]:

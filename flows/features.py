@@ -34,14 +34,14 @@ def body(stage: Stage) -> StageResult:
         with atomic_dir(target) as folder:
             write_json(folder / "off.json", {"schema": "features/1", "features": False})
         return StageResult(f"off: layers of {name} learn, so its features are not made once")
-    import numpy as np
 
     from ich_pipeline.features.store import compute, describe
-    from ich_pipeline.training.data import INDEX_FILE, hu_file, open_slices
+    from ich_pipeline.tables.slice_index import INDEX_FILE, neighbours_among
+    from ich_pipeline.training.data import hu_file, open_slices
     from ich_pipeline.training.network import Network
 
     index, hu = open_slices(layout.WINDOW, settings.image_size)
-    neighbours = np.stack([index[side].to_numpy() for side in ("before", "after")], axis=1)
+    neighbours = neighbours_among(index)
     data = [layout.WINDOW / INDEX_FILE, layout.WINDOW / hu_file(settings.image_size)]
     specs = {kind: frozen_spec(stage, kind) for kind in kinds}
     told = {"views": kinds, "networks": {kind: spec.to_json() for kind, spec in specs.items()}}

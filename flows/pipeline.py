@@ -7,6 +7,7 @@ says how far the recorded run was reproduced. With a Prefect API (``make ui`` ru
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flows import ledger
-from flows.engine import beforehand, data, expected, layout, reproduction, side_by_side, stale
+from flows.engine import beforehand, data, layout, reproduction, side_by_side
 from flows.engine.boundary import exit_status
 from flows.engine.dvc import dvc, is_up_to_date, lines, stage_names
 from flows.engine.prefect_api import api_url, become_client, running_ui
@@ -37,7 +38,7 @@ class Outcome:
 def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     """The whole graph with one ``dvc repro``; no server needed."""
     say(data.ensure(params))
-    stale.remove(params)
+    remove_left_over(params)
     if is_up_to_date():
         say("Everything is up to date.")
         return _registered(ran=False)
@@ -102,7 +103,7 @@ def run_inside_flow(params: Params) -> Outcome:
 
     @task(name="data", persist_result=False)
     def data_task() -> State | None:
-        stale.remove(params)
+        remove_left_over(params)
         try:
             logger.info(data.ensure(params))
         except Exception as error:
@@ -217,7 +218,7 @@ def closing(outcome: Outcome, params: Params) -> str:
             comparison.sentence()
             if comparison
             else "git holds no earlier run to compare with: commit dvc.lock and reports/metrics.json.",
-            *filter(None, [expected.sentence(params)]),
+            *filter(None, [reproduction.as_expected(params)]),
             f"Registered: {name} version {outcome.version}"
             + ("" if outcome.new_version else " (as before)")
             + ", alias challenger.",
@@ -254,6 +255,22 @@ def main() -> int:
         return run_as_flow(params, url) if url else run_plain(params, lambda line: print(line, flush=True))
 
     return run_and_report(run, "pipeline")
+
+
+def remove_left_over(params: Params) -> None:
+    """Remove the folders of architectures and tests that params.yaml no longer names.
+
+    Later stages depend on the whole of ``work/train`` and its like. A folder that no stage makes any more would count
+    there, and nobody else could reproduce the hash.
+    """
+    for folder, items in (
+        (layout.TRAIN, params.architectures),
+        (layout.ABLATE, params.ablation),
+        (layout.EVALUATE, params.tests),
+    ):
+        for left in folder.iterdir() if folder.is_dir() else ():
+            if left.name not in items:
+                shutil.rmtree(left)
 
 
 if __name__ == "__main__":

@@ -57,9 +57,10 @@ def train(stage: Stage, windows: Iterable[WindowLike], target: Path) -> StageRes
     fix_order(name)
     # TensorFlow comes with these: only after the quick checks.
     from ich_pipeline.tables.schemas import VALIDATION_TABLE
+    from ich_pipeline.tables.slice_index import INDEX_FILE
     from ich_pipeline.training.backend import keras
     from ich_pipeline.training.checkpoint import Checkpoint
-    from ich_pipeline.training.data import INDEX_FILE, hu_file, load_cohort
+    from ich_pipeline.training.data import hu_file, load_cohort
     from ich_pipeline.training.faults import told
     from ich_pipeline.training.fit import fit, start_network
     from ich_pipeline.training.interpolated import interpolated_probabilities

@@ -29,7 +29,7 @@ def body(stage: Stage) -> StageResult:
 
     from ich_pipeline.core.files import atomic_dir, write_json, write_table
     from ich_pipeline.tables.schemas import WINDOW_INDEX
-    from ich_pipeline.training.data import INDEX_FILE
+    from ich_pipeline.tables.slice_index import INDEX_FILE, make_index
     from ich_pipeline.windowing.windows import clip_range
 
     params = stage.params
@@ -39,7 +39,7 @@ def body(stage: Stage) -> StageResult:
     read = _Focused(params, slices)
     with atomic_dir(layout.WINDOW) as folder:
         _write_arrays(slices, sizes, folder, stage, read)
-        write_table(folder / INDEX_FILE, _index(slices), WINDOW_INDEX)
+        write_table(folder / INDEX_FILE, make_index(slices), WINDOW_INDEX)
         settings = {
             "schema": SCHEMA,
             "windows": [window.model_dump() for window in windows],
@@ -66,7 +66,7 @@ def body(stage: Stage) -> StageResult:
 
 
 def _cohort_slices() -> pd.DataFrame:
-    """Slices of the cohorts' cases in the order of slices.parquet, with ``cohort``, ``row``, ``before`` and ``after``."""
+    """Slices of the cohorts' cases in the order of slices.parquet, with ``cohort`` and ``row``."""
     from ich_pipeline.core.errors import InputError
     from ich_pipeline.core.files import read_table
     from ich_pipeline.tables.schemas import COHORTS_TABLE, SLICES_TABLE
@@ -80,16 +80,7 @@ def _cohort_slices() -> pd.DataFrame:
             f"{layout.SPLIT / 'cohorts.parquet'} names no case of {layout.INGEST / 'slices.parquet'}: run `dvc repro -f split`."
         )
     slices["row"] = np.arange(len(slices))
-    row_of = slices.set_index(["volume", "index"])["row"]
-    for column, neighbour in (("before", "neighbour_before"), ("after", "neighbour_after")):
-        wanted = list(zip(slices["volume"], slices[neighbour], strict=True))
-        slices[column] = row_of.reindex(wanted).fillna(-1).to_numpy(np.int64)
     return slices
-
-
-def _index(slices: pd.DataFrame) -> pd.DataFrame:
-    columns = ["row", "SOPInstanceUID", "case_id", "patient_key", "cohort", "before", "after", "position_mm"]
-    return slices[columns]
 
 
 class _Focused:

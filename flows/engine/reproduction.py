@@ -1,4 +1,4 @@
-"""How far this machine reproduced the recorded run: dvc.lock and the metrics against those that git holds."""
+"""How far this machine reproduced the recorded run: dvc.lock and the metrics against those that git holds, and what the profile leads to expect."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from flows.engine import layout
+from ich_pipeline.config import Params
+from ich_pipeline.config.profile import current
+from ich_pipeline.core.files import read_json
 from ich_pipeline.core.yaml_text import read_yaml
 
 LOCK = Path("dvc.lock")
@@ -128,3 +132,34 @@ def _recorded(path: Path) -> str | None:
     except FileNotFoundError:  # no git here: nothing to compare with
         return None
     return shown.stdout if shown.returncode == 0 else None
+
+
+TITLES = {"auc": "slice AUC", "ap": "slice mAP"}
+
+
+def as_expected(params: Params) -> str | None:
+    """``As expected: …`` or ``Not as expected: …``; None where nothing is known to expect.
+
+    The same seed on another kind of processor gives other last bits, and after thousands of steps other figures. So equal
+    bytes are one question, figures within their usual range another. ``ich_pipeline/profiles/<profile>.expected.json`` has
+    the lowest that each may be; it holds for the profile as packaged, not for edited settings or data of one's own.
+    """
+    path = files("ich_pipeline") / "profiles" / f"{params.profile}.expected.json"
+    if not path.is_file() or current() != params.profile:
+        return None
+    metrics = read_json(layout.REPORTS / "metrics.json")
+    return judged(json.loads(path.read_text(encoding="utf-8")), metrics, params.labels.any)
+
+
+def judged(expected: dict[str, dict[str, float]], metrics: dict[str, Any], any_name: str) -> str:
+    """Every expected figure beside the least that it may be."""
+    words, fine = [], True
+    for test, least in expected.items():
+        of_slices = metrics[test]["slice"]
+        for key, floor in least.items():
+            value = of_slices[any_name if key == "auc" else "mean"][key]["value"]
+            met = value is not None and value >= floor
+            fine &= met
+            found = "not estimable" if value is None else f"{value:.3f}"
+            words.append(f"{TITLES[key]} {found} on {test} ({floor:.2f} or more{'' if met else ': MISSED'})")
+    return f"{'As expected' if fine else 'Not as expected'}: {', '.join(words)}."

@@ -134,7 +134,7 @@ def profile(
 def weights_fetch(
     architectures: Annotated[list[str] | None, typer.Argument(help="Names; without any, those of params.yaml.")] = None,
     to: Annotated[Path, typer.Option("--to", help="Folder for the files and their manifest.")] = Path("weights"),
-    only_list: Annotated[bool, typer.Option("--list", help="Say addresses and hashes, download nothing.")] = False,
+    only_list: Annotated[bool, typer.Option("--list", help="Say addresses, download nothing.")] = False,
 ) -> None:
     """Download ImageNet weights without top, each checked, with a manifest of SHA-256."""
     from ich_pipeline.commands.weights import fetch, listing
@@ -199,15 +199,15 @@ def predict(
     timings: Annotated[bool, typer.Option("--timings", help="Say at the end where the time went.")] = False,
 ) -> None:
     """Read every study: a page each, a worklist (index.html), predictions.json and .csv. Exit status 1 when something could not be read."""
-    from ich_pipeline.cli.timings import print_timings, seconds_since_start
+    from ich_pipeline.cli.shared import print_timings, seconds_since_start
     from ich_pipeline.core.stopwatch import part, timed
 
     before = seconds_since_start() if timings else 0.0
     with timed() as watch:
         with part("imports"):
-            from ich_pipeline.serving.begun import begin
+            from ich_pipeline.workers.parallel import OneProcess
 
-            process = begin()
+            process = OneProcess.importing("ich_pipeline.serving.case_process")
             from ich_pipeline.commands.predict import predict as read_studies
             from ich_pipeline.commands.predict import prediction_rows
             from ich_pipeline.config import load_params

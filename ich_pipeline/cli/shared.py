@@ -1,9 +1,10 @@
-"""What the commands share: how they end, and arguments that several of them take."""
+"""What the commands share: how they end, arguments that several of them take, and where their time went (``--timings``)."""
 
 from __future__ import annotations
 
 import functools
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ich_pipeline.core.errors import InputError, refusal
+from ich_pipeline.core.stopwatch import Stopwatch
 
 FAULTS = Path(".state/faults/ich.txt")
 
@@ -98,3 +100,30 @@ Cache = Annotated[
 AcceptMissing = Annotated[
     bool, typer.Option("--accept-missing", help="Go on without objects that S3 does not hand over.")
 ]
+
+
+BEFORE, REST = "start of Python, command line", "everything else"
+
+
+def seconds_since_start() -> float:
+    """Since this process began."""
+    import psutil
+
+    return time.time() - psutil.Process().create_time()
+
+
+def print_timings(watch: Stopwatch, before: float, peak_mib: float) -> None:
+    """A line a part, in the order in which they first ran.
+
+    Args:
+        watch: held over the command.
+        before: seconds from the start of the process to the command.
+        peak_mib: memory at most.
+    """
+    whole = seconds_since_start()
+    parts = {BEFORE: before, **watch.seconds}
+    parts[REST] = max(whole - sum(parts.values()), 0.0)
+    width = max(map(len, parts))
+    for name, seconds in {**parts, "in all": whole}.items():
+        typer.echo(f"{name:<{width}}  {seconds:7.2f} s", err=True)
+    typer.echo(f"{'memory at most':<{width}}  {peak_mib:5.0f} MiB", err=True)

@@ -1,17 +1,21 @@
-"""Where a cohort may come from and go to, and how its files get there."""
+"""Where a cohort may come from and go to, and how its files get there.
+
+A key of an object store may hold what no path can; :func:`places` finds one.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import put_back, read_json
 from ich_pipeline.core.outputs import check_apart, check_output, lies_in
 from ich_pipeline.core.progress import Track
-from ich_pipeline.sources.keys import places
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.remote import Remote, check_cache
 from ich_pipeline.tables.cohort_mark import MARK, PHANTOM
@@ -118,3 +122,49 @@ def _check_space(files: Sequence[tuple[Path, str]], folder: Path) -> None:
         raise InputError(
             f"The copy in {folder.parent} needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB free: make room first."
         )
+
+
+LONGEST_PART = 255  # bytes of a file's or a folder's name, on the common file systems
+LONGEST = 1000  # bytes of the whole, so that with the folder before it no system's limit is met
+UNFIT = "_unfit_keys"  # the folder of those that cannot keep their name
+
+
+def places(names: Sequence[str]) -> list[PurePosixPath]:
+    """Where each of these goes, no two in one place, whatever case and form of letters the file system minds.
+
+    A name stays as it is where it can be a path; else it is a hash below ``_unfit_keys/``: one that is empty in part,
+    leads elsewhere (``..``), is too long, differs from another in case or composition alone, or is the folder of another.
+
+    Args:
+        names: all of the source, no two equal.
+    """
+    folders = {parent for name in names for parent in _parents(_folded(name))}
+    taken: set[str] = set()
+    found = []
+    for name in names:
+        key = _folded(name)
+        if not _is_path(name) or key in folders or key in taken:
+            found.append(PurePosixPath(UNFIT, hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]))
+        else:
+            taken.add(key)
+            found.append(PurePosixPath(name))
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def _is_path(name: str) -> bool:
+    parts = name.split("/")
+    if _folded(parts[0]) == UNFIT or len(name.encode("utf-8", "surrogatepass")) > LONGEST:
+        return False
+    return all(
+        part not in ("", ".", "..") and "\0" not in part and len(part.encode("utf-8", "surrogatepass")) <= LONGEST_PART
+        for part in parts
+    )

@@ -19,6 +19,7 @@ from ich_pipeline.core.outputs import check_output, refuse_within
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.core.stopping import not_between
 from ich_pipeline.core.stopwatch import part, peak_mib
+from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import case_id, refuse_shared_names
 from ich_pipeline.ingest.scan import NO_MEMORY, read_headers
 from ich_pipeline.registry import versions
@@ -110,12 +111,20 @@ def predict(
         files = (one for one in given.files if one[0].name != lock.name or not one[0].samefile(lock))
         given = Listing(tuple(files), given.judged)
         with opened(given, out / SCRATCH, params.ingest.archives, track) as listing:
+            with part("imports"):
+                from ich_pipeline.serving.bundle import read_system
+                from ich_pipeline.serving.code import BUNDLE
+            with part("check files"):
+                bundle = versions.verified_folder(version) / BUNDLE
             named = ", ".join(str(source) for source in sources)
+            # By the model's settings, for its judgement of a header is the one that counts; processes are this machine's.
+            ingest = read_system(bundle).ingest.model_copy(update={"workers": params.ingest.workers})
             with part("find studies"):
-                studies, skipped = find_studies(listing, named, params.ingest, track)
+                studies, skipped = find_studies(listing, named, ingest, track)
             with _staged(out, [f"{case_id(study)}.html" for study in studies]) as staged:
+                unread = not_read(listing)
                 outcome = _read(
-                    studies, skipped, not_read(listing), staged, version, identifiers, demonstration, track, process
+                    studies, skipped, unread, staged, version, bundle, identifiers, demonstration, track, process
                 )
         if any(map(is_remote, sources)):
             remove_folder(fetched)
@@ -175,11 +184,12 @@ def publish(staged: Path, out: Path, asked: Collection[str]) -> None:
 
 
 def _read(
-    studies: dict[str, list[Path]],
+    studies: dict[str, list[Header]],
     skipped: int,
     unread: tuple[Judged, ...],
     staged: Path,
     version: versions.Version,
+    bundle: Path,
     identifiers: bool,
     demonstration: bool,
     track: Track,
@@ -187,11 +197,9 @@ def _read(
 ) -> Outcome:
     with part("imports"):
         from ich_pipeline.report.worklist import worklist
-        from ich_pipeline.serving.code import BUNDLE, runs_other_code
+        from ich_pipeline.serving.code import runs_other_code
         from ich_pipeline.serving.system import System
 
-    with part("check files"):
-        bundle = versions.verified_folder(version) / BUNDLE
     with part("load"):
         system = System.load(bundle, version.content, process)
     called = f"{version.name} version {version.number}"
@@ -203,8 +211,8 @@ def _read(
         (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else ""),
         called,
     )
-    for study, files in track(studies.items(), "reading", len(studies)):
-        read.study(study, files)
+    for study, headers in track(studies.items(), "reading", len(studies)):
+        read.study(study, headers)
     outcome = Outcome(
         called,
         system.labels.columns,
@@ -249,10 +257,10 @@ class _Studies:
         self.cautions, self._called = cautions, called
         self._system, self._out, self._identifiers, self._demonstration = system, out, identifiers, demonstration
 
-    def study(self, uid: str, files: Sequence[Path]) -> None:
+    def study(self, uid: str, headers: Sequence[Header]) -> None:
         """Read one. Only what hinders every other as well is raised: a disk that cannot be written, an interruption."""
         try:
-            self._read(uid, files)
+            self._read(uid, headers)
         except InputError as error:
             self.failures[case_id(uid)] = str(error)
         except MemoryError:
@@ -263,12 +271,12 @@ class _Studies:
             self.failures[case_id(uid)] = f"a fault of the program ({type(error).__name__})"
             self.fault = self.fault or error
 
-    def _read(self, uid: str, files: Sequence[Path]) -> None:
+    def _read(self, uid: str, headers: Sequence[Header]) -> None:
         from ich_pipeline.report.case_page import case_page
         from ich_pipeline.report.worklist import entry
         from ich_pipeline.serving.answer import answer
 
-        case = self._system.read_case(files, self._demonstration)
+        case = self._system.read_case(headers, self._demonstration)
         fraction = self._system.params.explain.region_fraction
         said = " ".join(filter(None, self.cautions))
         with part("answer and page"):
@@ -315,24 +323,22 @@ def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
 
 def find_studies(
     listing: Listing, named: str, ingest: IngestParams, track: Track = quiet
-) -> tuple[dict[str, list[Path]], int]:
-    """Files by StudyInstanceUID, in order of their names, and the number of files that are no DICOM image of a study.
+) -> tuple[dict[str, list[Header]], int]:
+    """Headers by StudyInstanceUID, in order of the files' names, and the number of files that are no DICOM image of a study.
 
     Args:
         listing: the files, archives opened.
         named: how a sentence calls the sources.
-        ingest: limits of reading a header; the series are judged when the case is loaded.
+        ingest: the model's settings; the series are judged when the case is loaded.
         track: progress.
 
     Raises:
         InputError: none of the files is DICOM, or two studies would be called the same.
     """
-    studies: dict[str, dict[Path, None]] = {}
-    known: set[Path] = set()
-    for header in read_headers(listing.files, ingest, track):  # of several frames each has one
-        if header.study_uid and isinstance(header.source, Path):
-            studies.setdefault(header.study_uid, {})[header.source] = None
-            known.add(header.source)
+    studies: dict[str, list[Header]] = {}
+    for header in read_headers(listing.files, ingest, track):
+        if header.study_uid:
+            studies.setdefault(header.study_uid, []).append(header)
     if not studies:
         unread = in_words(not_read(listing))
         but = f"; not read: {unread}" if unread else ""
@@ -340,7 +346,8 @@ def find_studies(
             f"{named} holds no DICOM image (files looked at: {len(listing.files)}{but}): name another folder."
         )
     refuse_shared_names(studies)
-    return {study: list(files) for study, files in studies.items()}, len(listing.files) - len(known)
+    images = {header.path for headers in studies.values() for header in headers}  # of several frames each has a header
+    return studies, len(listing.files) - len(images)
 
 
 def _csv(outcome: Outcome, identifiers: bool) -> str:

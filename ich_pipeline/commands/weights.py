@@ -10,13 +10,11 @@ from ich_pipeline.core.progress import Track, quiet
 
 
 def listing(architectures: Sequence[str]) -> Iterator[str]:
-    """A line an architecture: its name, the address of its weights, and the hash that Keras states."""
-    from ich_pipeline.training.weights import source_of
+    """A line an architecture: its name, and the address of its weights."""
+    from ich_pipeline.training.weights import addresses
 
-    for name in architectures:
-        source = source_of(name)
-        kind = {32: "MD5", 64: "SHA-256"}.get(len(source.keras_hash or ""), "hash")
-        yield f"{name}  {source.url}  {f'{kind} {source.keras_hash}' if source.keras_hash else 'no hash stated'}"
+    for name, address in addresses(architectures):
+        yield f"{name}  {address}"
 
 
 def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> Iterator[str]:
@@ -26,6 +24,7 @@ def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> I
     for found in download(architectures, folder, track):
         yield f"{found.file}: {found.architecture}, {found.weights:,} weights"
         yield f"  params.yaml: networks.{found.architecture}: {{weights: {found.file}, weights_sha256: {found.sha256}}}"
+    yield f"or weights: imagenet, with KERAS_HOME={folder.absolute()} in the environment, where the folder may be written"
 
 
 def verify(path: Path, architecture: str | None = None, sha256: str | None = None) -> Iterator[str]:

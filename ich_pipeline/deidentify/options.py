@@ -23,7 +23,7 @@ class Options:
         descriptors: keep the words of descriptions that are on the list of known words, such as the kernel's.
         patient_characteristics: keep age (90 and more as 90), sex, size, weight and the like.
         device_identity: keep serial number, station name and the like.
-        ocr: look for writing with an optical character reader too (:mod:`ich_pipeline.deidentify.ocr`).
+        ocr: look for writing with an optical character reader too (:mod:`ich_pipeline.deidentify.pixels`).
     """
 
     dates: Literal["shift", "remove"] = "shift"

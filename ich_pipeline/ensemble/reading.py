@@ -73,6 +73,7 @@ def read(
     sequences: Mapping[str, SequenceReader] | None = None,
     ablation: Sequence[str] = (),
     others: Mapping[str, NDArray[np.floating]] | None = None,
+    known: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Reading:
     """Read whole cases.
 
@@ -92,6 +93,7 @@ def read(
         sequences: by architecture, the networks of ``networks`` that have a sequence head, with it.
         ablation: architectures that ``everywhere`` reads with SI though they may be no members.
         others: by name, probabilities (slices, labels) of readers that are no networks, such as the HU rule.
+        known: by architecture, a network's own probabilities (slices, labels) where a pass has given them already.
 
     Raises:
         InputError: a member is missing, a network has other labels, or there is no slice.
@@ -106,7 +108,7 @@ def read(
 
     original: dict[str, NDArray[np.floating]] = dict(given)
     interpolated: dict[str, NDArray[np.floating]] = dict(given)
-    alone: dict[str, NDArray[np.float32]] = {}  # what the pass for a head gave of the network itself
+    alone = dict(known or {})  # and what the pass for a head gives of the network itself
     for name in filter(has_head, names):
         architecture = architecture_of(name)
         hu = images[networks[architecture].spec.image_size]

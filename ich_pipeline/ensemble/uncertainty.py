@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ich_pipeline.ensemble.reading import Reading
 
 ONE_MEMBER = "one member: no disagreement"
-NOT_FITTED = "not available: the ensemble was made without it; run the calibrate stage"
 _SPOKEN = {ABSENT: "absent", PRESENT: "present", UNDECIDED: "undecided", NEITHER: "fits neither"}
 
 

@@ -21,9 +21,9 @@ from ich_pipeline.core.files import read_table
 from ich_pipeline.ensemble.selection import Predictions
 from ich_pipeline.sequence import stored
 from ich_pipeline.sequence.member import member_of
-from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.labels import Labels
-from ich_pipeline.tables.schemas import VALIDATION_TABLE, WINDOW_INDEX
+from ich_pipeline.tables.schemas import VALIDATION_TABLE
+from ich_pipeline.tables.slice_index import join_labels, neighbours_among, read_index
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ValidationSlices:
 def load_validation(
     train: Path,
     labels_csvs: Sequence[Path],
-    index: Path,
+    window: Path,
     architectures: Sequence[str],
     degrees: Sequence[float],
     labels: Labels,
@@ -58,7 +58,7 @@ def load_validation(
     Args:
         train: folder with one folder an architecture, each with ``validation.parquet``.
         labels_csvs: labels of the cohorts that the predictions are of; no slice is in two of them.
-        index: the window stage's ``index.parquet``.
+        window: folder of the window stage.
         architectures: which networks.
         degrees: candidate SI degrees; every network must have all of them.
         labels: names and order of the label columns.
@@ -69,9 +69,9 @@ def load_validation(
     Raises:
         InputError: a table is missing, or two of them do not belong together.
     """
-    known = read_table(index, WINDOW_INDEX).sort_values("row").set_index("SOPInstanceUID")
-    truth = _truth(labels_csvs, known.index, index, labels)
-    kept = known.loc[known.index.isin(truth.index)]
+    index = read_index(window)
+    labelled, truth = join_labels(index, labels_csvs, labels, "the window index")
+    kept = index.loc[labelled].set_index("SOPInstanceUID")
     uids = kept.index
     if kept.empty:
         named = " and ".join(map(str, labels_csvs))
@@ -86,38 +86,17 @@ def load_validation(
     if rule is not None:
         found = read_baseline(rule, kept.index.to_series(), labels).scores
         probabilities[MEMBER] = np.stack([found] * len(degrees))
-    position = pd.Series(np.arange(len(kept)), index=kept["row"])
-    neighbours = np.stack(
-        [position.reindex(kept[side]).fillna(-1).to_numpy(np.int64) for side in ("before", "after")], axis=1
-    )
     return ValidationSlices(
         table=kept.reset_index()[["SOPInstanceUID", "case_id", "patient_key"]],
         predictions=Predictions(
             degrees=tuple(degrees),
             probabilities=probabilities,
-            truth=truth.loc[uids, list(labels.columns)].to_numpy(np.int8),
+            truth=truth,
             patients=pd.factorize(kept["patient_key"], sort=True)[0],
         ),
         case_index=pd.factorize(kept["case_id"])[0],
-        neighbours=neighbours,
+        neighbours=neighbours_among(kept),
     )
-
-
-def _truth(paths: Sequence[Path], known: pd.Index, index: Path, labels: Labels) -> pd.DataFrame:
-    """The label tables one after another, by SOPInstanceUID; every slice is in the window index, and in one table."""
-    tables = []
-    for path in paths:
-        table = read_labels(path, labels).set_index("SOPInstanceUID")
-        strangers = table.index.difference(known)
-        if len(strangers):
-            raise InputError(f"{path} names SOPInstanceUID {strangers[0]}, which is not in {index}: run `dvc repro`.")
-        tables.append(table)
-    truth = pd.concat(tables)
-    twice = truth.index[truth.index.duplicated()]
-    if len(twice):
-        named = " and ".join(map(str, paths))
-        raise InputError(f"{named} both label SOPInstanceUID {twice[0]}: run `dvc repro -f split`.")
-    return truth
 
 
 def _probabilities(path: Path, uids: pd.Index, degrees: Sequence[float], labels: Labels) -> NDArray[np.float64]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ich_pipeline.training.network import Network
 
 BATCH = 32  # slices a forward pass, the last one padded, so that a slice's map does not depend on its batch
-NO_LOCALISATION = "no localisation: the map is constant"
 FLAT = 1e-6  # a map whose range is below this share of its maximum is constant
 
 
@@ -113,11 +112,6 @@ class Attention:
         if not self.localises[slice_index, label_index]:
             return None
         return PlacedMap(self.maps[slice_index, label_index], self.grid)
-
-
-def attention_maps(network: Network, hu: NDArray[Any], explain: ExplainParams, track: Track = quiet) -> Attention:
-    """Attention maps of slices (n, size, size), in HU and prepared for this network, for every label."""
-    return Explainer(network, explain).explain(hu, track=track)
 
 
 class Explainer:

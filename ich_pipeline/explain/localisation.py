@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ich_pipeline.evaluation.bootstrap import draw_counts, has_width, interval
-from ich_pipeline.explain.placed import PlacedMap, peak
+from ich_pipeline.explain.placed import peak
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class LocalisationSummary:
     other_chance: float | None
 
 
-def localise(
-    placed: PlacedMap,
+def score_values(
+    values: NDArray[np.floating],
     lesion: NDArray[np.bool_],
     head: NDArray[np.bool_],
     spacing_mm: tuple[float, float],
@@ -91,7 +91,7 @@ def localise(
     """Score one map; None where it is zero all over the head, so that it locates nothing.
 
     Args:
-        placed: not constant.
+        values: the map (Rows, Columns) over the picture, zero outside head and lesion, not constant.
         lesion: (Rows, Columns), at least one pixel.
         head: (Rows, Columns).
         spacing_mm: (between rows, between columns).
@@ -99,19 +99,6 @@ def localise(
         others: lesions of the other findings in the slice, if any.
         fraction: of the maximum, from which a pixel belongs to the region.
     """
-    return score_values(placed.inside(head | lesion), lesion, head, spacing_mm, tolerance_mm, others, fraction)
-
-
-def score_values(
-    values: NDArray[np.floating],
-    lesion: NDArray[np.bool_],
-    head: NDArray[np.bool_],
-    spacing_mm: tuple[float, float],
-    tolerance_mm: float,
-    others: NDArray[np.bool_] | None,
-    fraction: float,
-) -> Localisation | None:
-    """As :func:`localise`, of a map (Rows, Columns) over the picture that is zero outside head and lesion."""
     if not lesion.any():
         raise ValueError("a lesion mask without a pixel cannot be located")
     support = head | lesion

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ich_pipeline.config import AugmentationParams, NetworkParams, Params, PretrainParams, TrainingParams
 from ich_pipeline.core.progress import Track, quiet
-from ich_pipeline.phantom.varied import VariedSlices, varied_slices
+from ich_pipeline.phantom.varied.slices import VariedSlices, varied_slices
 from ich_pipeline.training.checkpoint import Checkpoint
 from ich_pipeline.training.data import CohortSlices, SliceRows
 from ich_pipeline.training.fit import FitResult, fit, network_seed, start_network

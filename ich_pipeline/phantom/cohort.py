@@ -1,13 +1,17 @@
-"""The synthetic cohort: who is positive and with what, when each was scanned, and the files of ``data/``."""
+"""The synthetic cohort: who is positive and with what, when each was scanned, and the files of ``data/``.
+
+Its readers are simulated, as no person read it. Their names say so wherever their figures stand.
+"""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +22,9 @@ from ich_pipeline.core.files import atomic_dir, write_json
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.phantom.draw import Draw
 from ich_pipeline.phantom.lesions import KINDS
-from ich_pipeline.phantom.readers import readers_csv
-from ich_pipeline.phantom.study import PatientPlan, SliceTruth, write_patient
+from ich_pipeline.phantom.study import PatientPlan, SliceTruth, study_uid_of, write_patient
 from ich_pipeline.tables.masks import write_masks
+from ich_pipeline.tables.reader_tables import SIMULATED
 
 # How often a second finding comes with the first; blood in the brain breaks into the ventricles more often.
 ALONGSIDE, INTO_VENTRICLES = 0.13, 0.3
@@ -149,3 +153,24 @@ def _write_labels(path: Path, truth: list[SliceTruth], params: Params) -> None:
         for item in truth:
             found = [int(kind in item.masks) for kind in labels.subtypes]
             writer.writerow([item.sop_uid, int(any(found)), *found])
+
+
+# Name, sensitivity and specificity for "any" in a case. Chosen by us, of no measured reader.
+READERS = (
+    (f"{SIMULATED} A", 0.95, 0.85),
+    (f"{SIMULATED} B", 0.88, 0.94),
+    (f"{SIMULATED} C", 0.78, 0.98),
+)
+
+
+def readers_csv(plans: Sequence[PatientPlan]) -> str:
+    """``data/readers.csv``: each reader's decision on each case, right with the reader's own chance and by nothing else."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["reader", "case", "decision"])
+    for name, sensitivity, specificity in READERS:
+        for plan in plans:
+            bleeds = bool(plan.kinds)
+            right = Draw("reader", plan.seed, name, plan.number).chance(sensitivity if bleeds else specificity)
+            writer.writerow([name, study_uid_of(plan), int(bleeds == right)])
+    return text.getvalue()

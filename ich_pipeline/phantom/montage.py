@@ -15,7 +15,7 @@ from ich_pipeline.phantom.draw import Draw
 from ich_pipeline.phantom.grain import noise
 from ich_pipeline.phantom.render import FIELD_OF_VIEW_MM
 from ich_pipeline.phantom.study import Patient, PatientPlan, drawn_patient
-from ich_pipeline.phantom.varied import varied_slices
+from ich_pipeline.phantom.varied.slices import varied_slices
 
 RENDERED, SHRINK = 384, 2  # pixels a slice is drawn with, and the factor by which it is shown smaller
 TILE = (176, 148)  # height and width of a tile, pixels

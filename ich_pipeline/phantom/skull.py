@@ -8,7 +8,7 @@ from ich_pipeline.phantom.draw import FloatArray
 from ich_pipeline.phantom.fields import capsule, cover, ellipsoid, line_cover, paint
 from ich_pipeline.phantom.head import Section
 
-AIR, FAT, MUSCLE, SKIN, CORTICAL, DIPLOE, FLUID = -1000.0, -95.0, 55.0, 35.0, 1450.0, 620.0, 6.0
+AIR, FAT, MUSCLE, SKIN, CORTICAL, DIPLOE = -1000.0, -95.0, 55.0, 35.0, 1450.0, 620.0
 
 
 def surroundings(section: Section) -> FloatArray:

@@ -71,7 +71,7 @@ def choose_cases(
 
     Args:
         cases: evaluate's case table.
-        failures: evaluate's failures, worst first (:func:`~ich_pipeline.evaluation.failures.case_failures`).
+        failures: evaluate's failures, worst first (:func:`~ich_pipeline.evaluation.tables.case_failures`).
         any_label: name of "any".
         test: name of the test cohort.
         count: how many of every kind in turn; up to twice :data:`LISTED_FAILURES` more have failed.

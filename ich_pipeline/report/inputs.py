@@ -34,8 +34,8 @@ from ich_pipeline.tables.schemas import (
     PREDICTIONS_TABLE,
     SERIES_TABLE,
     SLICES_TABLE,
-    WINDOW_INDEX,
 )
+from ich_pipeline.tables.slice_index import read_index
 from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.frame import Frame
 
@@ -208,8 +208,7 @@ class Inputs:
     @cached_property
     def window_rows(self) -> pd.Series:
         """SOPInstanceUID → row of the prepared images."""
-        index = read_table(self.folders.window / "index.parquet", WINDOW_INDEX)
-        return index.set_index("SOPInstanceUID")["row"]
+        return read_index(self.folders.window).set_index("SOPInstanceUID")["row"]
 
     def images(self, size: int) -> NDArray[np.int16]:
         """Memory map of all prepared slices of one size."""

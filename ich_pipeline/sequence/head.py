@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import write_json
 from ich_pipeline.sequence.cases import by_cases
 from ich_pipeline.sequence.spec import CASES, SPEC_FILE, HeadSpec
-from ich_pipeline.training.backbones import load_all_weights
+from ich_pipeline.training.backbones import load_written_weights
 from ich_pipeline.training.backend import keras, ops
 
 WEIGHTS_FILE = "head.weights.h5"
@@ -90,15 +89,7 @@ class SequenceHead:
         """
         folder = Path(folder)
         head = SequenceHead.build(HeadSpec.load(folder))
-        path = folder / WEIGHTS_FILE
-        if not path.is_file():
-            raise InputError(f"{path} is missing: run `dvc repro sequence`.")
-        try:
-            load_all_weights(head.model, path)
-        except ValueError as error:
-            raise InputError(
-                f"{path} does not fit {folder / SPEC_FILE} ({error}): run `dvc repro -f sequence`."
-            ) from None
+        load_written_weights(head.model, folder / WEIGHTS_FILE, folder / SPEC_FILE, "sequence")
         return head
 
     def save(self, folder: Path) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.stopwatch import peak_mib
 from ich_pipeline.ingest.scan import NO_MEMORY, without_what_crashes
 from ich_pipeline.series.group_volume import Verdicts
-from ich_pipeline.serving.load_case import Case, header_of, load_case, names_of
+from ich_pipeline.serving.load_case import Case, Given, load_case, may_fail
 from ich_pipeline.workers.parallel import OneProcess
 
-_Work = tuple[Sequence[bytes | Path], Verdicts]
+_Work = tuple[Sequence[Given], Verdicts]
 
 
 class CaseReader:
@@ -25,7 +24,7 @@ class CaseReader:
     """
 
     def __init__(self, ingest: IngestParams, process: OneProcess | None = None) -> None:
-        """``process``: one that :func:`ich_pipeline.serving.begun.begin` began; None starts one."""
+        """``process``: one that imports this module already; None starts one."""
         self._ingest = ingest
         self._lock = threading.Lock()  # a server asks from several threads
         self._process = process or OneProcess()
@@ -33,7 +32,7 @@ class CaseReader:
             self._process.begin(_ready, None)
         self._begun = False
 
-    def read(self, sources: Sequence[bytes | Path]) -> Case:
+    def read(self, sources: Sequence[Given]) -> Case:
         """Read one study; for arguments and errors see :func:`~ich_pipeline.serving.load_case.load_case`.
 
         Raises:
@@ -46,8 +45,7 @@ class CaseReader:
                 self._begun = True
             try:
                 [result] = self._process.run(task, [(sources, {})])
-                headers = [header_of(name) for _, name in names_of(sources)]
-                return without_what_crashes(task, sources, result, self._process, headers)
+                return without_what_crashes(task, sources, result, self._process, may_fail(sources))
             except MemoryError:
                 raise InputError(f"{NO_MEMORY}: read it on a machine with more.") from None
 

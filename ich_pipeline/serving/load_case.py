@@ -25,6 +25,10 @@ from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
 from ich_pipeline.workers.child import watching
 
+Given = (
+    bytes | Path | Header
+)  # of a study: a file's bytes, a file or folder, or the header of a file that was read before
+
 
 @dataclass(frozen=True)
 class Case:
@@ -64,7 +68,7 @@ class Case:
 
 
 def load_case(
-    sources: Sequence[bytes | Path], ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]] | None = None
+    sources: Sequence[Given], ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]] | None = None
 ) -> Case:
     """Read the DICOM files of one study and choose its series by the same rules as the ingest.
 
@@ -72,33 +76,26 @@ def load_case(
     accepted here: cohorts are not at stake.
 
     Args:
-        sources: files, folders (all files below them), or the bytes of files, in any order and mix.
+        sources: files, folders (all files below them), or the bytes of files, in any order and mix; or the headers of all
+            files, read with these settings (:func:`ich_pipeline.ingest.scan.read_headers`), which are not read again.
         ingest: all but workers count.
         failed: verdicts of slices whose decoding is known to bring the process down, and of headers
-            (:func:`header_of`): rejected unread.
+            (:func:`may_fail`): rejected unread.
 
     Raises:
         InputError: no file, several studies, or no usable series (with the reasons).
     """
-    named = names_of(sources)
-    if not named:
-        raise InputError("no DICOM file was given: name the files, or the folder, of one study.")
-    limits = limits_of(ingest)
     failed = failed or {}
-    headers: list[Header] = []
-    for source, name in named:
-        if (of_header := header_of(name)) in failed:
-            headers.append(Header(name, source).set(*failed[of_header]))
-            continue
-        with watching(of_header, 2 * ingest.pixels.seconds_per_file):  # as the ingest does
-            headers.extend(read_slice_headers(source, name, ingest.slice_thickness_mm, limits))
+    headers = _headers(sources, ingest, failed)
+    if not headers:
+        raise InputError("no DICOM file was given: name the files, or the folder, of one study.")
     found = settle(headers, ingest)
-    studies = found.studies
+    files, studies = len({header.path for header in headers}), found.studies
     if len(studies) > 1:
-        raise InputError(f"the {len(named)} files belong to {len(studies)} studies: give the files of one study.")
+        raise InputError(f"the {files} files belong to {len(studies)} studies: give the files of one study.")
     reading = read_study(studies[0], ingest, failed, found.beside[0]) if studies else None
     if reading is None or reading.volume is None:
-        raise InputError(f"no usable CT series in {counted(len(named), 'file')}: {_reasons(found, reading)}.")
+        raise InputError(f"no usable CT series in {counted(files, 'file')}: {_reasons(found, reading)}.")
     volume = reading.volume
     chosen = reading.groups[reading.chosen]
     row = series_row(chosen, volume_facts(volume), *reading.group_reasons[reading.chosen], ingest, place=1)
@@ -132,15 +129,36 @@ def _scan(volume: Volume) -> Scan:
     )
 
 
-def header_of(name: str) -> str:
+def _headers(sources: Sequence[Given], ingest: IngestParams, failed: Mapping[str, tuple[Reason, str]]) -> list[Header]:
+    """The headers of all files: those that were read before, and those of files that are read here."""
+    headers = [source for source in sources if isinstance(source, Header)]
+    limits = limits_of(ingest)
+    for source, name in _names_of(sources):
+        if (of_header := _header_of(name)) in failed:
+            headers.append(Header(name, source).set(*failed[of_header]))
+            continue
+        with watching(of_header, 2 * ingest.pixels.seconds_per_file):  # as the ingest does
+            headers.extend(read_slice_headers(source, name, ingest.slice_thickness_mm, limits))
+    return headers
+
+
+def may_fail(sources: Sequence[Given]) -> list[str]:
+    """What the reading of these may be brought down by, as :func:`load_case` calls it: headers, or slices whose header is there."""
+    known = [source.name for source in sources if isinstance(source, Header)]
+    return known + [_header_of(name) for _, name in _names_of(sources)]
+
+
+def _header_of(name: str) -> str:
     """What the reading of a file's header is called, apart from that of its pixels."""
     return f"header of {name}"
 
 
-def names_of(sources: Sequence[bytes | Path]) -> list[tuple[Source, str]]:
-    """Every source with a name of its own for the account."""
+def _names_of(sources: Sequence[Given]) -> list[tuple[Source, str]]:
+    """Every file whose header is not there yet, with a name of its own for the account."""
     named: list[tuple[Source, str]] = []
     for number, source in enumerate(sources, start=1):
+        if isinstance(source, Header):
+            continue
         if isinstance(source, bytes):
             named.append((source, f"file {number}"))
         elif source.is_dir():

@@ -38,11 +38,11 @@ from ich_pipeline.serving.case_process import CaseReader
 from ich_pipeline.serving.content import AGAIN, check_sealed
 from ich_pipeline.serving.engine import ServedExplainer, ServedNetwork
 from ich_pipeline.serving.file_pixels import FilePixels, ReadCase
+from ich_pipeline.serving.load_case import Given
 from ich_pipeline.serving.origin import Origin, is_synthetic
 from ich_pipeline.serving.verdict import withheld_case
 from ich_pipeline.tables.labels import Labels
-from ich_pipeline.training.interpolated import interpolated_probabilities
-from ich_pipeline.training.spec import WEIGHTS_FILE, Readable
+from ich_pipeline.training.spec import WEIGHTS_FILE
 from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.frame import Millimetres, check_spacing
 from ich_pipeline.workers.parallel import OneProcess
@@ -85,7 +85,7 @@ class System:
         Args:
             folder: the bundle.
             digest: what the registry knows its content by; empty where it is not at hand.
-            process: to read cases in, where one was begun already (:func:`ich_pipeline.serving.begun.begin`).
+            process: to read cases in, where one was begun already (:meth:`~ich_pipeline.workers.parallel.OneProcess.importing`).
 
         Raises:
             InputError: a file is missing, is not what was registered, or is of another version.
@@ -123,11 +123,12 @@ class System:
         """The labels of every answer."""
         return self.ensemble.labels
 
-    def read_case(self, sources: Sequence[bytes | Path], demonstration: bool = False) -> ReadCase:
+    def read_case(self, sources: Sequence[Given], demonstration: bool = False) -> ReadCase:
         """Read one study.
 
         Args:
-            sources: its DICOM files, as paths or as their bytes, in any order; other series are set aside as in ingest.
+            sources: its DICOM files, as paths or as their bytes, in any order, or their headers (see
+                :func:`ich_pipeline.serving.load_case.load_case`); other series are set aside as in ingest.
             demonstration: read it even where the model has no answer for it; the case says so (``no_answer``).
 
         Raises:
@@ -238,17 +239,6 @@ class System:
             )
             return ReadCase(**vars(withheld), pixels=pixels)
 
-        def probabilities(
-            network: Readable,
-            hu: Any,
-            neighbours: NDArray[np.integer],
-            degrees: Sequence[float],
-            original: NDArray[np.float32] | None = None,
-        ) -> NDArray[np.float32]:
-            # What the scan was judged by is the first reading of that network already.
-            whole = known if network is shown and original is None else original
-            return interpolated_probabilities(network, hu, neighbours, degrees, whole)
-
         one_case = np.zeros(len(hu), np.int64)
         with part("HU rule"):
             others = {name: rule.read(images[rule.image_size], neighbours) for name, rule in measured.items()}
@@ -259,9 +249,10 @@ class System:
             neighbours,
             one_case,
             everywhere=False,
-            probabilities=probabilities,
             sequences=self.sequences,
             others=others,
+            # What the scan was judged by is the first reading of that network already.
+            known={} if known is None else {self.params.explain.architecture: known},
         )
         with part("maps"):
             explained = explain_case(

@@ -9,18 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.evaluation import paired
 from ich_pipeline.evaluation.delong import paired_test
 from ich_pipeline.evaluation.metrics import Level, label_metrics
-from ich_pipeline.evaluation.paired import (
-    bounds,
-    dependent,
-    finite,
-    mcnemar_entry,
-    right_calls,
-    share,
-    tango_entry,
-    too_few,
-)
 from ich_pipeline.studies.matched import Other
 from ich_pipeline.studies.study import DECIDED, GIVEN, Study
 from ich_pipeline.tables.reader_tables import MISSING
@@ -99,7 +90,7 @@ def _delong(
     confidence: float,
 ) -> dict[str, Any]:
     test = paired_test(first, second, truth, patients)
-    found: dict[str, Any] = {**bounds(test.interval(confidence)), "p": finite(test.p)}
+    found: dict[str, Any] = {**paired.bounds(test.interval(confidence)), "p": paired.finite(test.p)}
     if found["p"] is None:
         found["reason"] = (
             "the two areas agree in every patient, which leaves no difference to test"
@@ -119,17 +110,17 @@ def _decisions(
     positive, confidence = truth == 1, study.options.confidence
     entry: dict[str, Any] = {"n": len(truth), "positives": int(positive.sum())}
     alone = [what for what, of in (("positives", positive), ("negatives", ~positive)) if _one_patient(patients[of])]
-    reason = too_few(positive, "judged by both") or (f"{alone[0]} in one patient only" if alone else None)
+    reason = paired.too_few(positive, "judged by both") or (f"{alone[0]} in one patient only" if alone else None)
     if reason:
         return {**entry, "reason": reason}
-    for name, (ours, theirs) in right_calls(first, second, positive).items():
+    for name, (ours, theirs) in paired.right_calls(first, second, positive).items():
         entry[name] = {
-            SYSTEM: share(int(ours.sum()), len(ours), confidence),
-            OTHER: share(int(theirs.sum()), len(theirs), confidence),
-            "difference": tango_entry(ours, theirs, confidence)[1],
-            "mcnemar": mcnemar_entry(ours, theirs, NAMES),
+            SYSTEM: paired.share(int(ours.sum()), len(ours), confidence),
+            OTHER: paired.share(int(theirs.sum()), len(theirs), confidence),
+            "difference": paired.tango_entry(ours, theirs, confidence)[1],
+            "mcnemar": paired.mcnemar_entry(ours, theirs, NAMES),
         }
-    return entry | dependent(patients, f"{study.table.level}s")
+    return entry | paired.dependent(patients, f"{study.table.level}s")
 
 
 def _one_patient(patients: NDArray[np.integer]) -> bool:

@@ -65,10 +65,11 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
     if is_whole_model(weights):
         return _whole_model(name, image_size, Path(weights))
     make = architecture_function(name)
-    if weights != "none" and re.fullmatch(r"EfficientNetB\d", make.__name__):
+    if weights not in ("none", "imagenet") and re.fullmatch(r"EfficientNetB\d", make.__name__):
         raise InputError(
             f"params.yaml: networks.{name}.weights {weights!r}: Keras scales the input of {make.__name__} in another way where it "
-            "downloads the weights itself, so they would read wrong input here; take EfficientNetV2B0 to B3, or weights: none."
+            "loads ImageNet's weights itself, and nobody can say which way a file means; take weights: imagenet (KERAS_HOME names "
+            "the folder that `ich weights fetch` made), or none."
         )
     arguments = {"include_top": False, "input_shape": (image_size, image_size, 3)}
     with _dtype_policy(dtype):
@@ -81,7 +82,7 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
             _he_initialise(backbone)
     elif weights == "imagenet":
         try:
-            backbone.set_weights(make(weights="imagenet", **arguments).get_weights())
+            _take_over(backbone, make(weights="imagenet", **arguments))
         except Exception as error:  # whatever the download raises, the remedy is the same
             raise InputError(
                 f"params.yaml: networks.{name}.weights 'imagenet' could not be had ({_one_line(error)}): "
@@ -178,7 +179,7 @@ def _whole_model(name: str, image_size: int, path: Path) -> keras.Model:
         model: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
         picture = keras.Input((image_size, image_size, 3), name="picture")
         backbone: Any = keras.models.clone_model(model, input_tensors=picture)
-        backbone.set_weights(model.get_weights())
+        _take_over(backbone, model)
     except Exception as error:  # Keras raises whatever the file's layers raise
         raise InputError(
             f"params.yaml: networks.{name}.weights: {path} is no Keras model that reads pictures of {image_size} × {image_size} × 3 "
@@ -190,6 +191,24 @@ def _whole_model(name: str, image_size: int, path: Path) -> keras.Model:
         )
     _canonical_names(backbone)
     return backbone
+
+
+def _take_over(backbone: keras.Model, given: keras.Model) -> None:
+    """Give a backbone the weights of another model of its architecture, so that both answer alike.
+
+    Keras scales the input of EfficientNetB0 to B7 once more where the weights are ImageNet's. A network is built again
+    without them whenever it is loaded, so that scale goes into the variance that the layer before divides by.
+    """
+    backbone.set_weights(given.get_weights())
+    extra = [layer for layer in given.layers if isinstance(layer, keras.layers.Rescaling)]
+    extra = extra[sum(isinstance(layer, keras.layers.Rescaling) for layer in backbone.layers) :]
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            mean, variance, count = layer.get_weights()
+            for rescaling in extra:
+                variance = variance / np.square(np.asarray(rescaling.scale, np.float64))
+            layer.set_weights([mean, variance, count])
+            layer.finalize_state()  # else it goes on with the numbers that it was built with
 
 
 def load_all_weights(model: keras.Model, path: Path) -> None:
@@ -211,6 +230,28 @@ def load_all_weights(model: keras.Model, path: Path) -> None:
     left = sum(bool(np.isnan(weight).any()) for weight in model.get_weights())
     if left:
         raise ValueError(f"{left} of its {len(nothing)} weights are not in the file, or not numbers")
+
+
+def load_written_weights(model: keras.Model, path: Path, spec: Path, stage: str = "") -> None:
+    """Load every weight of a model that a stage wrote.
+
+    Args:
+        model: what ``spec`` describes.
+        path: its weights.
+        spec: its description, for the sentence.
+        stage: that writes both; empty where it is one of several.
+
+    Raises:
+        InputError: the file is missing, or does not fit.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: run {f'`dvc repro {stage}`' if stage else '`dvc repro`, or the stage that writes it'}."
+        )
+    try:
+        load_all_weights(model, path)
+    except ValueError as error:
+        raise InputError(f"{path} does not fit {spec} ({error}): run `{f'dvc repro -f {stage}'.strip()}`.") from None
 
 
 def _he_initialise(backbone: keras.Model) -> None:

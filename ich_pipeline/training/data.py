@@ -11,12 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_table
-from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.labels import Labels
-from ich_pipeline.tables.schemas import WINDOW_INDEX
-
-INDEX_FILE = "index.parquet"
+from ich_pipeline.tables.slice_index import INDEX_FILE, join_labels, neighbours_among, read_index
 
 
 class SliceRows:
@@ -62,7 +58,7 @@ def open_slices(window: Path, image_size: int) -> tuple[pd.DataFrame, NDArray[np
     Raises:
         InputError: a file is missing, or the two do not belong together.
     """
-    index = read_table(window / INDEX_FILE, WINDOW_INDEX)
+    index = read_index(window)
     path = window / hu_file(image_size)
     if not path.is_file():
         raise InputError(f"{path} is missing: run the window stage (`dvc repro window`) with this image_size.")
@@ -72,13 +68,6 @@ def open_slices(window: Path, image_size: int) -> tuple[pd.DataFrame, NDArray[np
             f"{path} has shape {hu.shape}, but {window / INDEX_FILE} lists {len(index)} slices: run `dvc repro -f window`."
         )
     return index, hu
-
-
-def local_neighbours(index: pd.DataFrame, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Neighbours (len(rows), 2) as positions among ``rows``; -1 where there is none, or none among them."""
-    position = np.full(len(index) + 1, -1, np.int64)  # the last one answers for "row -1": no neighbour
-    position[rows] = np.arange(len(rows))
-    return np.stack([position[index[side].to_numpy()[rows]] for side in ("before", "after")], axis=1)
 
 
 def load_cohort(window: Path, image_size: int, cohort: str, labels_csv: Path, labels: Labels) -> CohortSlices:
@@ -97,29 +86,18 @@ def load_cohort(window: Path, image_size: int, cohort: str, labels_csv: Path, la
     if not labels_csv.is_file():
         raise InputError(f"{labels_csv} is missing: run the split stage (`dvc repro split`).")
     index, hu = open_slices(window, image_size)
-    truth = read_labels(labels_csv, labels).set_index("SOPInstanceUID")
-    of_cohort = index.loc[index["cohort"] == cohort]
-    strangers = truth.index.difference(pd.Index(of_cohort["SOPInstanceUID"]))
-    if len(strangers):
-        raise InputError(
-            f"{labels_csv}: SOPInstanceUID {strangers[0]} is no slice of cohort {cohort!r}: run `dvc repro split window`."
-        )
-    table = of_cohort.loc[of_cohort["SOPInstanceUID"].isin(truth.index)]
-    if table.empty:
+    table = index.loc[index["cohort"] == cohort]
+    labelled, truth = join_labels(table, [labels_csv], labels, f"cohort {cohort!r}")
+    if not labelled.any():
         raise InputError(f"{labels_csv} labels no slice of cohort {cohort!r}: more patients are needed in it.")
-    rows = table["row"].to_numpy()
-    values = truth.loc[table["SOPInstanceUID"], list(labels.columns)].to_numpy(np.int8)
-    return CohortSlices(table.reset_index(drop=True), SliceRows(hu, rows), local_neighbours(index, rows), values)
+    table = table.loc[labelled].reset_index(drop=True)
+    return CohortSlices(table, SliceRows(hu, table["row"].to_numpy()), neighbours_among(table), truth)
 
 
 def joined(first: CohortSlices, second: CohortSlices) -> CohortSlices:
     """Two cohorts of one window stage as one, in the index's order; patients of both have no slice in common."""
     table = pd.concat([first.table, second.table], ignore_index=True)
     order = np.argsort(table["row"].to_numpy(), kind="stable")
-    moved = np.where(second.neighbours >= 0, second.neighbours + len(first), -1)
-    place = np.empty(len(order) + 1, np.int64)
-    place[order], place[-1] = np.arange(len(order)), -1
-    neighbours = place[np.concatenate([first.neighbours, moved])[order]]
     truth = np.concatenate([first.truth, second.truth])[order]
-    rows = table["row"].to_numpy()[order]
-    return CohortSlices(table.iloc[order].reset_index(drop=True), first.hu.of(rows), neighbours, truth)
+    table = table.iloc[order].reset_index(drop=True)
+    return CohortSlices(table, first.hu.of(table["row"].to_numpy()), neighbours_among(table), truth)

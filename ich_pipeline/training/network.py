@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
-from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_all_weights
+from ich_pipeline.training.backbones import build_backbone, cut_backbone, load_written_weights
 from ich_pipeline.training.backend import exact, keras
 from ich_pipeline.training.layers import Pool, Preprocess, Windows
 from ich_pipeline.training.spec import BATCH, SPEC_FILE, WEIGHTS_FILE, NetworkSpec
@@ -78,15 +77,7 @@ class Network:
         else:
             backbone = _of_one_s_own(folder / BACKBONE_FILE)
         network = _assemble(spec, backbone, None)
-        path = folder / WEIGHTS_FILE
-        if not path.is_file():
-            raise InputError(f"{path} is missing: run `dvc repro`, or the stage that writes it.")
-        try:
-            load_all_weights(network.model, path)
-        except ValueError as error:
-            raise InputError(
-                f"{path} does not fit {folder / SPEC_FILE} ({error}): train again with `dvc repro -f`."
-            ) from None
+        load_written_weights(network.model, folder / WEIGHTS_FILE, folder / SPEC_FILE)
         return network
 
     def save(self, folder: Path) -> None:
@@ -111,11 +102,11 @@ class Network:
         Returns:
             float32 of shape (n, labels).
         """
-        return self._in_batches(self.model, hu)[0]
+        return self.run_batched(self.model, hu)[0]
 
     def features_and_probabilities(self, hu: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What the head reads, float32 (n, F), and the probabilities, from one forward pass."""
-        features, probabilities = self._in_batches(self._with_features, hu)
+        features, probabilities = self.run_batched(self._with_features, hu)
         return features, probabilities
 
     @cached_property
@@ -127,21 +118,6 @@ class Network:
         kernel, bias = self.model.get_layer("head").get_weights()
         return np.asarray(kernel, np.float32), np.asarray(bias, np.float32)
 
-    def backbone_outputs(self, layer_names: Sequence[str]) -> keras.Model:
-        """A model with this network's weights: HU (n, s, s) to the outputs of the named backbone layers.
-
-        The head's own probabilities are its last output, so maps and probabilities come from one forward pass.
-        """
-        backbone = self.model.get_layer("backbone")
-        inner = keras.Model(
-            backbone.inputs, [backbone.get_layer(name).output for name in layer_names] + backbone.outputs
-        )
-        hu = keras.Input(self.model.input_shape[1:], name="hu")
-        outputs = inner(self.model.get_layer("preprocess")(self.model.get_layer("windows")(hu)))
-        pooled = outputs[len(layer_names) :]
-        features = self.model.get_layer("gap")(pooled if len(pooled) > 1 else pooled[0])
-        return keras.Model(hu, [*outputs[: len(layer_names)], self.model.get_layer("head")(features)])
-
     def pooled_features(self) -> keras.Model:
         """A model with this network's weights: HU (n, s, s) to what its head reads, float32 (n, F)."""
         return keras.Model(self.model.input, self.model.get_layer("gap").output)
@@ -151,10 +127,7 @@ class Network:
         self.model.get_layer("head").set_weights([np.asarray(kernel, np.float32), np.asarray(bias, np.float32)])
 
     def run_batched(self, model: keras.Model, hu: Any) -> list[NDArray[Any]]:
-        """All outputs of a model from :meth:`backbone_outputs` for slices (n, s, s), in full batches as everywhere."""
-        return self._in_batches(model, hu)
-
-    def _in_batches(self, model: keras.Model, hu: Any) -> list[NDArray[Any]]:
+        """All outputs of a model from :meth:`pooled_features` for slices (n, s, s), in full batches as everywhere."""
         parts: list[list[NDArray[Any]]] = []
         for start in range(0, max(len(hu), 1), BATCH):
             batch = np.zeros((BATCH, *hu.shape[1:]), np.float32)

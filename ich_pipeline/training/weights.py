@@ -6,22 +6,19 @@ A hospital without internet fetches on another machine (``ich weights fetch``), 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from ich_pipeline.config import NetworkParams
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json
+from ich_pipeline.core.files import read_json, sha256_of, write_json
 from ich_pipeline.core.progress import Track, quiet
+from ich_pipeline.training import downloads
 from ich_pipeline.training.backbones import architecture_function, build_backbone, load_all_weights
-from ich_pipeline.training.backend import keras
 from ich_pipeline.training.outputs import PRETRAINED
 
 MANIFEST = "weights.json"
@@ -32,16 +29,6 @@ SIZE = 224  # pixels; every architecture takes it, and convolutions have the sam
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where Keras has the ImageNet weights of an architecture without its top."""
-
-    architecture: str
-    file: str
-    url: str
-    keras_hash: str | None  # MD5 or SHA-256 as Keras states it; None where it states none
-
-
-@dataclass(frozen=True)
 class Verified:
     """A weights file that fits."""
 
@@ -49,16 +36,6 @@ class Verified:
     architecture: str
     sha256: str
     weights: int  # numbers in it
-
-
-class _Asked(Exception):
-    """Carries what Keras was about to download."""
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def started_from(name: str, settings: NetworkParams, pretrained: Path | None = None) -> str:
@@ -97,30 +74,20 @@ def started_from(name: str, settings: NetworkParams, pretrained: Path | None = N
     return f"{path.name} (sha256 {found})"
 
 
-def source_of(architecture: str) -> Source:
-    """What Keras would download for an architecture; nothing is downloaded.
+def addresses(architectures: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Each architecture with the address that Keras would download from; nothing is downloaded.
 
     Raises:
         InputError: no such architecture, or Keras has no weights of it.
     """
-    make = architecture_function(architecture)
-
-    def asked(fname: str | None = None, origin: str | None = None, **more: Any) -> None:
-        raise _Asked(fname, origin, more.get("file_hash") or more.get("md5_hash"))
-
-    # Keras tells its addresses nowhere else than in the call that downloads.
-    with mock.patch("keras.src.utils.file_utils.get_file", asked), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a picture size, which weights without top do not depend on
-        try:
-            make(weights="imagenet", include_top=False)
-        except _Asked as question:
-            file, url, digest = question.args
-            return Source(architecture, file, url, digest)
-    raise InputError(f"Keras has no ImageNet weights for {architecture}: choose another architecture.")
+    with tempfile.TemporaryDirectory() as home:
+        yield from zip(architectures, downloads.addresses(architectures, Path(home)), strict=True)
 
 
 def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> list[Verified]:
     """Download ImageNet weights without top into a folder, check each, and list them in its ``weights.json``.
+
+    The folder then serves as Keras' cache: with ``KERAS_HOME`` naming it, networks begin with ``imagenet`` without a connection.
 
     Args:
         architectures: names of ``keras.applications``.
@@ -133,32 +100,34 @@ def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> l
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--to {folder} is a file: name a folder.")
-    sources = [source_of(name) for name in architectures]
+    for name in architectures:
+        architecture_function(name)
     folder.mkdir(parents=True, exist_ok=True)
     listed = _manifest(folder) if (folder / MANIFEST).is_file() else {}
-    done = []
-    for source in track(sources, "weights", len(sources)):
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial.") as temporary:
+    done: list[Verified] = []
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial.") as home:
+        came = downloads.download(architectures, Path(home))
+        for name in track(architectures, "weights", len(architectures)):
             try:
-                got = keras.utils.get_file(
-                    source.file, source.url, file_hash=source.keras_hash, cache_dir=temporary, cache_subdir="."
-                )
-            except Exception as error:  # whatever the download raises, the remedy is the same
+                address = next(came)
+            except OSError as error:
                 raise InputError(
-                    f"{source.url} could not be had ({_one_line(error)}): fetch where there is a connection, and carry "
+                    f"ImageNet weights of {name} could not be had ({error}): fetch where there is a connection, and carry "
                     f"{folder} over."
                 ) from None
-            found = _fitting(Path(got), source.architecture)
-            Path(got).replace(folder / source.file)
-        listed[source.file] = {
-            "architecture": source.architecture,
-            "sha256": found.sha256,
-            "bytes": (folder / source.file).stat().st_size,
-            "source": source.url,
-            "keras_hash": source.keras_hash,
-        }
-        write_json(folder / MANIFEST, {"schema": SCHEMA, "files": listed})
-        done.append(Verified(folder / source.file, source.architecture, found.sha256, found.weights))
+            [got] = (Path(home) / downloads.CACHE).iterdir()
+            found = _fitting(got, name)
+            file = folder / downloads.CACHE / got.name
+            file.parent.mkdir(exist_ok=True)
+            got.replace(file)
+            listed[f"{downloads.CACHE}/{got.name}"] = {
+                "architecture": name,
+                "sha256": found.sha256,
+                "bytes": file.stat().st_size,
+                "source": address,
+            }
+            write_json(folder / MANIFEST, {"schema": SCHEMA, "files": listed})
+            done.append(replace(found, file=file))
     return done
 
 
@@ -180,13 +149,13 @@ def verify(path: Path, architecture: str | None = None, sha256: str | None = Non
         return
     if not path.is_file():
         raise InputError(f"{path} is missing: carry it over, or fetch it with `ich weights fetch`.")
-    beside = path.parent / MANIFEST
-    entry = _manifest(path.parent).get(path.name, {}) if beside.is_file() else {}
+    home = path.parent.parent if path.parent.name == downloads.CACHE else path.parent
+    entry = _manifest(home).get(path.relative_to(home).as_posix(), {}) if (home / MANIFEST).is_file() else {}
     architecture, wanted = architecture or entry.get("architecture"), sha256 or entry.get("sha256")
     if wanted is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
         raise InputError(f"--sha256 {wanted} is no SHA-256: give its 64 hexadecimal digits.")
     if architecture is None:
-        raise InputError(f"{path}: no {MANIFEST} beside it names its architecture: add --architecture NAME.")
+        raise InputError(f"{path}: no {MANIFEST} in {home} names its architecture: add --architecture NAME.")
     if wanted is not None and (found := sha256_of(path)) != wanted.lower():
         raise InputError(
             f"{path} has SHA-256 {found}, but should have {wanted}: it was damaged or exchanged; bring it again."
@@ -219,7 +188,3 @@ def _manifest(folder: Path) -> dict[str, dict[str, Any]]:
     ):
         raise InputError(f"{path} is no manifest of schema {SCHEMA!r}: fetch the folder again.")
     return files
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

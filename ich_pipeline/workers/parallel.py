@@ -10,6 +10,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -80,6 +81,13 @@ class OneProcess:
     def prepare(self, folder: Path, sample: Path) -> None:
         """Nothing: it sees what this process sees."""
 
+    @classmethod
+    def importing(cls, module: str) -> OneProcess:
+        """A process that gets ready for the work of a module: its imports and ours take seconds each, side by side."""
+        process = cls()
+        process.begin(_import, module)
+        return process
+
     def begin(self, function: Callable[[T], R], task: T) -> None:
         """Start the process with a task whose result :meth:`finish` waits for."""
         self._child.give(function, task)
@@ -100,6 +108,10 @@ class OneProcess:
         for task in tasks:
             self.begin(function, task)
             yield self.finish()
+
+
+def _import(module: str) -> None:
+    import_module(module)
 
 
 def process_count(workers: int) -> int:

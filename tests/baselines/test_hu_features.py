@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ich_pipeline.baselines import measure
+from ich_pipeline.baselines import hu_features
 from ich_pipeline.baselines.brain import bone_threshold, enclosed, find_brain
-from ich_pipeline.baselines.hu_features import NAMES, averaged, compactness, neighbourhood, slice_features
+from ich_pipeline.baselines.hu_features import NAMES, averaged, compactness, measure, neighbourhood, slice_features
 from tests.baselines.drawn import BONE, BRAIN, CENTER, INNER, SIZE, head
 
 HIGH = 180
@@ -172,8 +172,8 @@ def test_several_processes_measure_the_same(tmp_path, monkeypatch) -> None:
     heads[:, 50:60, 75:87] += rng.integers(0, 50, (9, 10, 12)).astype(np.int16)
     np.save(tmp_path / "hu.npy", heads)
     rows = np.array([8, 0, 3, 5, 1])
-    alone = measure.measure(tmp_path / "hu.npy", rows, HIGH)
-    monkeypatch.setattr(measure, "BLOCK", 2)
-    monkeypatch.setattr(measure, "ALONE", 0)
-    np.testing.assert_array_equal(measure.measure(tmp_path / "hu.npy", rows, HIGH, workers=2), alone)
+    alone = measure(tmp_path / "hu.npy", rows, HIGH)
+    monkeypatch.setattr(hu_features, "BLOCK", 2)
+    monkeypatch.setattr(hu_features, "ALONE", 0)
+    np.testing.assert_array_equal(measure(tmp_path / "hu.npy", rows, HIGH, workers=2), alone)
     np.testing.assert_array_equal(alone, [slice_features(heads[row], HIGH) for row in rows])

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, CTImageStorage
 
 from ich_pipeline.deidentify.key import Key
+from tests.made.ct import fill_image, finished
 
 SIZE = 64
 
@@ -36,27 +37,10 @@ def ct(
     ds.ReferringPhysicianName, ds.AccessionNumber, ds.StudyID = "Roe^Rita", "ACC-7731", "S77"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.Manufacturer, ds.SeriesDescription = "SIEMENS", "Head 5.0 H31s for Jane"
-    ds.ConvolutionKernel, ds.SliceThickness = "H31s", "5"
-    ds.SeriesNumber, ds.InstanceNumber = 2, number
-    ds.ImageOrientationPatient = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    ds.ImagePositionPatient = [-80.0, -80.0, 5.0 * number]
-    ds.PixelSpacing = [0.5, 0.5]
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = hu.shape
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+    fill_image(ds, number, hu.shape)
     ds.RescaleSlope, ds.RescaleIntercept = "1", "0"
     ds.PixelData = hu.tobytes()
-    ds["PixelData"].VR = "OW"
-    for keyword, value in more.items():
-        if value is None:
-            del ds[keyword]
-        else:
-            setattr(ds, keyword, value)
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = UID(ds.SOPInstanceUID)
-    return ds
+    return finished(ds, more)
 
 
 def encode(ds: Dataset) -> bytes:

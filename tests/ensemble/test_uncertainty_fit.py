@@ -10,10 +10,9 @@ import pytest
 from ich_pipeline.ensemble.case_score import CaseScore, cases_positive
 from ich_pipeline.ensemble.conformal import excluded
 from ich_pipeline.ensemble.cross_reading import CrossReading, cross_read
-from ich_pipeline.ensemble.fit import fit_ensemble
+from ich_pipeline.ensemble.fit import fit_ensemble, fit_uncertainty
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.selection import leave_out
-from ich_pipeline.ensemble.uncertainty_fit import fit_uncertainty
 
 
 def names(cohort) -> tuple[list[str], list[str]]:

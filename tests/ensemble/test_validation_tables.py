@@ -57,9 +57,7 @@ def folder(tmp_path):
 
 
 def load(folder, degrees=DEGREES, labels=None):
-    return load_validation(
-        folder, labels or [folder / "validation.csv"], folder / "index.parquet", ("x", "y"), degrees, LABELS
-    )
+    return load_validation(folder, labels or [folder / "validation.csv"], folder, ("x", "y"), degrees, LABELS)
 
 
 def test_everything_is_in_the_order_of_the_index(folder) -> None:

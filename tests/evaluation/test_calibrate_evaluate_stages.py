@@ -96,7 +96,7 @@ def _facts(folder: Path, index: pd.DataFrame, table: pd.DataFrame) -> None:
 
 def _train(folder: Path, params: Params, index: pd.DataFrame, hu: np.ndarray) -> None:
     """Real networks with drawn heads; no training, so nothing here takes long."""
-    from ich_pipeline.training.data import local_neighbours
+    from ich_pipeline.tables.slice_index import neighbours_among
     from ich_pipeline.training.interpolated import interpolated_probabilities
     from ich_pipeline.training.network import Network, NetworkSpec
     from ich_pipeline.windowing.windows import Window
@@ -116,7 +116,7 @@ def _train(folder: Path, params: Params, index: pd.DataFrame, hu: np.ndarray) ->
         if target == "ablate":
             continue
         degrees = params.interpolation.candidates
-        found = interpolated_probabilities(network, hu[rows], local_neighbours(index, rows), degrees)
+        found = interpolated_probabilities(network, hu[rows], neighbours_among(index.iloc[rows]), degrees)
         parts = [
             index.loc[rows, ["SOPInstanceUID", "case_id", "patient_key"]].assign(
                 degree=degree, **{label: p[:, k] for k, label in enumerate(labels)}

@@ -13,10 +13,9 @@ from sklearn.metrics import roc_auc_score
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.identity import case_id
-from ich_pipeline.evaluation.case_readers import readers_of_test
-from ich_pipeline.evaluation.failures import case_failures
+from ich_pipeline.evaluation.readers import readers_of_test
 from ich_pipeline.evaluation.subgroups import bands, case_facts, subgroup_rows
-from ich_pipeline.evaluation.tables import case_table
+from ich_pipeline.evaluation.tables import case_failures, case_table
 from ich_pipeline.tables.ages import age_years
 from ich_pipeline.tables.masks import read_masks, write_masks
 from ich_pipeline.tables.reader_tables import read_decisions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.explain.attention import Explainer, attention_maps, normalise
+from ich_pipeline.explain.attention import Explainer, normalise
 
 
 def test_cam_is_the_head_on_the_last_maps(network, slices, explain):
@@ -29,7 +29,7 @@ def test_cam_is_the_head_on_the_last_maps(network, slices, explain):
 
 
 def test_auto_takes_layercam_where_the_last_map_is_small(network, slices, explain):
-    found = attention_maps(network, slices, explain)
+    found = Explainer(network, explain).explain(slices)
     assert found.method.startswith("LayerCAM")
     assert min(found.maps.shape[2:]) >= explain.minimum_map
     assert found.localises.any()
@@ -95,7 +95,7 @@ def test_a_layer_by_name(network, slices, explain):
     from ich_pipeline.explain.attention import layers_to_try
 
     finer = explain.model_copy(update={"method": "hirescam", "layer": "block2_conv2"})
-    found = attention_maps(network, slices, finer)
+    found = Explainer(network, finer).explain(slices)
     assert found.method == "HiResCAM of block2_conv2, 32 × 32"
     with pytest.raises(InputError, match=r"explain.layer 'no_such'"):
         Explainer(network, finer.model_copy(update={"layer": "no_such"}))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ich_pipeline.explain import localisation
 from ich_pipeline.explain.geometry import CellGrid
-from ich_pipeline.explain.localisation import Draws, Localisation, summarise
+from ich_pipeline.explain.localisation import Draws, Localisation, score_values, summarise
 from ich_pipeline.explain.placed import PlacedMap, head_of, peak, slice_head, square
 
 DRAWS = Draws(replicates=500, seed=3, confidence=0.95)
 
 
-def localise(*arguments) -> Localisation:
+def localise(placed: PlacedMap, lesion: np.ndarray, head: np.ndarray, *more) -> Localisation:
     """A map that locates something."""
-    found = localisation.localise(*arguments)
+    found = score_values(placed.inside(head | lesion), lesion, head, *more)
     assert found is not None
     return found
 
@@ -61,7 +60,8 @@ def test_air_neither_hits_nor_counts():
     assert found.mass_chance == pytest.approx(1 / 16)
     assert found.hit_chance == pytest.approx(4 / 16)  # of the nine pixels near the lesion, those in the head
     elsewhere = np.roll(head, (2, 2), (0, 1))
-    assert localisation.localise(_one_cell(0, 0), lesion, elsewhere, (1.0, 1.0), 1) is None  # nothing in the head
+    outside = _one_cell(0, 0).inside(elsewhere | lesion)
+    assert score_values(outside, lesion, elsewhere, (1.0, 1.0), 1) is None  # nothing in the head
 
 
 def test_the_control_is_the_other_lesion():

@@ -7,7 +7,7 @@ import pytest
 
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.beside import centre_prior
-from ich_pipeline.explain.localisation import dice, dice_by_fraction, localise, score_values
+from ich_pipeline.explain.localisation import dice, dice_by_fraction, score_values
 from ich_pipeline.explain.methods import ablation_cam, grad_cam, hires_cam, layer_cam
 from ich_pipeline.explain.placed import peaks
 from tests.made.explained import placed
@@ -127,7 +127,9 @@ def test_dice_by_hand_and_by_chance():
     values[0] = [1.0, 0.6, 0.3, 0.1]
     assert dice_by_fraction(values, lesion, np.array([0.9, 0.5, 0.2])).tolist() == pytest.approx([2 / 3, 1, 4 / 5])
     assert dice(lesion, ~lesion) == 0
-    found = localise(placed(np.ones((4, 4)) + np.eye(4)), lesion, np.ones((4, 4), bool), (1, 1), 0.0, None, 0.1)
+    everywhere = np.ones((4, 4), bool)
+    shown = placed(np.ones((4, 4)) + np.eye(4)).inside(everywhere)
+    found = score_values(shown, lesion, everywhere, (1, 1), 0.0, None, 0.1)
     assert found is not None
     assert found.dice == pytest.approx(found.dice_chance)  # the region is the whole head
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from flows.engine.expected import judged
+from flows.engine.reproduction import judged
 from ich_pipeline.config import load_params
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.engine import beforehand, data, stale
+from flows.engine import beforehand, data
 from flows.engine import dvc as dvc_command
 from flows.engine.boundary import fault
 from flows.engine.stage_task import whole_events
+from flows.pipeline import remove_left_over
 from ich_pipeline.config import load_params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.lock import project_locked
@@ -95,7 +96,7 @@ def test_folders_that_params_no_longer_name_are_removed(here: Path, project_root
     params = load_params(project_root / "ich_pipeline" / "profiles" / "phantom.yaml")
     for name in ("train/vgg16", "train/densenet121", "ablate/vgg16", "evaluate/test_prospective", "evaluate/old"):
         (here / "work" / name).mkdir(parents=True)
-    stale.remove(params)
+    remove_left_over(params)
     left = sorted(p.relative_to(here / "work").as_posix() for p in (here / "work").glob("*/*"))
     assert left == ["evaluate/test_prospective", "train/vgg16"]
 

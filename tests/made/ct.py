@@ -74,17 +74,30 @@ def ct_slice(
     ds.PatientID, ds.PatientName = patient, "Secret^Name"
     ds.Modality, ds.StudyDate = "CT", "20200102"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    fill_image(ds, number, hu.shape)
+    if position is not None:
+        ds.ImagePositionPatient = list(position)
+    if not signed:
+        ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, 0
+    ds.RescaleSlope, ds.RescaleIntercept = "1", str(intercept)
+    ds.PixelData = stored.tobytes()
+    return finished(ds, fields)
+
+
+def fill_image(ds: Dataset, number: int, shape: tuple[int, ...]) -> None:
+    """Set what describes a picture and its place: axial, 5 mm thick, signed 16 bits."""
     ds.ConvolutionKernel, ds.SliceThickness = "H31s", "5"
     ds.SeriesNumber, ds.InstanceNumber = 2, number
     ds.ImageOrientationPatient = AXIAL
-    ds.ImagePositionPatient = [-80.0, -80.0, 5.0 * number] if position is None else list(position)
+    ds.ImagePositionPatient = [-80.0, -80.0, 5.0 * number]
     ds.PixelSpacing = [0.5, 0.5]
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = hu.shape
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit = (16, 16, 15) if signed else (16, 12, 11)
-    ds.PixelRepresentation = int(signed)
-    ds.RescaleSlope, ds.RescaleIntercept = "1", str(intercept)
-    ds.PixelData = stored.tobytes()
+    ds.Rows, ds.Columns = shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
+
+
+def finished(ds: Dataset, fields: dict[str, Any]) -> Dataset:
+    """The same image with these elements set (or, with None, deleted), and file meta information."""
     ds["PixelData"].VR = "OW"
     for keyword, value in fields.items():
         if value is None:

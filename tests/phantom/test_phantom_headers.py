@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.rle import _rle_decode_frame
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from ich_pipeline.phantom import create_phantom
-from ich_pipeline.phantom.rle import encode_rle
+from ich_pipeline.phantom.dicom_writer import encode_rle
 from ich_pipeline.phantom.scanners import SCANNERS
 
 TYPE_1 = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Rows", "Columns",

@@ -17,8 +17,8 @@ import pytest
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.phantom import plan_cohort, settings_sha256
+from ich_pipeline.phantom.cohort import READERS, readers_csv
 from ich_pipeline.phantom.lesions import KINDS
-from ich_pipeline.phantom.readers import READERS, readers_csv
 from ich_pipeline.phantom.render import FIELD_OF_VIEW_MM, MINIMUM_AREA_MM2
 from ich_pipeline.phantom.study import Patient, drawn_patient, slice_spacing
 from ich_pipeline.tables.masks import read_masks

@@ -18,10 +18,8 @@ from ich_pipeline.phantom.lesions import KINDS
 from ich_pipeline.phantom.render import Slice
 from ich_pipeline.phantom.scanners import scanner_of
 from ich_pipeline.phantom.study import PatientPlan, drawn_patient
-from ich_pipeline.phantom.varied import VariedSlices, varied_slices
-from ich_pipeline.phantom.varied.patient import mixed, patient_slices, varied_patient
 from ich_pipeline.phantom.varied.person import Person
-from ich_pipeline.phantom.varied.slices import A_DAY
+from ich_pipeline.phantom.varied.slices import A_DAY, VariedSlices, mixed, patient_slices, varied_patient, varied_slices
 from ich_pipeline.tables.labels import Labels
 
 LABELS = Labels("any", KINDS)

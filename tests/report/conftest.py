@@ -21,12 +21,11 @@ from ich_pipeline.ensemble.reading import read
 from ich_pipeline.ensemble.uncertainty import Uncertainty
 from ich_pipeline.evaluation.ablation import ablation_rows
 from ich_pipeline.evaluation.baselines import baselines_of_test
-from ich_pipeline.evaluation.case_readers import readers_of_test
 from ich_pipeline.evaluation.cohort import TestCohort
-from ich_pipeline.evaluation.failures import case_failures
 from ich_pipeline.evaluation.figures import curves_of, draw_pr, draw_roc
+from ich_pipeline.evaluation.readers import readers_of_test
 from ich_pipeline.evaluation.subgroups import case_facts, subgroup_rows
-from ich_pipeline.evaluation.tables import case_table, slice_table
+from ich_pipeline.evaluation.tables import case_failures, case_table, slice_table
 from ich_pipeline.evaluation.uncertainty import uncertainty_of_test
 from ich_pipeline.ingest.volumes import write_volume
 from ich_pipeline.report.inputs import Folders, Inputs

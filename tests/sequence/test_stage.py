@@ -45,7 +45,7 @@ def _params(project_root: Path, folder: Path, **changes) -> Params:
 
 def _work(folder: Path, params: Params) -> pd.DataFrame:
     """A lesion spans three slices, bright in the middle one alone; the ends of it show in no picture."""
-    from ich_pipeline.training.data import local_neighbours
+    from ich_pipeline.tables.slice_index import neighbours_among
     from ich_pipeline.training.interpolated import interpolated_probabilities
     from ich_pipeline.training.network import Network, NetworkSpec
     from ich_pipeline.windowing.windows import Window
@@ -86,7 +86,7 @@ def _work(folder: Path, params: Params) -> pd.DataFrame:
         (folder / "work" / target / ARCHITECTURE).mkdir(parents=True)
         network.save(folder / "work" / target / ARCHITECTURE)
         degrees = params.interpolation.candidates
-        found = interpolated_probabilities(network, hu[validation], local_neighbours(index, validation), degrees)
+        found = interpolated_probabilities(network, hu[validation], neighbours_among(index.iloc[validation]), degrees)
         parts = [
             index.loc[validation, ["SOPInstanceUID", "case_id", "patient_key"]].assign(
                 degree=degree, **{label: p[:, k] for k, label in enumerate(labels.columns)}

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pydicom import Dataset, dcmread
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.ingest.ingest import ingest
+from ich_pipeline.ingest.scan import read_headers
 from ich_pipeline.serving.case_process import CaseReader
 from ich_pipeline.serving.load_case import load_case
 from tests.made.mutations import mutated, seeds, written
@@ -63,6 +65,17 @@ def test_the_same_as_in_this_process_and_in_the_ingest(tmp_path, save_series, in
     with pytest.raises(InputError, match="no DICOM file"):
         reader.read([])
     assert reader.read(files).case_id == here.case_id
+
+
+def test_headers_that_were_read_are_not_read_again(tmp_path, save_series, ingest_params, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(DEADLY))
+    files = save_series(tmp_path / "in", 5)
+    files[2] = files[2].rename(files[2].with_name("kills"))
+    headers = read_headers([(path, path.name) for path in files], ingest_params)
+    case = CaseReader(ingest_params).read([replace(header, manufacturer="told before") for header in headers])
+    assert case.series["Manufacturer"] == "told before"
+    assert case.account.set_index("path")["reason"].to_dict()["kills"] == "decoder_crashed"
+    assert set(case.SOPInstanceUIDs) == {header.sop_instance_uid for header in headers if header.name != "kills"}
 
 
 def test_a_file_that_kills_or_hangs_costs_itself(tmp_path, save_series, ingest_params, monkeypatch):

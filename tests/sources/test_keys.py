@@ -8,7 +8,7 @@ from unicodedata import normalize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ich_pipeline.sources.keys import LONGEST_PART, UNFIT, places
+from ich_pipeline.cohorts.copies import LONGEST_PART, UNFIT, places
 
 PARTS = st.one_of(
     st.sampled_from(["a", "A", "b", "", ".", "..", UNFIT, "x" * 256, "ü", "u\u0308", "\0", "ı"]), st.text(max_size=5)

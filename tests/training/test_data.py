@@ -56,7 +56,7 @@ def test_slices_truth_and_neighbours_belong_together(window: Path) -> None:
 def test_what_is_missing_or_foreign_is_named(window: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.csv is missing"):
         load_cohort(window, 4, "train", window / "nowhere.csv", LABELS)
-    with pytest.raises(InputError, match=r"SOPInstanceUID 1.0 is no slice of cohort 'train'"):
+    with pytest.raises(InputError, match=r"SOPInstanceUID 1.0, which is no slice of cohort 'train'"):
         load_cohort(window, 4, "train", labels_file(window, ["1.0", "1.3"]), LABELS)
     with pytest.raises(InputError, match=r"hu_8.npy is missing"):
         load_cohort(window, 8, "train", labels_file(window, ["1.3"]), LABELS)

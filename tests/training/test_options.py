@@ -228,5 +228,4 @@ def test_any_number_of_windows_makes_three_colours(count: int, tmp_path: Path) -
     np.testing.assert_allclose(np.asarray(mix(channels)), expected, rtol=1e-5)
     network.save(tmp_path)
     np.testing.assert_array_equal(Network.load(tmp_path).probabilities(hu), network.probabilities(hu))
-    last = network.model.get_layer("backbone").layers[-1].name
-    assert network.run_batched(network.backbone_outputs([last]), hu)[0].shape == (1, 4, 4, 24)
+    assert network.run_batched(network.pooled_features(), hu)[0].shape == (1, 24)

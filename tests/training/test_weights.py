@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
-import threading
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import yaml
-from keras.src.applications import mobilenet as keras_mobilenet
+from keras.src.applications import efficientnet
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from typer.testing import CliRunner
 
 from ich_pipeline.cli.main import app
 from ich_pipeline.config import NetworkParams, load_params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json
+from ich_pipeline.core.files import read_json, sha256_of
 from ich_pipeline.training import weights
-from ich_pipeline.training.backbones import build_backbone
+from ich_pipeline.training.backbones import build_backbone, load_all_weights
+from ich_pipeline.training.backend import keras
 
 FILE = "mobilenet_1_0_224_tf_no_top.h5"
 PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yaml"
@@ -26,74 +29,88 @@ PHANTOM = Path(__file__).parents[2] / "ich_pipeline" / "profiles" / "phantom.yam
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that a server shows under Keras' own address of MobileNet's weights, which states no hash."""
+    """A folder that stands for Keras' site in processes that download, and a file of MobileNet in it."""
     folder = tmp_path_factory.mktemp("server")
-    build_backbone("mobilenet", 32, "none", "float32").save_weights(folder / "whole.weights.h5")
-    (folder / FILE).write_bytes(b"")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving, pytest.MonkeyPatch.context() as patch:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
-        patch.setattr(keras_mobilenet, "BASE_WEIGHT_PATH", f"http://127.0.0.1:{serving.server_port}/")
+    model = build_backbone("mobilenet", 32, "none", "float32")
+    model.save_weights(folder / "whole.weights.h5")
+    as_keras_publishes(model, folder / FILE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "made" / "no_internet"))
+        patch.setenv("ICH_TEST_SITE", str(folder))
         yield folder
-        serving.shutdown()
 
 
-def test_says_what_keras_would_download_without_downloading() -> None:
-    source = weights.source_of("vgg16")
-    assert source.file == "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5" and source.url.endswith(source.file)
-    assert source.url.startswith("https://") and source.keras_hash == "6d6bbae143d832006294945121d1f1fc"
-    with pytest.raises(InputError, match="did you mean ResNet50"):
-        weights.source_of("resnet5")
+def as_keras_publishes(model: keras.Model, file: Path) -> None:
+    """Save a model's weights in the older layout that Keras' servers have."""
+    with h5py.File(file, "w") as opened:
+        save_weights_to_hdf5_group(opened, model)
+
+
+def test_says_where_keras_would_download_without_downloading(server: Path) -> None:
+    told = CliRunner().invoke(app, ["weights", "fetch", "--list", "vgg16", "mobilenet"])
+    assert told.exit_code == 0, told.output
+    one, other = (line.split("  ") for line in told.output.splitlines())
+    assert one[0] == "vgg16" and one[1].startswith("https://") and one[1].endswith("_kernels_notop.h5")
+    assert other[0] == "mobilenet" and other[1].endswith(FILE)
 
 
 def test_fetch_checks_and_lists_and_verify_agrees(server: Path, tmp_path: Path) -> None:
-    # Keras' servers hold the older layout, which its file name ends with.
-    import h5py
-
-    model = build_backbone("mobilenet", 32, "none", "float32")
-    with h5py.File(server / FILE, "w") as file:
-        from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-
-        save_weights_to_hdf5_group(file, model)
     folder = tmp_path / "carried"
-    [found] = weights.fetch(["mobilenet"], folder)
-    assert found.file == folder / FILE and found.weights == model.count_params()
-    entry = read_json(folder / weights.MANIFEST)["files"][FILE]
-    assert entry["sha256"] == weights.sha256_of(server / FILE) == found.sha256
+    told = CliRunner().invoke(app, ["weights", "fetch", "mobilenet", "vgg16", "--to", str(folder)])
+    assert told.exit_code == 2 and "Traceback" not in told.output
+    assert "ImageNet weights of vgg16 could not be had" in told.output and "no way there" in told.output
+    [found] = weights.verify(folder)
+    file = folder / "models" / FILE  # where Keras looks, if KERAS_HOME names the folder
+    assert found.file == file and found.weights > 3_000_000
+    entry = read_json(folder / weights.MANIFEST)["files"][f"models/{FILE}"]
+    assert entry["sha256"] == sha256_of(server / FILE) == found.sha256
     assert entry["architecture"] == "mobilenet" and entry["source"].endswith(FILE)
-    assert sorted(p.name for p in folder.iterdir()) == [FILE, weights.MANIFEST], "nothing half loaded is left"
+    assert sorted(p.name for p in folder.iterdir()) == ["models", weights.MANIFEST], "nothing half loaded is left"
 
     told = CliRunner().invoke(app, ["weights", "verify", str(folder)])
     assert told.exit_code == 0 and "complete for mobilenet" in told.output and found.sha256 in told.output
-    assert list(weights.verify(folder / FILE)) == [found], "the manifest beside a file counts for it too"
+    assert list(weights.verify(file)) == [found], "the manifest above a file counts for it too"
 
-    whole = (folder / FILE).read_bytes()
-    (folder / FILE).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     told = CliRunner().invoke(app, ["weights", "verify", str(folder)])
     assert told.exit_code == 2 and "damaged or exchanged" in told.output and len(told.output.strip().splitlines()) == 1
-    (folder / FILE).unlink()
+    file.unlink()
     with pytest.raises(InputError, match=rf"{FILE} is missing: carry it over"):
         list(weights.verify(folder))
 
 
-def test_what_cannot_be_fetched_is_said_and_nothing_is_left(server: Path, tmp_path: Path) -> None:
-    (server / FILE).write_bytes(b"no weights at all")
-    with pytest.raises(InputError, match="does not fit mobilenet without top"):
-        weights.fetch(["mobilenet"], tmp_path / "a")
-    (server / FILE).unlink()
-    told = CliRunner().invoke(app, ["weights", "fetch", "mobilenet", "--to", str(tmp_path / "a")])
-    assert told.exit_code == 2 and "could not be had" in told.output and "Traceback" not in told.output
-    assert list((tmp_path / "a").iterdir()) == []
+def test_networks_begin_with_a_carried_cache_and_answer_as_keras_does(tmp_path: Path, monkeypatch) -> None:
+    """EfficientNetB0 with a file in Keras' cache: Keras adds a layer to its graph then, a network of this project has none."""
+    plain: Any = keras.applications.EfficientNetB0  # typed as if weights could not be None
+    made: Any = plain(weights=None, include_top=False, input_shape=(32, 32, 3))
+    made.layers[2].set_weights([np.array([0.4, 0.5, 0.6]), np.array([0.2, 0.25, 0.3]), np.array(7)])
+    made.layers[2].finalize_state()
+    file = tmp_path / "models" / "efficientnetb0_notop.h5"
+    file.parent.mkdir()
+    as_keras_publishes(made, file)
+    digest = hashlib.md5(file.read_bytes()).hexdigest()
+    monkeypatch.setattr(
+        "keras.src.backend.config._KERAS_DIR", str(tmp_path)
+    )  # as KERAS_HOME, had Keras not been imported
+    monkeypatch.setitem(efficientnet.WEIGHTS_HASHES, "b0", ("", digest))
+    wanted: Any = keras.applications.EfficientNetB0(include_top=False, input_shape=(32, 32, 3))
+    backbone: Any = build_backbone("efficientnet_b0", 32, "imagenet", "float32")
+    assert len(wanted.layers) == len(backbone.layers) + 1
+    pictures = np.random.default_rng(2).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    expected = wanted.predict(pictures, verbose=0)
+    np.testing.assert_allclose(backbone.predict(pictures, verbose=0), expected, atol=1e-4 * np.abs(expected).max())
+    assert np.abs(made.predict(pictures, verbose=0) - expected).max() > 0.1 * np.abs(expected).max()
+    again: Any = build_backbone("efficientnet_b0", 32, "none", "float32")
+    backbone.save_weights(tmp_path / "saved.weights.h5")
+    load_all_weights(again, tmp_path / "saved.weights.h5")
+    np.testing.assert_array_equal(again.predict(pictures, verbose=0), backbone.predict(pictures, verbose=0))
 
 
 def test_verify_one_file(server: Path, tmp_path: Path) -> None:
     path = server / "whole.weights.h5"
     [found] = weights.verify(path, "mobilenet")
-    assert found.sha256 == weights.sha256_of(path)
+    assert found.sha256 == sha256_of(path)
     with pytest.raises(InputError, match="add --architecture NAME"):
         list(weights.verify(path))
     with pytest.raises(InputError, match=r"whole.weights.h5 does not fit vgg16 without top"):
@@ -106,7 +123,7 @@ def test_verify_one_file(server: Path, tmp_path: Path) -> None:
 
 def test_a_training_refuses_another_file_and_records_the_right_one(server: Path) -> None:
     path = server / "whole.weights.h5"
-    digest = weights.sha256_of(path)
+    digest = sha256_of(path)
 
     def settings(**changes: object) -> NetworkParams:
         base = {"image_size": 32, "epochs": 1.0, "batch_size": 8, "learning_rate": 0.1, "weights": str(path)}

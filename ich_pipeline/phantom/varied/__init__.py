@@ -6,7 +6,3 @@ Kin: the FDA's InSilicoICH (DIDSR) inserts intraparenchymal, epidural and subdur
 XCIST (gecatsim), to evaluate devices. Here the anatomy is this project's own phantom and the scanner is only its effects,
 so that a slice takes a hundredth of a second.
 """
-
-from ich_pipeline.phantom.varied.slices import VariedSlices, varied_slices
-
-__all__ = ["VariedSlices", "varied_slices"]
