@@ -90,12 +90,12 @@ def judge(header: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tup
         return found
     computed = _secondary(image_type) or _computed(image_type, header)
     wrong = _image_verdict(header, ds, has_pixels) or _series_verdict(header, ds, thickness_range_mm)
-    if computed and wrong and wrong.reason in NEVER_READ:
-        # What an original slice is set aside for as well: it, and not how the image was made, is why it is never read.
-        return replace(wrong, detail=f"{wrong.detail}; {computed.detail}")
     if computed:
-        whole = wrong is None and not _projected(image_type, header)
-        return replace(computed, last_resort=whole)
+        a_slice = not _projected(image_type, header)
+        if a_slice and wrong and wrong.reason in NEVER_READ:
+            # An original slice is set aside for it as well: that, and not how the image was made, is why it is never read.
+            return replace(wrong, detail=f"{wrong.detail}; {computed.detail}")
+        return replace(computed, last_resort=a_slice and wrong is None)
     if wrong:
         return wrong
     virtual = named_virtual(image_type, header.series_description)
