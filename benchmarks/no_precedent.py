@@ -1,7 +1,8 @@
-"""How many strange scans are not read, and how many of the usual ones: `python benchmarks/no_precedent.py [COHORT]`.
+"""How many strange scans are not read, and how many of the usual ones: `python benchmarks/no_precedent.py [COHORT [CASES]]`.
 
 In a project after `make repro`: every case of a test cohort (test_prospective) as it is, and changed in its Hounsfield units: vessels with
 contrast medium, a sharp kernel, noise, a neck in its place, turned, upside down, streaks of metal, another zero point, a bottle of water, a belly.
+And how many of their slices are called unlike the training slices; of a scan whose lower half is a neck, those of the neck and of the head.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ich_pipeline.config import load_params
 from ich_pipeline.core.files import read_table
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.ingest.volumes import SUFFIX, read_volume
-from ich_pipeline.precedent.model import FILE, Precedent
+from ich_pipeline.precedent.model import FILE, Judgement, Precedent
 from ich_pipeline.tables.schemas import COHORTS_TABLE, SERIES_TABLE
 from ich_pipeline.training.network import Network
 from ich_pipeline.windowing.crop import focus
@@ -27,6 +28,7 @@ from ich_pipeline.windowing.frame import Millimetres
 Volume = NDArray[np.floating]
 Change = Callable[[Volume, np.random.Generator], Volume]
 MOST = 40  # cases
+HALF = "a neck below the head"
 
 
 def contrast(hu: Volume, rng: np.random.Generator) -> Volume:
@@ -108,7 +110,13 @@ KINDS: dict[str, Change] = {
 }
 
 
-def main(cohort: str) -> None:
+def half_neck(hu: Volume, rng: np.random.Generator) -> Volume:
+    """A scan that begins far below the head: the lower half of its slices shows a neck."""
+    hu[: len(hu) // 2] = _ellipses(hu[: len(hu) // 2], NECK, 8, rng)
+    return hu
+
+
+def main(cohort: str, most: int) -> None:
     params = load_params()
     precedent = Precedent.load(layout.PRECEDENT / FILE)
     network = Network.load(layout.TRAIN / precedent.architecture)
@@ -116,12 +124,13 @@ def main(cohort: str) -> None:
     cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)
     series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     chosen = series.loc[series["chosen"] & series["case_id"].isin(cohorts.loc[cohorts["cohort"] == cohort, "case_id"])]
-    chosen = chosen.sort_values("case_id").head(MOST)
-    found: dict[str, list[tuple[str, ...]]] = {kind: [] for kind in KINDS}
+    chosen = chosen.sort_values("case_id").head(most)
+    kinds = {**KINDS, HALF: half_neck}
+    found: dict[str, list[Judgement]] = {kind: [] for kind in kinds}
     for row in terminal(chosen.to_dict("records"), "cases", len(chosen)):
         whole = read_volume(layout.INGEST / "volumes" / f"{row['volume']}{SUFFIX}")
         spacing: Millimetres = (float(row["row_spacing_mm"]), float(row["column_spacing_mm"]))
-        for kind, change in KINDS.items():
+        for kind, change in kinds.items():
             changed = change(whole.astype(np.float32), np.random.default_rng(1))
             seen = focus(np.clip(changed.round(), -1024, 3071).astype(np.int16), params.windowing, spacing)
             own = seen.prepare(network.spec.image_size, windows)
@@ -129,16 +138,26 @@ def main(cohort: str) -> None:
                 seen.prepare(precedent.image_size, windows),
                 lambda chosen, own=own: network.run_batched(pooled, own[chosen])[0],
             )
-            found[kind].append(judged.unlike)
+            found[kind].append(judged)
     print(
         f"{len(chosen)} cases of {cohort}; limit {precedent.limit:.1f} spreads, from {precedent.held_out} cases held out"
     )
-    print("| scan | not read | named most often |\n|---|---:|---|")
-    for kind, unlike in found.items():
-        first = [one[0] for one in unlike if one]
+    print("| scan | not read | slices unlike | named most often |\n|---|---:|---:|---|")
+    for kind, judged in found.items():
+        first = [one.unlike[0] for one in judged if one.unlike]
         named = max(set(first), key=first.count) if first else "–"
-        print(f"| {kind} | {len(first)} of {len(unlike)} | {named} |")
+        strange = np.concatenate([_strange(one) for one in judged])
+        print(f"| {kind} | {len(first)} of {len(judged)} | {strange.mean():.0%} | {named} |")
+    neck = np.concatenate([_strange(one)[: len(_strange(one)) // 2] for one in found[HALF]])
+    head = np.concatenate([_strange(one)[len(_strange(one)) // 2 :] for one in found[HALF]])
+    print(f"{HALF}: unlike are {neck.mean():.0%} of the slices of the neck, {head.mean():.0%} of the others")
+
+
+def _strange(judged: Judgement) -> NDArray[np.bool_]:
+    """Which slices are unlike the training slices, (n,)."""
+    count = len(next(iter(judged.slices.excess.values())))
+    return np.isin(np.arange(count), judged.slices.unlike)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "test_prospective")
+    main(sys.argv[1] if len(sys.argv) > 1 else "test_prospective", int(sys.argv[2]) if len(sys.argv) > 2 else MOST)

@@ -20,6 +20,7 @@ from ich_pipeline.sources.source import named
 
 PARAMS = Path("params.yaml")
 DEFAULT_PROFILE = "paper"  # made for real exports, as the phantom's is not
+NAMED = 3  # studies of which nothing is read, in a sentence
 OURS = ("account.csv", "series.parquet", "slices.parquet")
 _WRITTEN = {
     "account.csv": "one row a file: status, reason, what was seen",
@@ -98,10 +99,27 @@ def ingest_source(
     return Done(
         report.summary,
         reason_counts(report.account),
-        (*(f"{row.path} {row.detail}." for row in directories.itertuples()), *_cautioned(report.series)),
+        (
+            *(f"{row.path} {row.detail}." for row in directories.itertuples()),
+            *lost_studies(report.series),
+            *_cautioned(report.series),
+        ),
         settings,
         {out / name: what for name, what in _WRITTEN.items() if (out / name).exists()},
     )
+
+
+def lost_studies(series: pd.DataFrame) -> list[str]:
+    """One sentence about studies of which nothing is read; nothing where there is none."""
+    from ich_pipeline.ingest.page import PAGE, without_choice
+
+    lost = without_choice(series)
+    if not lost:
+        return []
+    named = "; ".join(f"{one['case_id']}: {one['reasons']}" for one in lost[:NAMED])
+    more = f"; {len(lost) - NAMED:,} more in {PAGE}" if len(lost) > NAMED else ""
+    studies = "1 study" if len(lost) == 1 else f"{len(lost):,} studies"
+    return [f"Of {studies} no series is read ({named}{more})."]
 
 
 def _cautioned(series: pd.DataFrame) -> list[str]:

@@ -141,8 +141,8 @@ def _stream_info(ds: Dataset, syntax: uid.UID, frame: int) -> StreamInfo | None:
         return None
     stream = get_frame(ds.PixelData, frame, number_of_frames=_number_of_frames(ds))
     if syntax == uid.RLELossless:
-        if rle.is_cut(stream, ds.Rows * ds.Columns):
-            raise ValueError("the compressed stream holds zeros in place of pixels: it was cut short")
+        if fault := rle.fault(stream, ds.Rows, ds.Columns):
+            raise ValueError(f"the compressed stream {fault}")
         return None
     info = describe(stream, syntax)
     if (info.rows, info.columns, info.components) != (ds.Rows, ds.Columns, 1):

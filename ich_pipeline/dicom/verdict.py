@@ -36,6 +36,8 @@ REFORMATTED_VALUES = frozenset(
 RESAMPLED_VALUES = frozenset({"MPR", "REFORMATTED", "RESAMPLED", "AVERAGE"})
 
 
+NEVER_READ = frozenset({Reason.CONTRAST, Reason.BONE_KERNEL})  # whatever else its study has
+
 # Images computed from two energies: monochromatic (keV), virtual non-contrast, and maps of a material.
 
 # ImageType, value 4 of a multi-energy image (PS3.3 C.8.15.3.1.2); the material ones begin alike.
@@ -89,8 +91,11 @@ def judge(header: Header, ds: Dataset, has_pixels: bool, thickness_range_mm: tup
     computed = _secondary(image_type) or _computed(image_type, header)
     wrong = _image_verdict(header, ds, has_pixels) or _series_verdict(header, ds, thickness_range_mm)
     if computed:
-        whole = wrong is None and not _projected(image_type, header)
-        return replace(computed, last_resort=whole)
+        a_slice = not _projected(image_type, header)
+        if a_slice and wrong and wrong.reason in NEVER_READ:
+            # An original slice is set aside for it as well: that, and not how the image was made, is why it is never read.
+            return replace(wrong, detail=f"{wrong.detail}; {computed.detail}")
+        return replace(computed, last_resort=a_slice and wrong is None)
     if wrong:
         return wrong
     virtual = named_virtual(image_type, header.series_description)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.operating_points import OperatingPoint
     from ich_pipeline.ensemble.reading import Reading
+    from ich_pipeline.precedent.model import Judgement
     from ich_pipeline.training.spec import Readable
 
 SLICES_PER_LABEL = 2  # suspicious slices shown large for each subtype: what a reader takes in at one glance
@@ -74,7 +75,8 @@ class ExplainedCase:
         no_answer: why the model has no answer for this input; empty where it has one. Where there is a decision all the
             same, it is shown for demonstration.
         maps: how well the maps pointed on validation, by which a side is named or not; None where nothing is explained.
-        unlike: in what the scan is unlike those of training, where that is why there is no answer; the most unlike first.
+        judged: how like those of training the scan and its slices are; None where the model has no answer whatever the scan
+            is like, and in versions that cannot say.
         scan: what a page says of the series: its numbers, the spacing of ``hu``, and what may tell whose it is.
     """
 
@@ -104,8 +106,13 @@ class ExplainedCase:
     uncertainty: CaseUncertainty | None
     maps: MapChoice | None = field(default=None, kw_only=True)
     no_answer: str = field(default="", kw_only=True)
-    unlike: tuple[str, ...] = field(default=(), kw_only=True)
+    judged: Judgement | None = field(default=None, kw_only=True)
     scan: Scan = field(default=Scan(), kw_only=True)
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """In what the scan is unlike those of training, where that is why there is no answer; the most unlike first."""
+        return self.judged.unlike if self.judged else ()
 
     def side(self, label: str) -> Side | None:
         """The side of a finding in the slices that are explained for it; None where the maps do not point well enough to say it."""

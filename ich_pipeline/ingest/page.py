@@ -134,7 +134,7 @@ def write_summary(
             study_count=len(studies),
             patients=len({s.chosen["patient_key"] for s in studies}),
             remarked=sum(bool(s.remarks) for s in studies),
-            without=_without_choice(series),
+            without=without_choice(series),
             pictures=pictures,
             histogram="" if voxels is None else histogram_svg(voxels),
             air=_share(studies, "air_share"),
@@ -189,7 +189,7 @@ def _picture(folder: Path, study: Study) -> str:
     return thumbnail(middle, (float(row["row_spacing_mm"]), float(row["column_spacing_mm"])))
 
 
-def _without_choice(series: pd.DataFrame) -> list[dict[str, Any]]:
+def without_choice(series: pd.DataFrame) -> list[dict[str, Any]]:
     """Studies of which no series is read: case, and how many series fell to each reason."""
     read = set(series.loc[series["chosen"], "case_id"])
     rest = series[~series["case_id"].isin(read)]

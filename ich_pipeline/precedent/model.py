@@ -5,11 +5,14 @@ in the network's features and in what lies where (:mod:`.nearest`); each is comp
 The largest excess decides. Its limit is that of split conformal prediction (Vovk et al. 2005): of cases of the training kind that
 the description never saw, the stated share is turned away. (With folds the limit is from descriptions of the other folds each, and
 the description that ships is of all: nearly the same, and not exactly what that theory is about.) Nothing here reads a label.
+
+Each slice has its two distances as well, with a limit of its own from the slices of the same cases: they say which slices of a scan
+are strange, and turn no case away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -23,7 +26,7 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.precedent.nearest import Neighbourhood, layouts
 from ich_pipeline.precedent.scan_numbers import MEASURED, looked_at, scan_numbers
 
-SCHEMA = "precedent/1"
+SCHEMA = "precedent/2"
 FILE = "precedent.npz"
 AGAIN = "run `dvc repro -f precedent`, and register the model again"
 DISTANCES = {
@@ -45,6 +48,7 @@ ALWAYS = 0.95  # of the training cases have a number that every scan is expected
 NOT_MEASURED = 10.0  # spreads: in place of such a number where a scan has none
 GROUPS = 5  # of patients, for the distances of training cases
 NAMED = 3  # reasons in a sentence, at most
+ARRAYS = ("centre", "spread", "expected", "slice_centre", "slice_spread")  # of the file, beside those of the spaces
 
 
 @dataclass(frozen=True)
@@ -75,16 +79,48 @@ class Scans:
 
 
 @dataclass(frozen=True)
+class SliceDistances:
+    """How far each slice of a case is from the training slices.
+
+    Attributes:
+        excess: by a name of :data:`DISTANCES`, of every slice, how far beyond the middle of the held-out cases' slices, in
+            their spreads; 0 where it is nearer than that.
+        limit: of the larger of the two; the stated share of the held-out cases' slices lies beyond it.
+    """
+
+    excess: Mapping[str, tuple[float, ...]]
+    limit: float
+
+    @property
+    def unlike(self) -> tuple[int, ...]:
+        """Indices of the slices beyond the limit."""
+        largest = np.max(list(self.excess.values()), axis=0)
+        return tuple(np.flatnonzero(largest > self.limit).tolist())
+
+
+@dataclass(frozen=True)
 class Judgement:
     """Of one case.
 
     Attributes:
         unlike: what is beyond the limit, most first, for people; empty for a scan of the training kind.
         excess: by name, how far beyond the training cases' middle, in their spreads.
+        limit: of the largest excess.
+        false_alarms: share of scans of the training kind, and of their slices, that lies beyond the limits, as far as known.
+        slices: of the slices that were judged.
     """
 
     unlike: tuple[str, ...]
-    excess: dict[str, float]
+    excess: Mapping[str, float]
+    limit: float
+    false_alarms: float
+    slices: SliceDistances
+
+    @property
+    def ranked(self) -> tuple[tuple[str, float], ...]:
+        """What was measured, in words, and its excess; the largest first."""
+        named = ((word, self.excess[name]) for name, word in zip(NAMES, WORDS, strict=True))
+        return tuple(sorted(named, key=lambda one: -one[1]))
 
     @property
     def no_answer(self) -> str:
@@ -111,6 +147,8 @@ class Precedent:
         limit: of the largest excess.
         false_alarms: share of cases of the training kind that are turned away, as far as known.
         held_out: how many cases the limit is from.
+        slice_centre, slice_spread: of the logs of :data:`DISTANCES` over the slices of these cases.
+        slice_limit: of the larger excess of a slice.
     """
 
     architecture: str
@@ -126,6 +164,9 @@ class Precedent:
     limit: float
     false_alarms: float
     held_out: int
+    slice_centre: NDArray[np.float64]
+    slice_spread: NDArray[np.float64]
+    slice_limit: float
 
     def judge_slices(
         self, pictures: Any, features_of: Callable[[NDArray[np.integer]], NDArray[np.floating]]
@@ -136,40 +177,51 @@ class Precedent:
             pictures: (n, image_size, image_size) prepared slices, HU.
             features_of: pooled features (m, F) of chosen ones of these slices, by ``architecture``.
         """
-        rows = looked_at(len(pictures))
-        measured = np.asarray(pictures)[rows]
-        numbers = scan_numbers(measured, self.lowest, self.highest)
-        return self.judge(numbers, features_of(rows), layouts(measured, self.lowest))
+        every, rows = np.asarray(pictures), looked_at(len(pictures))
+        numbers = scan_numbers(every[rows], self.lowest, self.highest)
+        return self.judge(numbers, features_of(np.arange(len(every))), layouts(every, self.lowest), rows)
 
     def judge(
-        self, numbers: NDArray[np.float64], features: NDArray[np.floating], layouts: NDArray[np.floating]
+        self,
+        numbers: NDArray[np.float64],
+        features: NDArray[np.floating],
+        layouts: NDArray[np.floating],
+        rows: NDArray[np.integer] | None = None,
     ) -> Judgement:
         """One case.
 
         Args:
             numbers: of the case, (numbers,).
             features, layouts: of its slices, (n, F) and (n, fields).
+            rows: the slices that the case is judged by; None: all of them.
         """
-        one = Scans(numbers[None], features, layouts, np.zeros(len(features), np.intp), np.zeros(1, np.intp))
-        return self.judge_all(one)[0]
+        whole = Scans(numbers[None], features, layouts, np.zeros(len(features), np.intp), np.zeros(1, np.intp))
+        apart = self._apart(whole)
+        by = apart if rows is None else apart[rows]
+        return self._judged(self._excess(_of_cases(numbers[None], by, np.zeros(len(by), np.intp)))[0], apart)
 
     def judge_all(self, scans: Scans) -> list[Judgement]:
         """Of many cases, in their order."""
-        return [self._judged(excess) for excess in self._excess(self._described(scans))]
+        apart = self._apart(scans)
+        excess = self._excess(_of_cases(scans.numbers, apart, scans.case))
+        return [self._judged(of_case, apart[scans.case == k]) for k, of_case in enumerate(excess)]
 
-    def _judged(self, excess: NDArray[np.float64]) -> Judgement:
+    def _judged(self, excess: NDArray[np.float64], apart: NDArray[np.float64]) -> Judgement:
         order = np.argsort(-excess, kind="stable")
         unlike = tuple(WORDS[k] for k in order if excess[k] > self.limit)
-        return Judgement(unlike, {name: float(value) for name, value in zip(NAMES, excess, strict=True)})
+        named = {name: float(value) for name, value in zip(NAMES, excess, strict=True)}
+        of_slices = _slice_excess(apart, self.slice_centre, self.slice_spread).T
+        slices = {name: tuple(column.tolist()) for name, column in zip(DISTANCES, of_slices, strict=True)}
+        return Judgement(unlike, named, self.limit, self.false_alarms, SliceDistances(slices, self.slice_limit))
+
+    def _apart(self, scans: Scans) -> NDArray[np.float64]:
+        """Log distances of the slices to the training slices, (slices, DISTANCES)."""
+        spaces = ((self.features, scans.features), (self.layouts, scans.layouts))
+        return np.stack([space.distances(of_slices, self.neighbours) for space, of_slices in spaces], axis=1)
 
     def _described(self, scans: Scans) -> NDArray[np.float64]:
         """(cases, NAMES)."""
-        columns = [scans.numbers]
-        for space, of_slices in ((self.features, scans.features), (self.layouts, scans.layouts)):
-            distances = space.distances(of_slices, self.neighbours)
-            medians = [np.median(distances[scans.case == k]) for k in range(len(scans.numbers))]
-            columns.append(np.reshape(medians, (-1, 1)))
-        return np.concatenate(columns, axis=1)
+        return _of_cases(scans.numbers, self._apart(scans), scans.case)
 
     def _excess(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far from the middle, in spreads, (cases, NAMES); a distance only where it is large."""
@@ -181,9 +233,9 @@ class Precedent:
     def save(self, path: Path) -> None:
         """Write one ``.npz``; equal content gives equal bytes."""
         names = ("architecture", "image_size", "lowest", "highest", "neighbours", "limit", "false_alarms", "held_out")
-        about = {"names": NAMES, **{name: getattr(self, name) for name in names}}
+        about = {"names": NAMES, **{name: getattr(self, name) for name in (*names, "slice_limit")}}
         arrays = {**self.features.to_arrays("features"), **self.layouts.to_arrays("layouts")}
-        arrays |= {name: getattr(self, name) for name in ("centre", "spread", "expected")}
+        arrays |= {name: getattr(self, name) for name in ARRAYS}
         write_described(path, SCHEMA, about, arrays)
 
     @classmethod
@@ -203,6 +255,8 @@ class Precedent:
             centre=arrays["centre"],
             spread=arrays["spread"],
             expected=arrays["expected"],
+            slice_centre=arrays["slice_centre"],
+            slice_spread=arrays["slice_spread"],
         )
 
 
@@ -235,22 +289,64 @@ def fit_precedent(
     """
     whole = _describe(seen, learned)
     if isinstance(held_out, Scans):
-        largest = _largest(whole, held_out)
+        parts = [(whole, held_out)]
     else:
-        largest = np.concatenate([_largest(_describe(seen, learned.of(~fold)), learned.of(fold)) for fold in held_out])
-    count = len(largest)
+        parts = [(_describe(seen, learned.of(~fold)), learned.of(fold)) for fold in held_out]
+    count = sum(len(scans.numbers) for _, scans in parts)
     if not count:
         raise InputError(
             "There is no case to choose the limit of strange scans by: raise split.validation in params.yaml."
         )
-    rank = min(ceil((count + 1) * (1 - false_alarms)), count)
+    apart = [precedent._apart(scans) for precedent, scans in parts]
+    largest = [
+        precedent._excess(_of_cases(scans.numbers, of_slices, scans.case)).max(axis=1)
+        for (precedent, scans), of_slices in zip(parts, apart, strict=True)
+    ]
+    limit, rank = _limit(np.concatenate(largest), false_alarms)
+    slices = np.concatenate(apart)
+    centre, spread = _middle(slices, [SMALLEST_SPREAD[name] for name in DISTANCES])
+    return replace(
+        whole,
+        limit=limit,
+        false_alarms=1 - rank / (count + 1),
+        held_out=count,
+        slice_centre=centre,
+        slice_spread=spread,
+        slice_limit=_limit(_slice_excess(slices, centre, spread).max(axis=1), false_alarms)[0],
+    )
+
+
+def _limit(largest: NDArray[np.float64], false_alarms: float) -> tuple[float, int]:
+    """The limit of split conformal prediction, and its rank among what was held out."""
+    rank = min(ceil((len(largest) + 1) * (1 - false_alarms)), len(largest))
     # Cases held out may be fewer and more alike than those described: what some of these have is never strange.
-    limit = max(float(np.sort(largest)[rank - 1]), OUT)
-    return replace(whole, limit=limit, false_alarms=1 - rank / (count + 1), held_out=count)
+    return max(float(np.sort(largest)[rank - 1]), OUT), rank
 
 
-def _largest(precedent: Precedent, scans: Scans) -> NDArray[np.float64]:
-    return precedent._excess(precedent._described(scans)).max(axis=1)
+def _middle(
+    described: NDArray[np.float64], smallest: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Middle and spread of each column, which may hold NaN."""
+    columns = [column[~np.isnan(column)] for column in described.T]
+    columns = [column if len(column) else np.zeros(1) for column in columns]
+    centre = np.array([np.median(column) for column in columns])
+    outer = [np.quantile(np.abs(column - middle), OUTER) for column, middle in zip(columns, centre, strict=True)]
+    return centre, np.maximum(np.array(outer) / OUT, smallest)
+
+
+def _slice_excess(
+    apart: NDArray[np.float64], centre: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(slices, DISTANCES), in spreads."""
+    return np.maximum((apart - centre) / spread, 0.0)
+
+
+def _of_cases(
+    numbers: NDArray[np.float64], apart: NDArray[np.float64], case: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """(cases, NAMES): the numbers of cases, and the medians over their slices of these slices' log distances."""
+    medians = [np.median(apart[case == k], axis=0) for k in range(len(numbers))]
+    return np.concatenate([numbers, np.stack(medians)], axis=1)
 
 
 def _describe(seen: Seen, learned: Scans) -> Precedent:
@@ -262,13 +358,8 @@ def _describe(seen: Seen, learned: Scans) -> Precedent:
     for k in np.unique(group):
         rest = learned.of(group != k) if (group != k).any() else learned
         described[group == k] = _spaces(seen, rest)._described(learned.of(group == k))
-    known = ~np.isnan(described)
-    columns = [described[known[:, k], k] if known[:, k].any() else np.zeros(1) for k in range(len(NAMES))]
-    centre = np.array([np.median(column) for column in columns])
-    outer = [np.quantile(np.abs(column - middle), OUTER) for column, middle in zip(columns, centre, strict=True)]
-    floor = [SMALLEST_SPREAD[name] for name in NAMES]
-    spread = np.maximum(np.array(outer) / OUT, floor)
-    return replace(made, centre=centre, spread=spread, expected=known.mean(axis=0) >= ALWAYS)
+    centre, spread = _middle(described, [SMALLEST_SPREAD[name] for name in NAMES])
+    return replace(made, centre=centre, spread=spread, expected=(~np.isnan(described)).mean(axis=0) >= ALWAYS)
 
 
 def _spaces(seen: Seen, learned: Scans) -> Precedent:
@@ -283,4 +374,7 @@ def _spaces(seen: Seen, learned: Scans) -> Precedent:
         limit=np.inf,
         false_alarms=0.0,
         held_out=0,
+        slice_centre=np.zeros(len(DISTANCES)),
+        slice_spread=np.ones(len(DISTANCES)),
+        slice_limit=np.inf,
     )

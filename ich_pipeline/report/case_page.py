@@ -17,6 +17,7 @@ from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.choice import MapChoice
 from ich_pipeline.explain.sentence import case_sentence
+from ich_pipeline.precedent.model import DISTANCES
 from ich_pipeline.report.niivue import viewer
 from ich_pipeline.report.pictures import DRAWN, ct_uri, draw_map, draw_values, map_in_head, window_filters
 from ich_pipeline.report.render import display_name, render, score
@@ -164,7 +165,22 @@ def _strip(case: ExplainedCase, i: int, truth: Truth | None) -> dict[str, Any]:
         if known
         else "",
         "truth": _names(case, truth.slices[i]) if truth else None,
+        "strange": _strange(case, i),
+        "apart": _apart(case, i),
     }
+
+
+def _apart(case: ExplainedCase, i: int) -> str:
+    """How far a slice is from the training slices, in words; empty where that is not known."""
+    if case.judged is None:
+        return ""
+    found = case.judged.slices
+    named = ", ".join(f"{DISTANCES[name]} {values[i]:.1f}" for name, values in found.excess.items())
+    return f"beyond the usual distance to the training slices by: {named} spreads (limit {found.limit:.1f})"
+
+
+def _strange(case: ExplainedCase, i: int) -> str:
+    return "unlike the training slices" if case.judged and i in case.judged.slices.unlike else ""
 
 
 def sentence(words: str) -> str:
@@ -261,6 +277,7 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
             for label in case.basis[i]
         ],
         "truth": _names(case, truth.slices[i]) if truth else None,
+        "strange": sentence(_strange(case, i)),
     }
 
 

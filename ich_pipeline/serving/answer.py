@@ -3,6 +3,7 @@
 ::
 
     {"case_id": "C…", "sentence": "Suspected: …", "verdict": "suspected", "decision": true | null, "no_answer": null | "why", "unlike": ["the noise in the brain", …],
+     "likeness": {"limit": 2.9, "false_alarms": 0.05, "excess": {"grain": 1.3, …}, "slice_limit": 2.1} | null,
      "scan_cautions": ["slices at … lie in another series and were not read"],
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s | null},                  case scores, see below
@@ -10,6 +11,7 @@
                      "reasons": {label: why there is no set}, "disagreement": {label: d} | null,
                      "reason": why there is no disagreement | null} | null,
      "slices": [{"index": 0, "SOPInstanceUID": "…", "position_mm": -12.5, "reread": true,
+                 "unlike": false | null, "excess": {"features": 0.4, "layout": 0.0} | null,
                  "first": {label: p}, "second": {label: p} | null, "final": {label: p},
                  "sets": {label: word | null}, "disagreement": {label: d} | null,
                  "attention": {label: {"method": "…", "map": [[0..1]] | null,
@@ -22,6 +24,10 @@ Where the model has no answer for the input (``no_answer``: it was trained on sy
 or the scan is ``unlike`` those of training),
 ``verdict`` says so, ``decision`` and every score are null, and sets, maps and prediction basis are not there. Asked for a
 demonstration, they are, and ``verdict`` begins with ``no_answer``.
+``likeness`` says how far the scan lies from the middle of the training scans, in their spreads (:mod:`ich_pipeline.precedent`): a scan with
+an excess beyond ``limit`` is not read. A slice's ``excess`` is of its distance to the nearest training slices, in what the network sees and
+in what lies where, against slices of held-out scans; one beyond ``slice_limit`` is ``unlike``, as the share ``false_alarms`` of these are.
+It is null where the model has no answer for patients at all, and in versions that cannot say.
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
 compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
 The slices' ``first``, ``second`` and ``final`` are calibrated wherever validation could calibrate the label.
@@ -65,6 +71,7 @@ def answer(case: ReadCase, *, uids: bool, thumbnails: bool) -> dict[str, Any]:
         "decision": case.decision,
         "no_answer": case.no_answer or None,
         "unlike": list(case.unlike),
+        "likeness": _likeness(case),
         "scan_cautions": list(case.scan_cautions),
         "operating_point": {"name": case.operating_point, "threshold": case.threshold, "gate": case.gate},
         "probabilities": _named(case, case.case_scores),
@@ -81,6 +88,7 @@ def _slice(case: ReadCase, index: int, uids: bool, thumbnails: bool) -> dict[str
         **({"SOPInstanceUID": case.sop_instance_uids[index]} if uids else {}),
         "position_mm": float(case.positions_mm[index]),
         "reread": reread,
+        **_slice_likeness(case, index),
         "first": _named(case, case.first[index]),
         "second": _named(case, case.second[index]) if reread else None,
         "final": _named(case, case.final[index]),
@@ -90,6 +98,29 @@ def _slice(case: ReadCase, index: int, uids: bool, thumbnails: bool) -> dict[str
             label: [_example(one, thumbnails) for one in examples]
             for label, examples in case.basis.get(index, {}).items()
         },
+    }
+
+
+def _likeness(case: ExplainedCase) -> dict[str, Any] | None:
+    found = case.judged
+    if found is None:
+        return None
+    excess = {name: round(value, 3) for name, value in found.excess.items()}
+    return {
+        "limit": round(found.limit, 3),
+        "false_alarms": round(found.false_alarms, 4),
+        "excess": excess,
+        "slice_limit": round(found.slices.limit, 3),
+    }
+
+
+def _slice_likeness(case: ExplainedCase, index: int) -> dict[str, Any]:
+    found = case.judged and case.judged.slices
+    if not found:
+        return {"unlike": None, "excess": None}
+    return {
+        "unlike": index in found.unlike,
+        "excess": {name: round(values[index], 3) for name, values in found.excess.items()},
     }
 
 

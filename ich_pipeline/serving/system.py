@@ -220,16 +220,16 @@ class System:
             images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
         pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
         shown, known = self.networks[self.params.explain.architecture], None
-        judged = Judgement((), {})
+        judged: Judgement | None = None
         if self.precedent is not None and not no_answer:
             with part("judging the scan"):
                 features, known = shown.features_and_probabilities(images[shown.spec.image_size])
                 judged = self.precedent.judge_slices(images[self.precedent.image_size], lambda chosen: features[chosen])
-        no_answer = no_answer or judged.no_answer
+            no_answer = judged.no_answer
         if no_answer and not demonstration:
             withheld = withheld_case(
                 no_answer,
-                judged.unlike,
+                judged,
                 case_id=case_id,
                 sop_instance_uids=uids,
                 hu=seen.shown,
@@ -271,4 +271,4 @@ class System:
                 maps=self.maps,
                 explainer=self.explainer,
             )
-        return ReadCase(**vars(replace(explained, no_answer=no_answer, unlike=judged.unlike)), pixels=pixels)
+        return ReadCase(**vars(replace(explained, no_answer=no_answer, judged=judged)), pixels=pixels)

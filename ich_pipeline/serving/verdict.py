@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.explain.case import ExplainedCase, case_thresholds, slice_thresholds
+from ich_pipeline.precedent.model import Judgement
 from ich_pipeline.windowing.windows import WindowLike
 
 
 def withheld_case(
     no_answer: str,
-    unlike: tuple[str, ...],
+    judged: Judgement | None,
     *,
     case_id: str,
     sop_instance_uids: Sequence[str],
@@ -27,7 +28,7 @@ def withheld_case(
 
     Args:
         no_answer: why.
-        unlike: in what the scan is unlike those of training, if that is why.
+        judged: how like those of training the scan is; None where nobody asked.
         case_id: name of the case.
         sop_instance_uids: n slices in order.
         hu: (n, Rows, Columns).
@@ -63,5 +64,5 @@ def withheld_case(
         uncalibrated={},
         uncertainty=None,
         no_answer=no_answer,
-        unlike=unlike,
+        judged=judged,
     )

@@ -25,7 +25,7 @@ from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.dicom.stored import PixelError
 from ich_pipeline.serving.load_case import load_case
-from tests.made.ct import ct_slice, enhanced, read, small_settings
+from tests.made.ct import anatomy, ct_slice, enhanced, read, small_settings
 from tests.made.mutations import STREAMS, written
 
 SYNTAXES = [uid.RLELossless, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.JPEGLossless]
@@ -157,7 +157,7 @@ def test_what_an_rle_frame_hides_between_its_segments_is_found():
 @given(st.binary(max_size=200))
 def test_any_bytes_are_walked_as_rle_to_an_end(data):
     rle.behind(data, 100)
-    rle.is_cut(data + bytes(64), 100)
+    rle.fault(data + bytes(64), 10, 10)
 
 
 @pytest.mark.parametrize("flat", [True, False])
@@ -167,6 +167,33 @@ def test_zeros_that_an_encoder_wrote_are_no_cut(flat):
         hu[::2, ::3] = 7
     ds = ct_slice(hu=hu)
     ds.compress(uid.RLELossless, generate_instance_uid=False)
+    np.testing.assert_array_equal(read_hu(written(ds)), hu)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_zeros_within_an_rle_stream_cost_their_own_pixels_or_the_picture(seed):
+    rng = np.random.default_rng(seed)
+    hu = (anatomy(seed, 64) + rng.integers(-9, 10, (64, 64))).astype(np.int16)
+    ds = ct_slice(hu=hu)
+    ds.compress(uid.RLELossless, generate_instance_uid=False)
+    [frame] = generate_frames(ds.PixelData, number_of_frames=1)
+    count = int(rng.integers(1, 9))
+    at = int(rng.integers(64, len(frame) - count))
+    ds.PixelData = encapsulate([frame[:at] + bytes(count) + frame[at + count :]])
+    try:
+        found = read_hu(written(ds))
+    except PixelError as error:
+        assert error.reason is Reason.DECODE_FAILED and "the compressed stream " in str(error)
+    else:  # those that hold a pixel each, or the one value of a run
+        assert len(np.unique(found[found != hu])) <= count and np.count_nonzero(found != hu) <= 128 * count
+
+
+def test_an_encoder_that_does_not_end_runs_with_rows_is_read():
+    hu = (anatomy(1, 64) + np.random.default_rng(1).integers(-9, 10, (64, 64))).astype(np.int16)
+    ds = ct_slice(hu=hu)
+    ds.Rows, ds.Columns = 1, hu.size
+    ds.compress(uid.RLELossless, generate_instance_uid=False)
+    ds.Rows, ds.Columns = hu.shape
     np.testing.assert_array_equal(read_hu(written(ds)), hu)
 
 

@@ -165,3 +165,18 @@ def test_the_table_of_5000_studies_is_searched_and_paged(mixed, tmp_path, ingest
         assert cases() == [] and "nothing found" in tab.value("document.body.textContent")
         search("")
         assert cases() == listed[:50] and tab.errors == [] and tab.requests == []
+
+
+def test_studies_of_which_nothing_is_read_are_named(tmp_path, make_slice, save_slice, ingest_params, read_in_process):
+    from ich_pipeline.commands.ingest import lost_studies
+
+    for number in range(1, 5):
+        save_slice(make_slice(number=number), tmp_path / f"read{number}")
+    assert lost_studies(read_in_process(tmp_path, ingest_params).series) == []
+    for study in range(5):
+        for number in range(1, 5):
+            ds = make_slice(study=f"bone{study}", series=f"bone{study}", number=number, ConvolutionKernel="BONE")
+            save_slice(ds, tmp_path / f"bone{study}" / f"{number}")
+    [said] = lost_studies(read_in_process(tmp_path, ingest_params).series)
+    assert said.startswith("Of 5 studies no series is read (C") and said.count("bone_kernel (1 series)") == 3
+    assert said.endswith("; 2 more in index.html).")

@@ -66,6 +66,20 @@ def test_what_is_unlike_is_named(name: str) -> None:
     assert judged.no_answer.startswith("not read: ") and judged.excess[name] > precedent.limit
 
 
+def test_the_stated_share_of_slices_is_unlike_and_a_strange_one_is_named() -> None:
+    share = 0.05
+    precedent = fit_precedent(SEEN, scans(60, 1), scans(99, 2), share)
+    fresh = precedent.judge_all(scans(200, 3))
+    assert np.mean([len(one.slices.unlike) / SLICES for one in fresh]) == pytest.approx(share, abs=0.05)
+    numbers, features, places = one(scans(1, 4), 0)
+    features = features + 15 * (np.arange(SLICES) == 2)[:, None]
+    judged = precedent.judge(numbers, features, places)
+    assert 2 in judged.slices.unlike and judged.slices.excess["features"][2] > judged.slices.limit
+    assert judged.ranked[0][1] == max(judged.excess.values())
+    by_others = precedent.judge(numbers, features, places, rows=np.array([0, 1, 3]))  # all the same, each slice is told
+    assert by_others.slices == judged.slices and by_others.excess["features"] < judged.excess["features"]
+
+
 def test_a_number_that_every_scan_has_is_missed_and_another_is_not() -> None:
     learned, held_out = scans(60, 1), scans(60, 2)
     learned.numbers[::3, 1] = held_out.numbers[::3, 1] = np.nan  # some scans lack it

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ich_pipeline.precedent.model import DISTANCES
+from ich_pipeline.precedent.scan_numbers import MEASURED
 from ich_pipeline.serving.answer import answer
 from ich_pipeline.serving.system import System
 from tests.made.system import SLICES, head, write_study
@@ -51,6 +53,23 @@ def test_scans_of_the_training_kind_are_read(system: System) -> None:
     cases = [system.read_hu(head(seed)) for seed in range(20, 32)]
     assert sum(bool(case.no_answer) for case in cases) <= 2  # a tenth may be turned away
     assert all(case.decision is not None for case in cases if not case.no_answer)
+
+
+def test_each_slice_says_how_far_from_the_training_slices_it_is(system: System) -> None:
+    from ich_pipeline.report.case_page import case_page
+
+    usual = head(1)
+    mixed = np.where(np.arange(SLICES)[:, None, None] < 1, np.where(usual > -500, 0, usual), usual).astype(np.int16)
+    case = system.read_hu(mixed, demonstration=True)  # the lowest slice is water
+    said = answer(case, uids=False, thumbnails=False)
+    assert said["likeness"]["limit"] > 0 and said["likeness"]["excess"].keys() == {*MEASURED, *DISTANCES}
+    assert [one["unlike"] for one in said["slices"]][:2] == [True, False]
+    assert case.judged is not None and set(case.judged.slices.unlike) == {
+        k for k, one in enumerate(said["slices"]) if max(one["excess"].values()) > said["likeness"]["slice_limit"]
+    }
+    page = case_page(case)
+    assert page.count('strange" title="') == len(case.judged.slices.unlike) and "hatched in the strip" in page
+    assert "How like the training scans" in page and "(limit " in page
 
 
 def test_from_dicom_it_is_the_same_verdict(system: System, tmp_path: Path) -> None:
