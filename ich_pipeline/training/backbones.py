@@ -107,7 +107,7 @@ def _made(make: Callable[..., keras.Model], arguments: dict[str, Any], until: Co
 
     def watched(layer: keras.layers.Layer, *args: Any, **named: Any) -> Any:
         output = call(layer, *args, **named)
-        if layer.name in until:
+        if layer.name in until and not _is_automatic(layer):
             outputs[layer.name] = output
             if len(outputs) == len(set(until)):
                 raise _Reached
@@ -266,11 +266,21 @@ def _canonical_names(backbone: keras.Model) -> None:
     """
     counts: Counter[str] = Counter()
     for layer in backbone.layers:
-        kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
-        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+        if _is_automatic(layer):
+            kind = _kind(layer)
             layer.name = kind if not counts[kind] else f"{kind}_{counts[kind]}"
             counts[kind] += 1
     backbone.name = "backbone"
+
+
+def _kind(layer: keras.layers.Layer) -> str:
+    """What Keras calls layers of this class: ``conv2d``, ``re_lu``."""
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
+
+
+def _is_automatic(layer: keras.layers.Layer) -> bool:
+    """Whether Keras gave the name, and counted what was built before in this process."""
+    return re.fullmatch(rf"{_kind(layer)}(_\d+)?", layer.name) is not None
 
 
 @contextlib.contextmanager
