@@ -5,6 +5,8 @@ Maps are chosen, and the atlas is checked, on validation patients; what is in th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from flows.engine import layout
 from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
-from ich_pipeline.config import ExplainParams, Params
+from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, read_json, read_table, sha256_of
 from ich_pipeline.ensemble.model import Ensemble
@@ -33,13 +35,16 @@ from ich_pipeline.tables.slice_index import join_labels, read_index
 from ich_pipeline.windowing.crop import focus
 from ich_pipeline.windowing.windows import prepare
 
+if TYPE_CHECKING:
+    from ich_pipeline.explain.trials import Trials
+    from ich_pipeline.training.network import Network
+
 THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
 
 
 def body(stage: Stage) -> StageResult:
     """Read training and validation images, labels and masks; write work/atlas."""
     from ich_pipeline.evaluation.style import marked
-    from ich_pipeline.explain.attention import Explainer
     from ich_pipeline.report.figures import draw_atlas
     from ich_pipeline.training.network import WEIGHTS_FILE, Network
 
@@ -50,7 +55,7 @@ def body(stage: Stage) -> StageResult:
     hu = np.load(layout.WINDOW / f"hu_{network.spec.image_size}.npy", mmap_mode="r")
     pictures = np.load(layout.WINDOW / f"hu_{largest}.npy", mmap_mode="r")
     draws = Draws(params.evaluation.bootstrap, params.seed, params.evaluation.confidence)
-    maps = _choose(stage, network, hu, draws)
+    maps, trials = _choose(stage, network, hu, draws)
     stage.log.info(
         "maps: %s, outline at %.2f of the maximum, of %s; %s", maps.method, maps.fraction, maps.maps, maps.reason
     )
@@ -61,7 +66,7 @@ def body(stage: Stage) -> StageResult:
             f"{layout.SPLIT / 'labels' / 'train.csv'} has no positive slice of any subtype: an atlas needs some; bring labels."
         )
     at, truth = rows["row"].to_numpy(), rows[list(labels.subtypes)].to_numpy(np.uint8)
-    explainer = Explainer(network, explain)
+    explainer = trials.explainer(explain)
     # A subtype's map is wanted where it is there; the one of "any" of every slice.
     wanted = np.concatenate([np.ones((len(truth), 1), bool), truth.astype(bool)], axis=1)
     wanted &= np.isin(labels.columns, map_labels(labels, explain))
@@ -100,9 +105,9 @@ def body(stage: Stage) -> StageResult:
     return StageResult(summary, tables=tables, pictures={"atlas": layout.ATLAS / "atlas.png"})
 
 
-def _choose(stage: Stage, network, hu: NDArray[np.int16], draws: Draws) -> MapChoice:
-    """Choose the maps on validation slices with masks."""
-    from ich_pipeline.explain.attention import Attention, Explainer, layers_to_try
+def _choose(stage: Stage, network: Network, hu: NDArray[np.int16], draws: Draws) -> tuple[MapChoice, Trials]:
+    """Choose the maps on validation slices with masks; also what was computed on the way."""
+    from ich_pipeline.explain.trials import Trials, layers_to_try
 
     params, labels = stage.params, stage.params.label_set
     index = read_index(layout.WINDOW)
@@ -111,12 +116,9 @@ def _choose(stage: Stage, network, hu: NDArray[np.int16], draws: Draws) -> MapCh
     slices = [known[row] for row in at]
     wanted = np.array([[name in one.lesions and one.lesions[name].any() for name in labels.columns] for one in slices])
     wanted = wanted.reshape(-1, len(labels)) & _named(params, index.set_index("row").loc[at, "SOPInstanceUID"])
-
-    def made(settings: ExplainParams) -> Attention:
-        return Explainer(network, settings).explain(hu[at], wanted, stage.track)
-
+    trials = Trials(network, hu[at], wanted, stage.track)
     layers = layers_to_try(network, params.explain.minimum_map)
-    return choose_maps(labels, params.explain, layers, slices, wanted, made, draws)
+    return choose_maps(labels, params.explain, layers, slices, wanted, trials.maps, draws), trials
 
 
 def _named(params: Params, uids: pd.Series) -> NDArray[np.bool_]:

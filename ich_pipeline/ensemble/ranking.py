@@ -7,7 +7,7 @@ need one sort and a few cumulative sums. The definitions are scikit-learn's (``r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +65,10 @@ class Ranked:
         """Average precision; NaN where no positive has weight. Shape () or (replicates,)."""
         return self._chunked(_average_precision, weights)
 
+    def measures(self, names: Sequence[str], weights: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
+        """Some of ``auc`` and ``ap`` (average precision) from one count: shape (names,) or (replicates, names)."""
+        return self._chunked(lambda *counts: np.stack([_MEASURES[name](*counts) for name in names], axis=-1), weights)
+
     def _chunked(self, measure: _Measure, weights: NDArray[np.floating] | None) -> NDArray[np.float64]:
         if weights is None or weights.ndim == 1:
             return measure(*self.counts(weights))
@@ -86,6 +90,9 @@ def _average_precision(true: NDArray[np.float64], false: NDArray[np.float64]) ->
     precision = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (np.diff(true, axis=-1, prepend=0.0) * precision).sum(axis=-1) / true[..., -1]
+
+
+_MEASURES: Mapping[str, _Measure] = {"auc": _auc, "ap": _average_precision}
 
 
 def estimable(truth: NDArray[np.integer], patients: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.evaluation.cohort import TestCohort, ranking_summary
 from ich_pipeline.evaluation.delong import paired_test
-from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics
+from ich_pipeline.evaluation.metrics import Estimate, Level, ranking_metrics
 
 FIGURES = ("slice_auc_any", "mean_ap", "case_auc_any")
 DIFFERENCE = "difference"
@@ -37,7 +37,7 @@ class Ranked:
     def estimates(self, truth: NDArray[np.integer], case_truth: NDArray[np.integer]) -> dict[str, Estimate]:
         """By :data:`FIGURES`."""
         summary = ranking_summary(self.slices, truth, self.of_slices)
-        of_cases = label_metrics(np.asarray(self.cases, np.float64), case_truth, {}, self.of_cases)
+        of_cases = ranking_metrics(np.asarray(self.cases, np.float64), case_truth, self.of_cases, ["auc"])
         return {"slice_auc_any": summary.auc_any, "mean_ap": summary.mean_ap, "case_auc_any": of_cases["auc"]}
 
 

@@ -15,7 +15,7 @@ from ich_pipeline.ensemble.case_score import cases_positive
 from ich_pipeline.ensemble.model import Ensemble
 from ich_pipeline.ensemble.reading import Reading
 from ich_pipeline.evaluation.bootstrap import Counts, draw_counts
-from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics
+from ich_pipeline.evaluation.metrics import Estimate, Level, label_metrics, mean_metrics, ranking_metrics
 from ich_pipeline.tables.labels import Labels
 
 
@@ -171,5 +171,7 @@ class RankingSummary:
 def ranking_summary(scores: NDArray[np.floating], truth: NDArray[np.integer], level: Level) -> RankingSummary:
     """Summarise scores of shape (rows, labels), label 0 being "any"."""
     values = np.asarray(scores, dtype=np.float64)
-    by_label = [label_metrics(values[:, k], truth[:, k], {}, level) for k in range(truth.shape[1])]
-    return RankingSummary(mean_metrics(by_label[1:])["ap"], by_label[0]["auc"])
+    subtypes = [ranking_metrics(values[:, k], truth[:, k], level, ["ap"]) for k in range(1, truth.shape[1])]
+    return RankingSummary(
+        mean_metrics(subtypes)["ap"], ranking_metrics(values[:, 0], truth[:, 0], level, ["auc"])["auc"]
+    )

@@ -146,18 +146,13 @@ def label_metrics(
     """
     truth = np.asarray(truth)
     rows = len(truth)
-    ones = level.by_patient(np.ones(rows))
-    positive = level.by_patient(truth.astype(np.float64))
-    no_positive, no_negative = _missing(positive, "positives"), _missing(ones - positive, "negatives")
-    ranking = level.ranking(scores)
-    ranked = Ranked(ranking, truth)
+    ones, positive, no_positive, no_negative = _classes(truth, level)
     count_only = "a count has no interval"
     metrics = {
         "n": Estimate(float(rows), reason=count_only),
         "positives": Estimate(float(truth.sum()), reason=count_only),
         "prevalence": _ratio(positive, ones, level, "", proportion=True),
-        "auc": _auc(ranked, ranking, truth, level, no_positive or no_negative),
-        "ap": _ranking(ranked.average_precision, level, no_positive),
+        **ranking_metrics(scores, truth, level),
         "brier": _ratio(level.by_patient((scores - truth) ** 2), ones, level, ""),
         "ece": _calibration_error(scores, truth, ones, level),
     }
@@ -170,6 +165,33 @@ def label_metrics(
         for key, estimate in _at(scores, truth, point, level, no_positive, no_negative).items():
             metrics[f"{key}@{name}"] = estimate
     return metrics
+
+
+def ranking_metrics(
+    scores: NDArray[np.floating], truth: NDArray[np.integer], level: Level, names: Sequence[str] = ("auc", "ap")
+) -> dict[str, Estimate]:
+    """``auc`` and ``ap`` of one label, or one of them; arguments as of :func:`label_metrics`."""
+    truth = np.asarray(truth)
+    _, _, no_positive, no_negative = _classes(truth, level)
+    missing = {"auc": no_positive or no_negative, "ap": no_positive}
+    found = {name: Estimate(None, reason=missing[name]) for name in names}
+    known = [name for name in names if not missing[name]]
+    if not known:
+        return found
+    ranking = level.ranking(scores)
+    ranked = Ranked(ranking, truth)
+    values = ranked.measures(known)
+    replicates = np.concatenate([ranked.measures(known, some) for some in level.weights()])
+    for k, name in enumerate(known):
+        found[name] = Estimate(float(values[k]), np.ascontiguousarray(replicates[:, k]))
+    if "auc" in known:
+        area, variance = (
+            float(values[known.index("auc")]),
+            float(delong(ranking, truth, level.patients).covariance[0, 0]),
+        )
+        interval_of = {"delong": lambda confidence: auc_interval(area, variance, confidence)}
+        found["auc"] = replace(found["auc"], formulas=interval_of)
+    return found
 
 
 def mean_metrics(labels: Sequence[Mapping[str, Estimate]]) -> dict[str, Estimate]:
@@ -201,24 +223,12 @@ def _missing(by_patient: NDArray[np.float64], what: str) -> str | None:
     return None if patients > 1 else f"no {what}" if patients == 0 else _ONE_PATIENT.format(what)
 
 
-def _ranking(
-    measure: Callable[[NDArray[np.float64] | None], NDArray[np.float64]],
-    level: Level,
-    missing: str | None,
-) -> Estimate:
-    if missing:
-        return Estimate(None, reason=missing)
-    return Estimate(float(measure(None)), np.concatenate([measure(some) for some in level.weights()]))
-
-
-def _auc(
-    ranked: Ranked, scores: NDArray[np.float64], truth: NDArray[np.integer], level: Level, missing: str | None
-) -> Estimate:
-    found = _ranking(ranked.auc, level, missing)
-    if found.value is None:
-        return found
-    value, variance = found.value, float(delong(scores, truth, level.patients).covariance[0, 0])
-    return replace(found, formulas={"delong": lambda confidence: auc_interval(value, variance, confidence)})
+def _classes(
+    truth: NDArray[np.integer], level: Level
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str | None, str | None]:
+    """Rows and positive rows of each patient, and why positives or negatives cannot be judged."""
+    ones, positive = level.by_patient(np.ones(len(truth))), level.by_patient(truth.astype(np.float64))
+    return ones, positive, _missing(positive, "positives"), _missing(ones - positive, "negatives")
 
 
 def _ratio(

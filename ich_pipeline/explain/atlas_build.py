@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -147,9 +147,13 @@ class _Maker:
             return replace(found, reason=NO_FEATURES if len(positives) else NO_POSITIVES)
         shown = classic.excess(contributions).mean(axis=1)
         space = classic.space(contributions)
-        met = np.array([self._met(int(row), label) for row in eligible])
         ranking = rank_examples(
-            shown[eligible], space[eligible], patients[eligible], self.slices.positions_mm[eligible], met, explain
+            shown[eligible],
+            space[eligible],
+            patients[eligible],
+            self.slices.positions_mm[eligible],
+            lambda row: self._met(int(eligible[row]), label),
+            explain,
         )
         pool = np.asarray(ranking.rows, int) if explain.basis_pool == "atlas" else np.arange(len(eligible))
         ranked = eligible[ranking.rows]
@@ -210,7 +214,7 @@ def rank_examples(
     space: NDArray[np.float32],
     patients: NDArray[np.object_],
     positions_mm: NDArray[np.floating],
-    met: NDArray[np.integer],
+    met: Callable[[int], int],
     explain: ExplainParams,
 ) -> Ranking:
     """Most classic first, none nearer than ``near_duplicate`` to one before it, few of a patient and those at levels apart.
@@ -223,11 +227,11 @@ def rank_examples(
         space: (n, classic) their place in the space of the classic features.
         patients: (n,) patient of each.
         positions_mm: (n,) along the slice normal.
-        met: (n,) UNKNOWN, MISSED or MET.
+        met: UNKNOWN, MISSED or MET of a row; asked of those alone that are put forward.
         explain: atlas_per_label, atlas_per_patient, near_duplicate.
     """
     chosen: list[int] = []
-    checked = 0
+    seen: list[int] = []
     for row in np.argsort(-shown, kind="stable"):
         if len(chosen) == explain.atlas_per_label or shown[row] <= 0:
             break
@@ -238,10 +242,10 @@ def rank_examples(
             continue
         if any(np.linalg.norm(space[c] - space[row]) < explain.near_duplicate for c in chosen):
             continue
-        checked += met[row] != UNKNOWN
-        if met[row] != MISSED:
+        seen.append(met(int(row)))
+        if seen[-1] != MISSED:
             chosen.append(int(row))
-    return Ranking(chosen, int(checked), int((met[chosen] == MET).sum()) if chosen else 0)
+    return Ranking(chosen, len(seen) - seen.count(UNKNOWN), seen.count(MET))
 
 
 def reference_distances(

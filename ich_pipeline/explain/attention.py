@@ -9,6 +9,7 @@ much. A map that is constant locates nothing and is marked so. Its cells lie whe
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -146,11 +147,24 @@ class Explainer:
         shown, *maps = inner(model.get_layer("preprocess")(model.get_layer("windows")(hu)))
         self._forward = keras.Model(hu, [shown, gap(maps if len(maps) > 1 else maps[0])])
         self._size: int = model.input_shape[1]
-        self.method = f"{NAMES[self._how]} of {layer}, {shown.shape[1]} × {shown.shape[2]}"
+        self._where = f"{layer}, {shown.shape[1]} × {shown.shape[2]}"
 
     @staticmethod
     def _padded(rows: NDArray[Any]) -> NDArray[Any]:
         return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
+
+    @property
+    def method(self) -> str:
+        """What makes the maps, for a caption."""
+        return f"{NAMES[self._how]} of {self._where}"
+
+    def by(self, how: str) -> Explainer:
+        """The same layer by another of the methods that take gradients; both share all that is computed and traced."""
+        if self._gradients is None or how not in BY_GRADIENT:
+            raise ValueError(f"{self._how} and {how} do not read a layer in the same way")
+        other = copy.copy(self)
+        other._how = how
+        return other
 
     @property
     def kernel(self) -> NDArray[np.float32]:
@@ -192,6 +206,18 @@ class Explainer:
             track: shows progress over batches.
         """
         raw, features = self.raw_maps(hu, wanted, track)
+        return self._attention(raw, features, wanted)
+
+    def by_every_gradient(
+        self, hu: NDArray[Any], wanted: NDArray[np.bool_], track: Track = quiet
+    ) -> dict[str, Attention]:
+        """:meth:`explain` by each of the methods that take gradients, from the same passes."""
+        raw, features = self._raw_maps(hu, wanted, tuple(BY_GRADIENT), track)
+        return {how: self.by(how)._attention(maps, features, wanted) for how, maps in raw.items()}
+
+    def _attention(
+        self, raw: NDArray[np.float32], features: NDArray[np.float32], wanted: NDArray[np.bool_] | None
+    ) -> Attention:
         maps, localises = normalise(raw)
         if wanted is not None:
             localises &= wanted
@@ -203,6 +229,12 @@ class Explainer:
         self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None = None, track: Track = quiet
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Maps before normalisation (signed for CAM), float32 (n, L, h, w), and pooled features (n, F)."""
+        raw, features = self._raw_maps(hu, wanted, (self._how,), track)
+        return raw[self._how], features
+
+    def _raw_maps(
+        self, hu: NDArray[Any], wanted: NDArray[np.bool_] | None, hows: Sequence[str], track: Track
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
         if hu.ndim != 3 or hu.shape[1:] != (self._size, self._size) or not len(hu):
             raise ValueError(f"slices of shape {hu.shape} for a network of {self._size} × {self._size} pixels")
         if wanted is None:
@@ -214,25 +246,29 @@ class Explainer:
             shown, pooled = self._forward.predict_on_batch(self._padded(chunk))
             activation = np.asarray(shown)[: len(chunk)]
             if self._how == "cam":
-                maps = class_activation(activation.astype(np.float32), self._kernel[self._rows], self._pooling)
+                maps = [class_activation(activation.astype(np.float32), self._kernel[self._rows], self._pooling)]
             elif self._how == "ablationcam":
-                maps = ablation_cam(activation.astype(np.float32), self.tail, self._kernel[self._rows], BATCH)
+                maps = [ablation_cam(activation.astype(np.float32), self.tail, self._kernel[self._rows], BATCH)]
             else:
-                maps = self._by_gradient(activation, wanted[start : start + BATCH])
+                maps = self._by_gradient(activation, wanted[start : start + BATCH], hows)
             parts.append((maps, np.asarray(pooled, np.float32)[: len(chunk)]))
-        return np.concatenate([maps for maps, _ in parts]), np.concatenate([pooled for _, pooled in parts])
+        every = {how: np.concatenate([maps[k] for maps, _ in parts]) for k, how in enumerate(hows)}
+        return every, np.concatenate([pooled for _, pooled in parts])
 
-    def _by_gradient(self, activation: NDArray[Any], wanted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _by_gradient(
+        self, activation: NDArray[Any], wanted: NDArray[np.bool_], hows: Sequence[str]
+    ) -> list[NDArray[np.float32]]:
         """One backward pass for each wanted pair of slice and label; the others stay zero."""
         assert self._gradients is not None
-        maps = np.zeros((*wanted.shape, *activation.shape[1:3]), np.float32)
+        every = [np.zeros((*wanted.shape, *activation.shape[1:3]), np.float32) for _ in hows]
         slices, labels = np.nonzero(wanted)
         for start in range(0, len(slices), BATCH):
             i, k = slices[start : start + BATCH], labels[start : start + BATCH]
             weights = self._padded(self._kernel[self._rows].T[k])
             gradients = self._gradients(self._padded(activation[i]), weights)[: len(i)]
-            maps[i, k] = BY_GRADIENT[self._how](activation[i].astype(np.float32), gradients)
-        return maps
+            for maps, how in zip(every, hows, strict=True):
+                maps[i, k] = BY_GRADIENT[how](activation[i].astype(np.float32), gradients)
+        return every
 
 
 def _pool_of_last(gap: Any, pooling: Sequence[str | float], depths: int) -> Any:
@@ -317,28 +353,6 @@ def layer_to_show(backbone: Any, minimum_map: int, named: str | None = None) -> 
     raise ValueError(
         f"no layer of {backbone.name} has a map of {minimum_map} × {minimum_map} that every path goes through"
     )
-
-
-def layers_to_try(network: Network, minimum_map: int, most: int = 3) -> tuple[str, ...]:
-    """Layers whose maps may be shown: at each size of map from ``minimum_map`` on, the deepest that everything passes through.
-
-    Earlier layers show finer. The deepest is first; ``most`` at most, and none finer than every fourth pixel: there a pass
-    back through nearly the whole network would be due for each map.
-    """
-    finest = network.spec.image_size // 4
-    backbone = network.model.get_layer("backbone")
-    found: list[str] = []
-    wide = minimum_map
-    while len(found) < most:
-        try:
-            name, _ = layer_to_show(backbone, wide)
-        except ValueError:
-            break
-        wide = min(backbone.get_layer(name).output.shape[1:3]) + 1
-        if found and wide > finest + 1:
-            break
-        found.append(name)
-    return tuple(found)
 
 
 def _tail(backbone: Any, layer: Any) -> Any | None:

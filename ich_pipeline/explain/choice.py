@@ -172,7 +172,7 @@ def choose_maps(
     Args:
         labels: the labels.
         explain: settings; what they fix is scored and not chosen.
-        layers: to try, the deepest first (:func:`ich_pipeline.explain.attention.layers_to_try`).
+        layers: to try, the deepest first (:func:`ich_pipeline.explain.trials.layers_to_try`).
         slices: of validation, with masks.
         wanted: (n, labels), which labels of each count: those that it shows and the system names for it, since no other map
             is ever looked at.

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, read_table, write_json, write_table, write_text
 from ich_pipeline.core.progress import Track, quiet
-from ich_pipeline.features.classifier import Head
 from ich_pipeline.windowing.windows import interpolate
 
 if TYPE_CHECKING:
@@ -58,6 +57,8 @@ def answers_from(features: Path, kind: str, uids: Sequence[str]) -> Probabilitie
             from ich_pipeline.training.interpolated import interpolated_probabilities
 
             return interpolated_probabilities(network, hu, neighbours, degrees, original)
+        from ich_pipeline.features.classifier import Head  # scipy.stats, which a stage without features does not need
+
         kernel, bias = network.head()
         head = Head(np.asarray(kernel, np.float64), np.asarray(bias, np.float64))
         return at_degrees(read(folder, uids), degrees, head)

@@ -7,10 +7,9 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
@@ -23,6 +22,9 @@ from ich_pipeline.series.contrast_pixels import Bright, brightness
 from ich_pipeline.series.group_volume import Verdicts, Volume
 from ich_pipeline.series.likeness import fingerprint
 from ich_pipeline.series.series import Group
+
+if TYPE_CHECKING:  # pandas is loaded by what makes a table: serving makes none
+    import pandas as pd
 
 _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 ACCOUNT_COLUMNS = ("path", "status", "reason", "detail", *_UIDS, "frames")
@@ -103,13 +105,16 @@ def hu_histogram(hu: NDArray[np.int16]) -> NDArray[np.int64]:
     return np.bincount(np.clip(bins, 0, HISTOGRAM_BINS - 1), minlength=HISTOGRAM_BINS)
 
 
-def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame:
+AccountRow = tuple[str, str, str, str, str, str, str, int]  # ACCOUNT_COLUMNS
+
+
+def account_rows(headers: Iterable[Header], verdicts: Verdicts) -> list[AccountRow]:
     """One row a file, sorted by path; ``frames`` counts those of an enhanced object, 0 for any other file.
 
     Raises:
         KeyError: a file has no verdict (a fault of the program: the account would not add up).
     """
-    rows = []
+    rows: list[AccountRow] = []
     for path, of_file in itertools.groupby(sorted(headers, key=lambda h: h.path), key=lambda h: h.path):
         slices = list(of_file)
         first = slices[0]
@@ -117,6 +122,18 @@ def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame
         uids = (first.file_uid, first.series_uid, first.study_uid)
         frames = first.frames if first.frame is None else len(slices)
         rows.append((path, str(reason.status), str(reason), detail, *uids, frames))
+    return rows
+
+
+def account_table(headers: Iterable[Header], verdicts: Verdicts) -> pd.DataFrame:
+    """:func:`account_rows` as a table."""
+    return account_of(account_rows(headers, verdicts))
+
+
+def account_of(rows: Sequence[AccountRow]) -> pd.DataFrame:
+    """The table of :func:`account_rows`."""
+    import pandas as pd
+
     return pd.DataFrame(rows, columns=list(ACCOUNT_COLUMNS)).sort_values("path", ignore_index=True)
 
 
@@ -130,6 +147,8 @@ def _of_frames(frames: Sequence[Header], verdicts: Verdicts) -> tuple[Reason, st
 
 def reason_counts(account: pd.DataFrame) -> pd.DataFrame:
     """Files by status and reason, with the reason's explanation, in the order of :class:`Reason`."""
+    import pandas as pd
+
     counts = account["reason"].value_counts()
     rows = [(str(r.status), str(r), int(counts[r]), r.explanation) for r in Reason if r in counts.index]
     return pd.DataFrame(rows, columns=["status", "reason", "files", "meaning"])
@@ -223,6 +242,8 @@ def _mean(facts: VolumeFacts | None, name: str) -> float:
 
 def series_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The table "series/3"; without rows it has only the columns that tell what became of a series."""
+    import pandas as pd
+
     if not rows:
         return pd.DataFrame(columns=list(_FATE)).astype({"chosen": bool, "place": int})
     table = pd.DataFrame(rows)
@@ -264,4 +285,6 @@ def slice_rows(facts: VolumeFacts) -> list[dict[str, Any]]:
 
 def slice_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The table "slices/2", ordered by case and position."""
+    import pandas as pd
+
     return pd.DataFrame(rows).sort_values(["case_id", "index"], kind="stable", ignore_index=True)

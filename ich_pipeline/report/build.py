@@ -19,7 +19,7 @@ from ich_pipeline.report.cases import CaseLine, ChosenCase, case_line, choose_ca
 from ich_pipeline.report.cautions import cautions
 from ich_pipeline.report.conclusions import interpolation_conclusion, reading_conclusion, sequence_conclusion
 from ich_pipeline.report.inputs import Inputs, TestResult
-from ich_pipeline.report.localisation import TestLocalisation, localise_test
+from ich_pipeline.report.localisation import TestLocalisation, localise_tests
 from ich_pipeline.report.method import overview_steps, settings
 from ich_pipeline.report.metrics import headline, markdown, markdown_table, merged
 from ich_pipeline.report.pages import atlas_page, index_page
@@ -51,7 +51,7 @@ def build_report(inputs: Inputs, target: Path, track: Track = quiet) -> list[Cho
             test.cases, test.failures, params.labels.any, test.name, params.report.case_pages, params.seed
         )
     ]
-    localisations = [localise_test(inputs, t, network, explainer, track) for t in inputs.tests]
+    localisations = localise_tests(inputs, network, explainer, track)
     blocks = merged({test.name: test.metrics for test in inputs.tests})
     warnings = [*inputs.cautions, *cautions(blocks, params.tests, params.labels.any)]
     data = data_words(inputs.folders.data)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.core.progress import Track, quiet
@@ -57,28 +58,45 @@ class TestLocalisation:
 Scores = dict[str, Localisation | None]
 
 
-def localise_test(
-    inputs: Inputs, test: TestResult, network: Network, explainer: Explainer, track: Track = quiet
-) -> TestLocalisation:
-    """Score the map of every label on every test slice where a mask shows it.
+def localise_tests(
+    inputs: Inputs, network: Network, explainer: Explainer, track: Track = quiet
+) -> list[TestLocalisation]:
+    """Score the map of every label on every slice of the tests where a mask shows it.
 
     Args:
         inputs: all data.
-        test: the test cohort.
         network: whose maps are shown.
         explainer: of that network.
         track: shows progress over batches.
     """
+    drawn = map_labels(inputs.labels, inputs.params.explain)
+    untaught: Explainer | None = None
+    found = []
+    for test in inputs.tests:
+        rows = test.slices[test.slices["SOPInstanceUID"].isin(inputs.masks.keys())].reset_index(drop=True)
+        if rows.empty:
+            found.append(TestLocalisation(test.name, drawn, (), (), {}, ()))
+            continue
+        untaught = untaught or Explainer(with_random_weights(network, inputs.params.seed), inputs.params.explain)
+        found.append(_localise(inputs, test, rows, network, explainer, untaught, track))
+    return found
+
+
+def _localise(
+    inputs: Inputs,
+    test: TestResult,
+    rows: pd.DataFrame,
+    network: Network,
+    explainer: Explainer,
+    untaught: Explainer,
+    track: Track,
+) -> TestLocalisation:
     labels, drawn = inputs.labels, map_labels(inputs.labels, inputs.params.explain)
-    rows = test.slices[test.slices["SOPInstanceUID"].isin(inputs.masks.keys())].reset_index(drop=True)
-    if rows.empty:
-        return TestLocalisation(test.name, drawn, (), (), {}, ())
     uids = rows["SOPInstanceUID"].tolist()
     slices = _masked(inputs, rows["case_id"].tolist(), rows["patient_key"].tolist(), uids)
     wanted = np.array([[name in one.lesions for name in labels.columns] for one in slices])
     images = np.asarray(inputs.images(network.spec.image_size)[inputs.window_rows.loc[uids].to_numpy()])
     attention = explainer.explain(images, wanted, track)
-    untaught = Explainer(with_random_weights(network, inputs.params.seed), inputs.params.explain)
     random = untaught.explain(images, wanted, track)
     scores = [_scores(inputs, one, _of_maps(inputs, attention, i)) for i, one in enumerate(slices)]
     beside = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
@@ -20,14 +20,24 @@ from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.explain.scan import Scan
 from ich_pipeline.ingest.scan import ScanResult, limits_of, list_files, settle
-from ich_pipeline.ingest.tables import account_table, counted, reason_counts, series_row, volume_facts
+from ich_pipeline.ingest.tables import (
+    AccountRow,
+    account_of,
+    account_rows,
+    account_table,
+    counted,
+    reason_counts,
+    series_row,
+    volume_facts,
+)
 from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
 from ich_pipeline.workers.child import watching
 
-Given = (
-    bytes | Path | Header
-)  # of a study: a file's bytes, a file or folder, or the header of a file that was read before
+if TYPE_CHECKING:
+    import pandas as pd
+
+Given = bytes | Path | Header  # of a study: a file's bytes, a file or folder, or the header of a file read before
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Case:
             before the turn; zeros where no tilt was corrected.
         pixel_spacing_mm: PixelSpacing in the standard view: between rows, between columns of ``hu``.
         series: the row of the series table without PatientID.
-        account: one row a file, as the ingest writes.
+        files: one row a file, as the ingest writes; :attr:`account` is the table.
         cautions: what a reader must know of the series: a part of the head that is not read, a last resort, and the like.
         scan: what a page says of the series; ``spacing_mm`` as above.
     """
@@ -62,9 +72,14 @@ class Case:
     shifts_px: NDArray[np.float64]
     pixel_spacing_mm: tuple[float, float]
     series: dict[str, Any]
-    account: pd.DataFrame
+    files: Sequence[AccountRow]
     cautions: tuple[str, ...] = ()
     scan: Scan = field(default_factory=Scan)
+
+    @cached_property
+    def account(self) -> pd.DataFrame:
+        """The account of the files as a table; pandas is loaded for whoever asks for it."""
+        return account_of(self.files)
 
 
 def load_case(
@@ -111,7 +126,7 @@ def load_case(
         shifts_px=volume.shifts_px,
         pixel_spacing_mm=volume.spacing_mm,
         series=row,
-        account=account_table(found.headers, found.verdicts | reading.verdicts),
+        files=account_rows(found.headers, found.verdicts | reading.verdicts),
         cautions=reading.cautions,
         scan=_scan(volume),
     )

@@ -10,9 +10,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What spreadsheets begin a formula with; the last are the same signs as East Asian keyboards write them.
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -42,8 +43,10 @@ def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
 
 def table_text(table: pd.DataFrame) -> str:
     """A table as CSV without its index, its cells harmless."""
+    from pandas.api.types import is_numeric_dtype
+
     safe = table.rename(columns=harmless)
-    texts = safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]
+    texts = safe.columns[[not is_numeric_dtype(kind) for kind in safe.dtypes]]
     for name in texts:
         safe[name] = safe[name].map(harmless, na_action="ignore")
     quoting = max((_quoting(safe[name]) for name in texts), default=csv.QUOTE_MINIMAL)

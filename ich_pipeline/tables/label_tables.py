@@ -11,14 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import write_text
 from ich_pipeline.tables.formulas import plain, table_text
 from ich_pipeline.tables.labels import Labels
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UID = "SOPInstanceUID"
 STUDY = "StudyInstanceUID"
@@ -191,6 +194,8 @@ def _read(path: Path, labels: Labels, identifier: str) -> pd.DataFrame:
     _check_identifiers(path, identifier, names, lines)
     values = {name: _binary(path, name, cells[name], identifier, names, lines) for name in labels.columns}
     _check_any(path, values, labels, identifier, names, lines)
+    import pandas as pd
+
     return pd.DataFrame({identifier: pd.Series(names, dtype="str"), **values})
 
 

@@ -7,7 +7,7 @@ import difflib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def preprocess_input(name: str) -> Callable[[Any], Any]:
     raise InputError(f"architecture {name!r} has no preprocess_input in keras.applications; choose another one.")
 
 
-def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> keras.Model:
+def build_backbone(name: str, image_size: int, weights: str, dtype: str, until: Collection[str] = ()) -> keras.Model:
     """The convolutional part of an architecture, its input of shape (image_size, image_size, 3).
 
     Args:
@@ -57,6 +57,9 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
         weights: ``none`` (random from Keras' global seed), ``imagenet`` (Keras downloads them once), the path of a
             ``.weights.h5`` or ``.h5`` file of the same architecture without its top, or of a whole model (``.keras``).
         dtype: Keras dtype policy; a whole model keeps its own.
+        until: layers above which nothing is needed. With random weights the building stops there: the rest of
+            Inception-ResNet-v2 takes as long as TensorFlow's start. Layers that Keras names have their names only at the
+            end, so that for them the whole is built.
 
     Raises:
         InputError: the picture is too small for the architecture, or the weights are missing or do not fit: a run
@@ -74,7 +77,7 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
     arguments = {"include_top": False, "input_shape": (image_size, image_size, 3)}
     with _dtype_policy(dtype):
         try:
-            backbone = make(weights=None, **arguments)
+            backbone = _made(make, arguments, until if weights == "none" else ())
         except ValueError as error:
             raise InputError(f"params.yaml: networks.{name}.image_size {image_size}: {_one_line(error)}") from None
     if weights == "none":
@@ -92,6 +95,34 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str) -> kera
         _load(backbone, name, Path(weights))
     _canonical_names(backbone)
     return backbone
+
+
+class _Reached(Exception):
+    """All layers that are needed are there."""
+
+
+def _made(make: Callable[..., keras.Model], arguments: dict[str, Any], until: Collection[str]) -> keras.Model:
+    """A network with random weights, up to the layers of these names where there are any."""
+    outputs: dict[str, Any] = {}
+    call = keras.layers.Layer.__call__
+
+    def watched(layer: keras.layers.Layer, *args: Any, **named: Any) -> Any:
+        output = call(layer, *args, **named)
+        if layer.name in until and not _is_automatic(layer):
+            outputs[layer.name] = output
+            if len(outputs) == len(set(until)):
+                raise _Reached
+        return output
+
+    # keras.applications takes no such argument, and Keras knows no other way to be told of a layer.
+    keras.layers.Layer.__call__ = watched
+    try:
+        return make(weights=None, **arguments)
+    except _Reached:
+        ends = list(outputs.values())
+        return keras.Model(keras.utils.get_source_inputs(ends[-1]), ends if len(ends) > 1 else ends[0])
+    finally:
+        keras.layers.Layer.__call__ = call
 
 
 def is_whole_model(weights: str) -> bool:
@@ -276,11 +307,21 @@ def _canonical_names(backbone: keras.Model) -> None:
     """
     counts: Counter[str] = Counter()
     for layer in backbone.layers:
-        kind = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
-        if re.fullmatch(rf"{kind}(_\d+)?", layer.name):
+        if _is_automatic(layer):
+            kind = _kind(layer)
             layer.name = kind if not counts[kind] else f"{kind}_{counts[kind]}"
             counts[kind] += 1
     backbone.name = "backbone"
+
+
+def _kind(layer: keras.layers.Layer) -> str:
+    """What Keras calls layers of this class: ``conv2d``, ``re_lu``."""
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)).lower()
+
+
+def _is_automatic(layer: keras.layers.Layer) -> bool:
+    """Whether Keras gave the name, and counted what was built before in this process."""
+    return re.fullmatch(rf"{_kind(layer)}(_\d+)?", layer.name) is not None
 
 
 @contextlib.contextmanager

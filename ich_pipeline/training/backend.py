@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from ich_pipeline.core.silence import silent
@@ -16,7 +18,24 @@ from ich_pipeline.core.silence import silent
 REPEATABLE = "TF_DETERMINISTIC_OPS"
 _XLA_FLAG = "--xla_gpu_deterministic_ops"
 
+
+@contextlib.contextmanager
+def _without_jax() -> Iterator[None]:
+    """TensorFlow's converter for phones loads JAX where it is installed: a seventh of its start, for nothing used here."""
+    unknown = "jax" not in sys.modules
+    if unknown:
+        sys.modules["jax"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if unknown:
+            del sys.modules["jax"]
+
+
 with silent():
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        with _without_jax():
+            import tensorflow as tf
     import keras
 
     if keras.backend.backend() == "tensorflow":

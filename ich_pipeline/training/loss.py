@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.training.backend import ops
-
 EPSILON = 1e-7  # keeps log() finite; float32 resolves it beside 1
 
 
@@ -45,6 +43,7 @@ def weighted_prevalence(truth: NDArray[Any], weights: ClassWeights) -> NDArray[n
 
 def weighted_binary_crossentropy(weights: ClassWeights) -> Callable[[Any, Any], Any]:
     """A Keras loss of truth and probability (n, labels), meaned over labels: shape (n,)."""
+    from ich_pipeline.training.backend import ops  # TensorFlow, which heads on stored features do not need
 
     def loss(truth: Any, probability: Any) -> Any:
         probability = ops.clip(probability, EPSILON, 1 - EPSILON)

@@ -72,7 +72,8 @@ class Network:
         spec = NetworkSpec.load(folder)
         spec = dataclasses.replace(spec, image_size=image_size or spec.image_size, dtype=dtype or spec.dtype)
         if spec.input_range is None:
-            whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype)
+            used = [*spec.also_pooled, spec.cut] if spec.cut else []
+            whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype, used)
             backbone = cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled)
         else:
             backbone = _of_one_s_own(folder / BACKBONE_FILE)

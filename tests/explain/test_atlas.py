@@ -95,16 +95,18 @@ def test_ranking_caps_patients_and_drops_near_equals(explain):
     space[1] = space[0]  # near-equal to the first
     patients = np.array(["a", "b", "a", "a", "c", "d"], dtype=object)
     settings = explain.model_copy(update={"atlas_per_patient": 2, "near_duplicate": 0.05, "atlas_per_label": 9})
-    levels, unknown = 20.0 * np.arange(6), np.full(6, -1)
-    assert rank_examples(shown, space, patients, levels, unknown, settings) == Ranking([0, 2, 4], 0, 0)
+    levels, unknown = 20.0 * np.arange(6), [-1] * 6
+    assert rank_examples(shown, space, patients, levels, unknown.__getitem__, settings) == Ranking([0, 2, 4], 0, 0)
     fewer = settings.model_copy(update={"atlas_per_label": 2})
-    assert rank_examples(shown, space, patients, levels, unknown, fewer).rows == [0, 2]
+    assert rank_examples(shown, space, patients, levels, unknown.__getitem__, fewer).rows == [0, 2]
     # Of one patient only levels apart: the third lies 10 mm from the first, the fourth 30 mm.
     levels = np.array([0.0, 0, 10, 30, 0, 0])
-    assert rank_examples(shown, space, patients, levels, unknown, settings).rows == [0, 3, 4]
+    assert rank_examples(shown, space, patients, levels, unknown.__getitem__, settings).rows == [0, 3, 4]
     # A region that misses its lesion is counted and not shown; the next takes its place.
-    met = np.array([0, -1, 1, 1, 0, 1])
-    assert rank_examples(shown, space, patients, 20.0 * np.arange(6), met, settings) == Ranking([1, 2, 3], 4, 2)
+    met = [0, -1, 1, 1, 0, 1]
+    assert rank_examples(shown, space, patients, 20.0 * np.arange(6), met.__getitem__, settings) == Ranking(
+        [1, 2, 3], 4, 2
+    )
 
 
 def test_classic_features_tell_a_subtype_from_the_other_positives():

@@ -92,7 +92,7 @@ def test_a_layer_that_strided_1x1_convolutions_read_is_passed_over():
 
 def test_a_layer_by_name(network, slices, explain):
     from ich_pipeline.core.errors import InputError
-    from ich_pipeline.explain.attention import layers_to_try
+    from ich_pipeline.explain.trials import layers_to_try
 
     finer = explain.model_copy(update={"method": "hirescam", "layer": "block2_conv2"})
     found = Explainer(network, finer).explain(slices)

@@ -125,7 +125,7 @@ def test_dice_by_hand_and_by_chance():
     lesion, values = np.zeros((4, 4), bool), np.zeros((4, 4))
     lesion[0, :2] = True
     values[0] = [1.0, 0.6, 0.3, 0.1]
-    assert dice_by_fraction(values, lesion, np.array([0.9, 0.5, 0.2])).tolist() == pytest.approx([2 / 3, 1, 4 / 5])
+    assert dice_by_fraction(values, lesion, np.array([0.2, 0.5, 0.9])).tolist() == pytest.approx([4 / 5, 1, 2 / 3])
     assert dice(lesion, ~lesion) == 0
     everywhere = np.ones((4, 4), bool)
     shown = placed(np.ones((4, 4)) + np.eye(4)).inside(everywhere)

@@ -19,7 +19,7 @@ from ich_pipeline.serving.system import System
 from ich_pipeline.windowing.windows import prepare
 from tests.made.system import ARCHITECTURE, SIZE, Studies
 
-NOT_SERVED = ("tensorflow", "keras", "onnx", "tf2onnx", "sklearn", "matplotlib", "prefect", "dvc", "mlflow")
+NOT_SERVED = ("tensorflow", "keras", "onnx", "tf2onnx", "sklearn", "pandas", "matplotlib", "prefect", "dvc", "mlflow")
 READ = """
 import json, sys
 from pathlib import Path

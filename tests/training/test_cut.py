@@ -35,6 +35,22 @@ def test_a_cut_network_ends_where_it_is_cut() -> None:
         cut_backbone(whole, "tinynet", "re_lu_9", ())
 
 
+def test_only_what_lies_below_the_cut_is_built() -> None:
+    used = ("conv_pw_1_relu", "conv_pw_2_relu")
+    part = build_backbone("mobilenet", 32, "none", "float32", used)
+    assert len(part.layers) < 20
+    cuts = [
+        cut_backbone(backbone, "mobilenet", used[1], used[:1])
+        for backbone in (part, build_backbone("mobilenet", 32, "none", "float32"))
+    ]
+    ours, theirs = ([(layer.name, type(layer), layer.output.shape) for layer in cut.layers] for cut in cuts)
+    assert ours == theirs
+    # A name that Keras counted may be another layer's while it builds.
+    keras.layers.ReLU()(keras.Input((2,)))
+    named = build_backbone("tinynet", 32, "none", "float32", ("re_lu_1",))
+    assert len(named.layers) == len(build_backbone("tinynet", 32, "none", "float32").layers)
+
+
 def test_pools_against_a_sort() -> None:
     maps = np.random.default_rng(0).normal(size=(3, 5, 4, 6)).astype(np.float32)
     found = np.asarray(Pool(("mean", 0.2))(maps))
