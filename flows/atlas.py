@@ -80,7 +80,8 @@ def body(stage: Stage) -> StageResult:
     if len(held):
         features = explainer.explain(hu[held["row"].to_numpy()], nothing, stage.track).features
     head = Head(explainer.kernel, explainer.bias, sha256_of(folder / WEIGHTS_FILE))
-    held_out = HeldOut(features, held_truth, held["patient_key"].tolist())
+    named = _named(params, held["SOPInstanceUID"])[:, 1:]
+    held_out = HeldOut(features, held_truth, named, held["patient_key"].tolist())
     atlas = build_atlas(labels, explain, head, attention, slices, held_out, draws)
     with atomic_dir(layout.ATLAS) as target:
         atlas.save(target)
@@ -145,6 +146,7 @@ def _table(atlas: Atlas) -> pd.DataFrame:
                 "coverage": _rounded(e.checks.coverage),
                 "retrieval mAP": _rounded(e.checks.retrieval and e.checks.retrieval.value),
                 "by chance": _rounded(e.checks.retrieval and e.checks.retrieval.chance),
+                "true positives held out": len(e.reference),
                 "fall without classic features": _rounded(e.checks.deletion and e.checks.deletion.value),
                 "without random ones": _rounded(e.checks.deletion and e.checks.deletion.chance),
                 "note": e.reason or "",

@@ -40,7 +40,7 @@ RULES = {  # what a case score is of its slices, in words
     "noisy_or": "chance that at least one finding is real, were the slices independent,",
 }
 Maps = Mapping[tuple[str, int], NDArray[np.float64]]  # (label, slice index) → map_in_head
-UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training
+UNUSUAL = 95.0  # percentile of held-out true positives from which a slice counts as far from anything in training
 
 
 @dataclass(frozen=True)
@@ -257,6 +257,7 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
                 "below": label not in reached,
                 "reason": case.reasons.get(label),
                 "examples": [_example(case, e, fraction) for e in case.basis[i][label]],
+                "standing": next((e.standing for e in case.basis[i][label]), None),
             }
             for label in case.basis[i]
         ],
@@ -290,6 +291,6 @@ def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dic
         "truth": example.truth,
         "case_id": example.case_id,
         "distance": example.distance,
-        "percentile": example.percentile,
-        "unusual": example.percentile is not None and example.percentile > UNUSUAL,
+        "standing": example.standing,
+        "unusual": example.standing is not None and example.standing.percentile > UNUSUAL,
     }

@@ -119,7 +119,7 @@ def _atlas(explain=None, hits: float = 1.0) -> Atlas:
     uids = [f"1.2.{i}" for i in range(N)]
     slices = Slices(np.zeros((N, 8, 8), np.int16), truth, uids, WHO, WHO, 20.0 * np.arange(N), masked)
     held, held_truth = _features(9)
-    held_out = HeldOut(held, held_truth, [f"V{who}" for who in WHO])
+    held_out = HeldOut(held, held_truth, held_truth.astype(bool), [f"V{who}" for who in WHO])
     settings = (explain or load_params(PHANTOM).explain).model_copy(
         update={"classic_features": 5, "hit_tolerance_mm": 2.0, "maps": "subtypes", "near_duplicate": 0.0}
     )

@@ -22,7 +22,8 @@ DRAWS = Draws(replicates=50, seed=3, confidence=0.95)
 
 def nothing_held_out(features: int, labels: Labels) -> HeldOut:
     """No validation slice."""
-    return HeldOut(np.zeros((0, features), np.float32), np.zeros((0, len(labels.subtypes)), np.uint8), [])
+    truth = np.zeros((0, len(labels.subtypes)), np.uint8)
+    return HeldOut(np.zeros((0, features), np.float32), truth, truth.astype(bool), [])
 
 
 def unscored(labels: Labels, explain: ExplainParams) -> MapChoice:
