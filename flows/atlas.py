@@ -23,6 +23,7 @@ from ich_pipeline.explain.atlas_checks import HeldOut
 from ich_pipeline.explain.case import slice_thresholds
 from ich_pipeline.explain.choice import MapChoice, choose_maps
 from ich_pipeline.explain.localisation import Draws
+from ich_pipeline.explain.patches import firing
 from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.labels import Labels
@@ -82,7 +83,8 @@ def body(stage: Stage) -> StageResult:
     head = Head(explainer.kernel, explainer.bias, sha256_of(folder / WEIGHTS_FILE))
     named = _named(params, held["SOPInstanceUID"])[:, 1:]
     held_out = HeldOut(features, held_truth, named, held["patient_key"].tolist())
-    atlas = build_atlas(labels, explain, head, attention, slices, held_out, draws)
+    fired = firing(network, hu[at], stage.track)
+    atlas = build_atlas(labels, explain, head, attention, fired, slices, held_out, draws)
     with atomic_dir(layout.ATLAS) as target:
         atlas.save(target)
         maps.save(target)

@@ -25,11 +25,13 @@ from ich_pipeline.core.files import read_versioned, write_json
 from ich_pipeline.explain.atlas_checks import Checks
 from ich_pipeline.explain.features import Classic, relevance
 from ich_pipeline.explain.geometry import CellGrid
+from ich_pipeline.explain.patches import Patches
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "atlas/4"
 ARRAYS = ("positives", "eligible", "ranked", "scores", "reference", "reference_patients")  # of an entry
+CLASSIC, PATCHES = ("features", "centre", "spread"), ("channels", "rows", "at")
 AGAIN = "run the stage atlas again; a model that was registered with it, register again"
 
 
@@ -52,6 +54,7 @@ class AtlasEntry:
         reference: (true positives, k) ascending distance of each held-out true positive
             (:class:`~ich_pipeline.explain.atlas_checks.HeldOut`) to its k nearest examples; NaN where there are not as many.
         reference_patients: whose they are, a number for each.
+        patches: where its classic features fire strongest in the pool.
         checks: what is known of it.
     """
 
@@ -66,13 +69,15 @@ class AtlasEntry:
     scores: NDArray[np.float32]
     reference: NDArray[np.float32]
     reference_patients: NDArray[np.int32]
+    patches: Patches
     checks: Checks = field(default=Checks(), kw_only=True)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What goes into the file of arrays; :meth:`of_arrays` reads it back."""
         return {
             **{name: getattr(self, name) for name in ARRAYS},
-            **{name: getattr(self.classic, name) for name in ("features", "centre", "spread")},
+            **{name: getattr(self.classic, name) for name in CLASSIC},
+            **{f"patches.{name}": getattr(self.patches, name) for name in PATCHES},
             "single": np.array(self.single),
             "discrimination": np.array(self.discrimination),
         }
@@ -87,7 +92,8 @@ class AtlasEntry:
             label=label,
             reason=reason,
             single=bool(arrays["single"].item()),
-            classic=Classic(*(arrays[name] for name in ("features", "centre", "spread"))),
+            classic=Classic(*(arrays[name] for name in CLASSIC)),
+            patches=Patches(*(arrays[f"patches.{name}"] for name in PATCHES)),
             discrimination=float(arrays["discrimination"].item()),
             checks=checks,
             **found,

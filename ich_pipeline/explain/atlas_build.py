@@ -16,6 +16,7 @@ from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import classic_features, relevance
 from ich_pipeline.explain.lesions import MaskedSlice
 from ich_pipeline.explain.localisation import Draws
+from ich_pipeline.explain.patches import Firing, strongest
 from ich_pipeline.tables.labels import Labels
 
 NO_POSITIVES = "no positive training slice"
@@ -65,6 +66,7 @@ def build_atlas(
     explain: ExplainParams,
     head: Head,
     attention: Attention,
+    fired: Firing,
     slices: Slices,
     held_out: HeldOut,
     draws: Draws,
@@ -76,11 +78,12 @@ def build_atlas(
         explain: settings, with what was chosen on validation in place.
         head: of the network.
         attention: maps and features of the slices.
+        fired: where the channels fire in the slices.
         slices: of training.
         held_out: of validation, to check the atlas by.
         draws: of the bootstrap.
     """
-    maker = _Maker(labels, explain, head, attention, slices, held_out, draws)
+    maker = _Maker(labels, explain, head, attention, fired, slices, held_out, draws)
     maps_of = map_labels(labels, explain)
     return Atlas(
         labels,
@@ -115,6 +118,7 @@ class _Maker:
     explain: ExplainParams
     head: Head
     attention: Attention
+    fired: Firing
     slices: Slices
     held_out: HeldOut
     draws: Draws
@@ -143,6 +147,7 @@ class _Maker:
             scores=nothing.astype(np.float32),
             reference=np.zeros((0, explain.basis_neighbours), np.float32),
             reference_patients=nothing,
+            patches=strongest(self.fired, classic.features, self.slices.patient_keys),
         )
         if not len(positives) or not len(classic.features):
             return replace(found, reason=NO_FEATURES if len(positives) else NO_POSITIVES)

@@ -48,9 +48,14 @@ def window_filters(windows: Sequence[WindowLike]) -> list[WindowFilter]:
 
 def ct_uri(hu: NDArray[np.integer], size: int, windows: Sequence[WindowLike]) -> str:
     """Data URI of one slice (Rows, Columns) as the union of all windows, area-resized to at most ``size`` pixels."""
-    low, high = clip_range(windows)
     side = max(hu.shape)
-    pixels = prepare(hu[None], min(side, size), windows)[0].astype(np.float64)
+    return hu_uri(prepare(hu[None], min(side, size), windows)[0], windows)
+
+
+def hu_uri(hu: NDArray[np.integer], windows: Sequence[WindowLike]) -> str:
+    """As :func:`ct_uri`, of any picture (Rows, Columns), in its own pixels."""
+    low, high = clip_range(windows)
+    pixels = np.clip(hu.astype(np.float64), low, high)
     return png_uri(np.rint((pixels - low) * (255 / (high - low))).astype(np.uint8))
 
 

@@ -24,8 +24,9 @@ from ich_pipeline.explain.atlas_checks import HeldOut
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import Classic, classic_features
 from ich_pipeline.explain.geometry import CellGrid
+from ich_pipeline.explain.patches import Firing
 from ich_pipeline.tables.labels import Labels
-from tests.made.atlas import DRAWS, nothing_held_out
+from tests.made.atlas import DRAWS, fires_nowhere, nothing_held_out
 
 GRID = CellGrid((0.1, 0.1), (0.13, 0.13))
 LABELS = Labels("any", ("epidural", "subdural", "intraventricular"))
@@ -58,8 +59,9 @@ def _atlas(explain, pool="training", seed=0, n=60, features=40, held_out=None, *
     uids = [f"1.2.{i}" for i in range(n)]
     slices = Slices(thumbnails, truth, uids, patients, patients, 20.0 * np.arange(n), {})
     head = Head(kernel, np.zeros(4, np.float32), "a" * 64)
+    fired = Firing(np.arange(features, dtype=np.int32), values, random.random((n, features, 2)).astype(np.float32))
     held_out = held_out or nothing_held_out(features, LABELS)
-    return build_atlas(LABELS, settings, head, attention, slices, held_out, DRAWS)
+    return build_atlas(LABELS, settings, head, attention, fired, slices, held_out, DRAWS)
 
 
 @pytest.mark.parametrize("pool", ["training", "atlas"])
@@ -160,7 +162,8 @@ def test_a_network_that_tells_nothing_apart_has_no_classic_features(explain):
     labels = Labels("any", ("a",))
     slices = Slices(thumbnails, truth, names, names, names, 20.0 * np.arange(n), {})
     head = Head(kernel, np.zeros(2, np.float32), "a" * 64)
-    atlas = build_atlas(labels, explain, head, attention, slices, nothing_held_out(5, labels), DRAWS)
+    held_out = nothing_held_out(5, labels)
+    atlas = build_atlas(labels, explain, head, attention, fires_nowhere(n, 5), slices, held_out, DRAWS)
     assert atlas.entry("a").reason == NO_FEATURES
     assert atlas.basis(np.ones(5, np.float32), "a", 3) == []
 

@@ -15,7 +15,7 @@ from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.lesions import MaskedSlice
 from ich_pipeline.tables.labels import Labels
-from tests.made.atlas import DRAWS
+from tests.made.atlas import DRAWS, fires_nowhere
 from tests.made.explained import head, placed
 
 LABELS = Labels("any", ("epidural", "subdural"))
@@ -123,9 +123,9 @@ def _atlas(explain=None, hits: float = 1.0) -> Atlas:
     settings = (explain or load_params(PHANTOM).explain).model_copy(
         update={"classic_features": 5, "hit_tolerance_mm": 2.0, "maps": "subtypes", "near_duplicate": 0.0}
     )
-    return build_atlas(
-        LABELS, settings, Head(_kernel(), np.zeros(3, np.float32), "a" * 64), attention, slices, held_out, DRAWS
-    )
+    head = Head(_kernel(), np.zeros(3, np.float32), "a" * 64)
+    fired = fires_nowhere(N, features.shape[1])
+    return build_atlas(LABELS, settings, head, attention, fired, slices, held_out, DRAWS)
 
 
 def test_only_slices_whose_region_meets_the_lesion_are_shown(explain):
