@@ -13,9 +13,11 @@ from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Attention, Explainer
 from ich_pipeline.explain.beside import CENTRE, RANDOM, centre_prior, with_random_weights
+from ich_pipeline.explain.boxes import BoxSummary
 from ich_pipeline.explain.case import slice_thresholds
 from ich_pipeline.explain.lesions import MaskedSlice, lesions_of
 from ich_pipeline.explain.localisation import Draws, Localisation, LocalisationSummary, score_values, summarise
+from ich_pipeline.report.boxed import Explained, localise_boxes
 from ich_pipeline.report.figures import AttentionExample
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.render import display_name
@@ -36,6 +38,7 @@ class TestLocalisation:
         named: the same, on those slices alone where the system names the label.
         beside: the same as ``summaries`` of what stands beside it: a centre prior, and the same network with random weights.
         examples: drawn at random.
+        boxed: what boxes say, where a test has some (:func:`ich_pipeline.report.boxed.localise_boxes`).
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -46,6 +49,12 @@ class TestLocalisation:
     named: tuple[LocalisationSummary, ...]
     beside: dict[str, tuple[LocalisationSummary, ...]]
     examples: tuple[AttentionExample, ...]
+    boxed: dict[str, tuple[BoxSummary, ...]]
+
+    @property
+    def box_rows(self) -> list[dict[str, BoxSummary]]:
+        """One row a label, as :attr:`rows`."""
+        return [dict(zip(self.boxed, row, strict=True)) for row in zip(*self.boxed.values(), strict=True)]
 
     @property
     def rows(self) -> list[dict[str, LocalisationSummary]]:
@@ -60,7 +69,7 @@ Scores = dict[str, Localisation | None]
 def localise_test(
     inputs: Inputs, test: TestResult, network: Network, explainer: Explainer, track: Track = quiet
 ) -> TestLocalisation:
-    """Score the map of every label on every test slice where a mask shows it.
+    """Score the map of every label on every test slice where a mask or a box shows it.
 
     Args:
         inputs: all data.
@@ -71,14 +80,17 @@ def localise_test(
     """
     labels, drawn = inputs.labels, map_labels(inputs.labels, inputs.params.explain)
     rows = test.slices[test.slices["SOPInstanceUID"].isin(inputs.masks.keys())].reset_index(drop=True)
+    if rows.empty and not test.slices["SOPInstanceUID"].isin(inputs.masks.boxes.keys()).any():
+        return TestLocalisation(test.name, drawn, (), (), {}, (), {})
+    untaught = Explainer(with_random_weights(network, inputs.params.seed), inputs.params.explain)
+    boxed = localise_boxes(inputs, test, Explained(explainer, untaught, network.spec.image_size), track)
     if rows.empty:
-        return TestLocalisation(test.name, drawn, (), (), {}, ())
+        return TestLocalisation(test.name, drawn, (), (), {}, (), boxed)
     uids = rows["SOPInstanceUID"].tolist()
     slices = _masked(inputs, rows["case_id"].tolist(), rows["patient_key"].tolist(), uids)
     wanted = np.array([[name in one.lesions for name in labels.columns] for one in slices])
     images = np.asarray(inputs.images(network.spec.image_size)[inputs.window_rows.loc[uids].to_numpy()])
     attention = explainer.explain(images, wanted, track)
-    untaught = Explainer(with_random_weights(network, inputs.params.seed), inputs.params.explain)
     random = untaught.explain(images, wanted, track)
     scores = [_scores(inputs, one, _of_maps(inputs, attention, i)) for i, one in enumerate(slices)]
     beside = {
@@ -94,6 +106,7 @@ def localise_test(
         _summaries(inputs, slices, scores, named),
         {name: _summaries(inputs, slices, found, wanted) for name, found in beside.items()},
         tuple(_examples(inputs, test, slices, scores, attention, final)),
+        boxed,
     )
 
 
