@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,7 +111,7 @@ def read_boxes(path: Path, known: Labelled, account: LabelAccount, track: Track 
 def _box(text: str, image: Header) -> Box | None:
     """A cell's box, as much of it as lies in the image; None where that is nothing."""
     try:
-        given = ast.literal_eval(text) if len(text) <= LONGEST else None
+        given: Any = ast.literal_eval(text) if len(text) <= LONGEST else None
         x, y, width, height = (float(given[side]) for side in SIDES)
     except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError):
         return None

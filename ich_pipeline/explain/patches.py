@@ -123,7 +123,8 @@ def strongest(found: Firing, features: NDArray[np.int32], patients: Sequence[str
     for k, channel in enumerate(channels.tolist()):
         best: dict[str, int] = {}
         # A stable sort of the negated values: equal strengths keep the order of the slices on every machine.
-        for row in np.argsort(-found.strength[:, channel], kind="stable").tolist():
+        order: list[int] = np.argsort(-found.strength[:, channel], kind="stable").tolist()
+        for row in order:
             if len(best) == PATCHES:
                 break
             best.setdefault(patients[row], row)
