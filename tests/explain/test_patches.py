@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import keras
 import numpy as np
 import pytest
 
 from ich_pipeline.explain.patches import Firing, Patches, channels_of, cut_out, firing, strongest
-from ich_pipeline.training.network import Network
+from ich_pipeline.training.network import Network, NetworkSpec
+from ich_pipeline.windowing.windows import Window
 
 
-def test_the_spot_is_where_the_channel_is_largest(network, slices):
+def test_spots_of_two_depths_and_poolings(slices):
+    spec = NetworkSpec(
+        "vgg16", 64, (Window("brain", 40, 80),) * 3, ("any", "epidural"), "none", "float32", 0.9, 3,
+        cut="block2_pool", also_pooled=("block1_pool",), pooling=("mean", 1e-4),
+    )  # fmt: skip
+    network = Network.build(spec)
     found = firing(network, slices)
-    maps = keras.Model(network.model.get_layer("backbone").inputs, network.model.get_layer("backbone").outputs)
-    inner = network.model.get_layer("preprocess")(network.model.get_layer("windows")(slices.astype(np.float32)))
-    by_hand = np.asarray(maps.predict_on_batch(inner))
-    np.testing.assert_allclose(found.strength, by_hand.max(axis=(1, 2)), atol=1e-3)
-    # VGG16 at 64 pixels: 2 × 2 cells of 32 pixels, centred at a quarter and three quarters but for padded pooling.
-    assert {round(float(v), 2) for v in np.unique(found.at)} <= {0.25, 0.75}
-    for n, channel in ((0, 3), (2, 100)):
-        row, column = np.unravel_index(by_hand[n, :, :, channel].argmax(), (2, 2))
-        np.testing.assert_allclose(found.at[n, channel], [0.25 + 0.5 * row, 0.25 + 0.5 * column])
-    np.testing.assert_array_equal(found.channel_of, np.arange(found.strength.shape[1]))
-
-
-def test_features_of_two_poolings_and_depths_know_their_channel(network, slices):
-    spec = replace(network.spec, cut="block2_pool", also_pooled=("block1_pool",), pooling=("mean", 1e-4))
-    deep = Network.build(spec)
-    found = firing(deep, slices)
-    pooled = deep.run_batched(deep.pooled_features(), slices)[0]
+    pooled = network.run_batched(network.pooled_features(), slices)[0]
     assert len(found.channel_of) == pooled.shape[1]
     # The smallest share of a map is its one largest value: those features are the strengths themselves.
-    widths = (64, 128)
-    starts = (64, 2 * 64 + 128)
-    largest = np.concatenate([np.arange(s, s + w) for s, w in zip(starts, widths, strict=True)])
+    largest = np.concatenate([np.arange(64, 128), np.arange(2 * 64 + 128, 2 * 64 + 256)])
     np.testing.assert_allclose(pooled[:, largest], found.strength[:, found.channel_of[largest]], rtol=1e-5, atol=1e-6)
+    # 16 × 16 cells of 4 pixels in the last map, channels from 64 on.
+    maps = np.asarray(network.run_batched(network.backbone_outputs(["block2_pool"]), slices)[0])
+    for n, channel in ((0, 3), (2, 100)):
+        row, column = np.unravel_index(maps[n, :, :, channel].argmax(), (16, 16))
+        np.testing.assert_allclose(found.at[n, 64 + channel], [(row + 0.5) / 16, (column + 0.5) / 16], atol=1e-6)
 
 
 def test_channels_by_hand():

@@ -123,11 +123,11 @@ def test_a_version_carries_an_example_and_a_document_of_its_input(registered: in
     folder = versions.model_folder(versions.resolve("1", params.registry.model_name))
     model = mlflow.pyfunc.load_model(str(folder))
     example = model.input_example
+    assert example is not None
     (one,) = model.predict(example)
     assert (one["case"], len(one["slices"])) == ("example", len(example))
-    hu = np.load(
-        io.BytesIO(base64.b64decode(example["hu"][1]) if isinstance(example["hu"][1], str) else example["hu"][1])
-    )
+    given = example["hu"][1]
+    hu = np.load(io.BytesIO(base64.b64decode(given) if isinstance(given, str) else given))
     assert hu.shape == (96, 96) and (hu < -900).mean() > 0.2 and 20 < np.median(hu[hu > 0]) < 50
     document = (folder / "artifacts" / "input.md").read_text(encoding="utf-8")
     assert all(f"``{name}``" in document for name in ("dicom", "hu", "position_mm", "case"))
