@@ -25,6 +25,7 @@ from ich_pipeline.explain.case import slice_thresholds
 from ich_pipeline.explain.choice import MapChoice, choose_maps
 from ich_pipeline.explain.lesions import MaskedSlice, lesions_of
 from ich_pipeline.explain.localisation import Draws
+from ich_pipeline.explain.patches import firing
 from ich_pipeline.ingest.volumes import SUFFIX, read_volume
 from ich_pipeline.series.placement import Placement
 from ich_pipeline.tables.cohort_mark import data_words
@@ -89,8 +90,10 @@ def body(stage: Stage) -> StageResult:
     if len(held):
         features = explainer.explain(hu[held["row"].to_numpy()], nothing, stage.track).features
     head = Head(explainer.kernel, explainer.bias, sha256_of(folder / WEIGHTS_FILE))
-    held_out = HeldOut(features, held_truth, held["patient_key"].tolist())
-    atlas = build_atlas(labels, explain, head, attention, slices, held_out, draws)
+    named = _named(params, held["SOPInstanceUID"])[:, 1:]
+    held_out = HeldOut(features, held_truth, named, held["patient_key"].tolist())
+    fired = firing(network, hu[at], stage.track)
+    atlas = build_atlas(labels, explain, head, attention, fired, slices, held_out, draws)
     with atomic_dir(layout.ATLAS) as target:
         atlas.save(target)
         maps.save(target)
@@ -152,6 +155,7 @@ def _table(atlas: Atlas) -> pd.DataFrame:
                 "coverage": _rounded(e.checks.coverage),
                 "retrieval mAP": _rounded(e.checks.retrieval and e.checks.retrieval.value),
                 "by chance": _rounded(e.checks.retrieval and e.checks.retrieval.chance),
+                "true positives held out": len(e.reference),
                 "fall without classic features": _rounded(e.checks.deletion and e.checks.deletion.value),
                 "without random ones": _rounded(e.checks.deletion and e.checks.deletion.chance),
                 "note": e.reason or "",

@@ -45,14 +45,21 @@ def cohort_folder(
         Path | None, typer.Option("--deidentify", help="Key file: only de-identified copies enter data/.")
     ] = None,
     ocr: Ocr = False,
+    boxes: Annotated[
+        Path | None, typer.Option("--boxes", help="Boxes round lesions, as BHX: SOPInstanceUID, data, labelName.")
+    ] = None,
 ) -> None:
     """Copy DICOM files (a folder, an archive, a bucket) and their label table into data/."""
     remote = Remote(endpoint_url, cache)
     if ocr and deidentify is None:
         raise InputError("--ocr looks at what --deidentify writes: name its key file too, or leave --ocr out.")
     if deidentify is None:
-        _bring("folder", source, labels, replace, lenient, remote)
+        _bring("folder", source, labels, replace, lenient, remote, boxes)
         return
+    if boxes is not None:
+        raise InputError(
+            "--boxes names images by SOPInstanceUIDs that --deidentify replaces: leave --boxes out, or bring the export without --deidentify."
+        )
     from ich_pipeline.commands.cohort import bring_deidentified
     from ich_pipeline.config import load_params
 
@@ -96,13 +103,19 @@ def cohort_physionet_ctich(
     lenient: Lenient = False,
     endpoint_url: Endpoint = None,
     cache: Cache = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", help="The data set's folder of masks: 049.nii … or 049/brain/14_HGE_Seg.jpg …"),
+    ] = None,
 ) -> None:
     """PhysioNet CT-ICH as DICOM: PatientNumber ends PatientID, SliceNumber is InstanceNumber."""
-    _bring("physionet-ctich", source, labels, replace, lenient, Remote(endpoint_url, cache))
+    _bring("physionet-ctich", source, labels, replace, lenient, Remote(endpoint_url, cache), masks)
 
 
-def _bring(kind: str, source: str, labels: Path, replace: bool, lenient: bool, remote: Remote) -> None:
+def _bring(
+    kind: str, source: str, labels: Path, replace: bool, lenient: bool, remote: Remote, marks: Path | None = None
+) -> None:
     from ich_pipeline.commands.cohort import bring
     from ich_pipeline.config import load_params
 
-    typer.echo(bring(kind, source, labels, load_params(), replace, lenient, remote))
+    typer.echo(bring(kind, source, labels, load_params(), replace, lenient, remote, marks))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
 from itertools import combinations
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from ich_pipeline.cohorts.copies import check_names, check_places, check_replaceable, copy_files
 from ich_pipeline.cohorts.cq500 import read_cq500
 from ich_pipeline.cohorts.faults import REPORT, LabelAccount, LabelFault
+from ich_pipeline.cohorts.marks import Drawn, Labelled, Mark, read_boxes, read_ctich_masks
 from ich_pipeline.cohorts.matching import match, refuse_broken_key
 from ich_pipeline.cohorts.physionet_ctich import KIND as PHYSIONET_CTICH
 from ich_pipeline.cohorts.physionet_ctich import read_physionet_ctich
@@ -46,7 +47,7 @@ from ich_pipeline.tables.formulas import csv_text, table_text
 from ich_pipeline.tables.identifiers import spoilt
 from ich_pipeline.tables.label_tables import STUDY, UID, write_case_labels, write_labels
 from ich_pipeline.tables.labels import Labels
-from ich_pipeline.tables.masks import write_masks
+from ich_pipeline.tables.masks import Boxes, write_masks
 
 Reader = Callable[[Path, Labels, LabelAccount, Track], LabelRows]
 ADAPTERS: Mapping[str, Reader] = {
@@ -55,6 +56,7 @@ ADAPTERS: Mapping[str, Reader] = {
     CQ500: read_cq500,
     PHYSIONET_CTICH: read_physionet_ctich,
 }
+MARKS: Mapping[str, Drawn] = {OWN: read_boxes, PHYSIONET_CTICH: read_ctich_masks}
 READERS_COLUMNS = ("reader", "case", "decision")
 
 
@@ -138,6 +140,7 @@ def bring(
     remote: Remote | None = None,
     called: tuple[Path | str, Path] | None = None,
     besides: Mapping[str, Path] | None = None,
+    marks: Path | None = None,
     account: LabelAccount | None = None,
 ) -> tuple[str, Level]:
     """Copy a source and its labels into ``target`` (``data/``), atomically.
@@ -157,6 +160,7 @@ def bring(
         remote: how S3 is reached.
         called: what sentences call source and table, where these are not what the user named.
         besides: more files for the target, by their names there.
+        marks: masks or boxes of the lesions, in the form of :data:`MARKS`; labels of slices alone can have some.
         account: what was left out of the table before; gets what is found now.
 
     Returns:
@@ -170,7 +174,7 @@ def bring(
     source, target, labels_csv = named(source), Path(target), Path(labels_csv)
     remote = changed(remote or Remote(), accept_missing=lenient, missing_option="--lenient")
     listed = open_source(source, remote, track)
-    check_places(source, target, remote, labels_csv)
+    check_places(source, target, remote, labels_csv, *([marks] if marks else []))
     check_replaceable(target, replace)
     export, labels_named = called or (source, labels_csv)
     labels, account = params.label_set, LabelAccount() if account is None else account
@@ -189,12 +193,16 @@ def bring(
                 f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together"
                 f"{f'; the table {found}' if (found := spoilt(rows.table[KEY])) else ''}."
             )
+        drawn = _marks(kind, marks, rows, table, headers, labels, account, track)
+        if marks and not lenient:
+            account.refuse_faults(marks, export)
         settings = {
             "labels": params.labels.model_dump(mode="json"),
             LEVEL: rows.level,
             "files": len(given.files),
             "labelled": len(table),
             "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
+            **({"marks": len(drawn)} if marks else {}),
         }
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         copy_files(source, given, fetched, partial / "dicom", track)
@@ -202,7 +210,7 @@ def bring(
             shutil.copyfile(path, partial / name)
         _write_tables(partial, rows, table, labels)
         account.write(partial / REPORT)
-        write_masks(partial / "masks.csv", ())
+        write_masks(partial / "masks.csv", drawn)
         write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
         if is_remote((called or (source,))[0]):
             # Before the folder gets its name: a kill from then on leaves nothing behind.
@@ -214,11 +222,38 @@ def bring(
     parts = [
         f"{len(given.files):,} file{'' if len(given.files) == 1 else 's'} copied, {images:,} CT image{'' if images == 1 else 's'} {where}, "
         f"{len(table):,} {what} ({int(table[labels.any].sum()):,} with {labels.any}).",
+        *([_marks_in_words(drawn, int(table[labels.any].sum()))] if marks else []),
         *account.sentences(),
     ]
     if account.findings:
         parts.append(f"Each is named in {target / REPORT}.")
     return " ".join(parts), rows.level
+
+
+def _marks(
+    kind: str,
+    path: Path | None,
+    rows: LabelRows,
+    table: pd.DataFrame,
+    headers: Sequence[Header],
+    labels: Labels,
+    account: LabelAccount,
+    track: Track,
+) -> list[Mark]:
+    if path is None:
+        return []
+    if rows.level != "slice":
+        raise InputError(
+            f"{path}: masks and boxes are of slices, and the labels here are of cases: bring labels of slices."
+        )
+    images = {one.sop_instance_uid: one for header in headers for one in header.slices() if one.is_ct_image}
+    return MARKS[kind](path, Labelled(table, images, labels), account, track)
+
+
+def _marks_in_words(drawn: Sequence[Mark], positive: int) -> str:
+    boxed = {uid for uid, _, where in drawn if isinstance(where, Boxes)}
+    masked = {uid for uid, *_ in drawn} - boxed
+    return f"{'Boxes' if boxed else 'Masks'} of {len(boxed or masked):,} of the {positive:,} positive slices."
 
 
 def _headers(

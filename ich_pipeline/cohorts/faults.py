@@ -38,11 +38,15 @@ class LabelFault(StrEnum):
     AMBIGUOUS_IMAGE = "ambiguous_image"
     UNLABELLED_SLICE = "unlabelled_slice"
     UNLABELLED_STUDY = "unlabelled_study"
+    BAD_BOX = "bad_box"
+    MASK_NOT_READ = "mask_not_read"
     MISSING_IMAGE = "missing_image"
     IMAGE_SET_ASIDE = "image_set_aside"
     UNLABELLED_SERIES = "unlabelled_series"
     READER_CONTRADICTION = "reader_contradiction"
     NO_SUBTYPE_AGREED = "no_subtype_agreed"
+    MARK_WITHOUT_IMAGE = "mark_without_image"
+    MARK_WITHOUT_LABEL = "mark_without_label"
 
     @property
     def is_note(self) -> bool:
@@ -133,6 +137,16 @@ _TABLE: dict[LabelFault, _Words] = {
         ("study without any label", "studies without any label"),
         "nothing in the study is labelled; it stays in data/dicom and is in no cohort",
     ),
+    LabelFault.BAD_BOX: (
+        "fault",
+        ("box without a place in its image", "boxes without a place in their images"),
+        "data is not x, y, width and height in pixels of the image, or lies outside it; the box is left out",
+    ),
+    LabelFault.MASK_NOT_READ: (
+        "fault",
+        ("mask that cannot be read or does not fit its image", "masks that cannot be read or do not fit their images"),
+        "the file is damaged, has other rows and columns, or too few slices; the slice stays without a mask",
+    ),
     LabelFault.MISSING_IMAGE: (
         "note",
         ("label whose image the data set lacks", "labels whose images the data set lacks"),
@@ -157,6 +171,16 @@ _TABLE: dict[LabelFault, _Words] = {
         "note",
         ("case with haemorrhage but no subtype", "cases with haemorrhage but no subtype"),
         "cases: “any” is 1 and no subtype is (no subtype reached a majority, or none was named)",
+    ),
+    LabelFault.MARK_WITHOUT_IMAGE: (
+        "note",
+        ("study of which images with boxes are not in the folder", "studies of which images with boxes are not in the folder"),
+        "boxes of images that are not in the folder; they are not used",
+    ),
+    LabelFault.MARK_WITHOUT_LABEL: (
+        "note",
+        ("mask or box of what the labels do not name", "masks or boxes of what the labels do not name"),
+        "a slice has a mask or a box of a finding that its labels call 0, or no label; it is not used",
     ),
 }  # fmt: skip
 

@@ -77,5 +77,11 @@ def _key(patient: int, number: int) -> str:
     return f"patient {patient} slice {number}"
 
 
+def slice_of(key: str) -> tuple[int, int]:
+    """PatientNumber and SliceNumber of a key of this table."""
+    _, patient, _, number = key.split(" ")
+    return int(patient), int(number)
+
+
 def _patient_of(key: str) -> str:
     return key.rpartition(" slice ")[0]

@@ -171,11 +171,18 @@ def dvc_cache() -> Path:
 
 
 def bring(
-    kind: str, source: Path | str, labels: Path, params: Params, replace: bool, lenient: bool, remote: Remote
+    kind: str,
+    source: Path | str,
+    labels: Path,
+    params: Params,
+    replace: bool,
+    lenient: bool,
+    remote: Remote,
+    marks: Path | None = None,
 ) -> str:
-    """Copy DICOM files and a label table of this kind into ``data/``."""
+    """Copy DICOM files, a label table of this kind, and masks or boxes of lesions, into ``data/``."""
     with project_locked():
-        return _bring(kind, source, labels, params, replace=replace, lenient=lenient, remote=remote)
+        return _bring(kind, source, labels, params, replace=replace, lenient=lenient, remote=remote, marks=marks)
 
 
 def _bring(kind: str, source: Path | str, labels: Path, params: Params, **options: Any) -> str:

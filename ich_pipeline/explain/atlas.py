@@ -25,10 +25,13 @@ from ich_pipeline.core.files import read_versioned, write_json
 from ich_pipeline.explain.atlas_checks import Checks
 from ich_pipeline.explain.features import Classic, relevance
 from ich_pipeline.explain.geometry import CellGrid
+from ich_pipeline.explain.patches import Patches
 from ich_pipeline.explain.placed import PlacedMap
 from ich_pipeline.tables.labels import Labels
 
-SCHEMA = "atlas/3"
+SCHEMA = "atlas/4"
+ARRAYS = ("positives", "eligible", "ranked", "scores", "reference", "reference_patients")  # of an entry
+CLASSIC, PATCHES = ("features", "centre", "spread"), ("channels", "rows", "at")
 AGAIN = "run the stage atlas again; a model that was registered with it, register again"
 
 
@@ -48,8 +51,10 @@ class AtlasEntry:
         ranked: pool rows of the atlas examples, most classic first.
         scores: how much more of the classic features each of ``ranked`` shows than the other positives, in standard
             deviations, mean over the features.
-        reference: (eligible, k) ascending distance of each eligible positive to its k nearest examples of other
-            patients; NaN where there are not as many.
+        reference: (true positives, k) ascending distance of each held-out true positive
+            (:class:`~ich_pipeline.explain.atlas_checks.HeldOut`) to its k nearest examples; NaN where there are not as many.
+        reference_patients: whose they are, a number for each.
+        patches: where its classic features fire strongest in the pool.
         checks: what is known of it.
     """
 
@@ -63,13 +68,16 @@ class AtlasEntry:
     ranked: NDArray[np.int32]
     scores: NDArray[np.float32]
     reference: NDArray[np.float32]
+    reference_patients: NDArray[np.int32]
+    patches: Patches
     checks: Checks = field(default=Checks(), kw_only=True)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What goes into the file of arrays; :meth:`of_arrays` reads it back."""
         return {
-            **{name: getattr(self, name) for name in ("positives", "eligible", "ranked", "scores", "reference")},
-            **{name: getattr(self.classic, name) for name in ("features", "centre", "spread")},
+            **{name: getattr(self, name) for name in ARRAYS},
+            **{name: getattr(self.classic, name) for name in CLASSIC},
+            **{f"patches.{name}": getattr(self.patches, name) for name in PATCHES},
             "single": np.array(self.single),
             "discrimination": np.array(self.discrimination),
         }
@@ -79,16 +87,32 @@ class AtlasEntry:
         cls, label: str, reason: str | None, arrays: Mapping[str, NDArray[Any]], checks: Checks
     ) -> AtlasEntry:
         """Inverse of :meth:`arrays`."""
-        found = {name: arrays[name] for name in ("positives", "eligible", "ranked", "scores", "reference")}
+        found = {name: arrays[name] for name in ARRAYS}
         return cls(
             label=label,
             reason=reason,
             single=bool(arrays["single"].item()),
-            classic=Classic(*(arrays[name] for name in ("features", "centre", "spread"))),
+            classic=Classic(*(arrays[name] for name in CLASSIC)),
+            patches=Patches(*(arrays[f"patches.{name}"] for name in PATCHES)),
             discrimination=float(arrays["discrimination"].item()),
             checks=checks,
             **found,
         )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a distance compares with those of validation slices in which the system named the finding, and was right.
+
+    Attributes:
+        percentile: share of them, in per cent, whose own nearest example (the same rank) is at least as near; small is
+            unusually near, large is far.
+        slices, patients: how many they are.
+    """
+
+    percentile: float
+    slices: int
+    patients: int
 
 
 @dataclass(frozen=True)
@@ -100,8 +124,7 @@ class BasisExample:
         example: its :func:`~ich_pipeline.explain.atlas_build.example_id`.
         case_id: its case.
         distance: L2 distance in the space of the classic features, 0 (same pattern) to 2.
-        percentile: share of training positives, in per cent, whose own nearest example (the same rank, of another
-            patient) is at least as near; small is unusually near. None where too few patients give no reference.
+        standing: among held-out true positives; None where validation has none.
         thumbnail: int16 HU (t, t).
         attention: its map, or None where it locates nothing.
         truth: its positive subtypes.
@@ -111,7 +134,7 @@ class BasisExample:
     example: str
     case_id: str
     distance: float
-    percentile: float | None
+    standing: Standing | None
     thumbnail: NDArray[np.int16]
     attention: PlacedMap | None
     truth: tuple[str, ...]
@@ -224,7 +247,7 @@ class Atlas:
             self.examples[row],
             self.case_ids[row],
             distance,
-            percentile(self.entry(label).reference, rank, distance),
+            standing(self.entry(label), rank, distance),
             self.thumbnails[row],
             self.attention(row, label),
             self.truth_of(row),
@@ -289,9 +312,12 @@ class Atlas:
         )
 
 
-def percentile(reference: NDArray[np.float32], rank: int, distance: float) -> float | None:
-    """Share (per cent) of positives whose example of the same rank is at least as near; None without a reference."""
-    if rank >= reference.shape[1]:
+def standing(entry: AtlasEntry, rank: int, distance: float) -> Standing | None:
+    """Where a distance to the example of a rank stands among held-out true positives; None where there are none."""
+    if rank >= entry.reference.shape[1]:
         return None
-    known = reference[:, rank][~np.isnan(reference[:, rank])]
-    return float(100 * (known <= np.float32(distance)).mean()) if len(known) else None
+    there = ~np.isnan(entry.reference[:, rank])
+    if not there.any():
+        return None
+    nearer = entry.reference[there, rank] <= np.float32(distance)
+    return Standing(float(100 * nearer.mean()), int(there.sum()), len(np.unique(entry.reference_patients[there])))

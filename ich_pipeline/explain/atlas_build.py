@@ -16,6 +16,7 @@ from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import classic_features, relevance
 from ich_pipeline.explain.lesions import MaskedSlice
 from ich_pipeline.explain.localisation import Draws
+from ich_pipeline.explain.patches import Firing, strongest
 from ich_pipeline.tables.labels import Labels
 
 NO_POSITIVES = "no positive training slice"
@@ -65,6 +66,7 @@ def build_atlas(
     explain: ExplainParams,
     head: Head,
     attention: Attention,
+    fired: Firing,
     slices: Slices,
     held_out: HeldOut,
     draws: Draws,
@@ -76,11 +78,12 @@ def build_atlas(
         explain: settings, with what was chosen on validation in place.
         head: of the network.
         attention: maps and features of the slices.
+        fired: where the channels fire in the slices.
         slices: of training.
         held_out: of validation, to check the atlas by.
         draws: of the bootstrap.
     """
-    maker = _Maker(labels, explain, head, attention, slices, held_out, draws)
+    maker = _Maker(labels, explain, head, attention, fired, slices, held_out, draws)
     maps_of = map_labels(labels, explain)
     return Atlas(
         labels,
@@ -115,6 +118,7 @@ class _Maker:
     explain: ExplainParams
     head: Head
     attention: Attention
+    fired: Firing
     slices: Slices
     held_out: HeldOut
     draws: Draws
@@ -141,7 +145,9 @@ class _Maker:
             discrimination=float("nan"),
             ranked=nothing,
             scores=nothing.astype(np.float32),
-            reference=np.full((len(eligible), explain.basis_neighbours), np.nan, np.float32),
+            reference=np.zeros((0, explain.basis_neighbours), np.float32),
+            reference_patients=nothing,
+            patches=strongest(self.fired, classic.features, self.slices.patient_keys),
         )
         if not len(positives) or not len(classic.features):
             return replace(found, reason=NO_FEATURES if len(positives) else NO_POSITIVES)
@@ -155,19 +161,21 @@ class _Maker:
             lambda row: self._met(int(eligible[row]), label),
             explain,
         )
-        pool = np.asarray(ranking.rows, int) if explain.basis_pool == "atlas" else np.arange(len(eligible))
         ranked = eligible[ranking.rows]
+        candidates = ranked if explain.basis_pool == "atlas" else eligible
         theirs = np.isin(patients, patients[ranked])
         query = self.held_out.truth[:, column - 1] == 1
         who = [p for p, is_it in zip(self.held_out.patients, query, strict=True) if is_it]
         asked = self.held_out.features[query]
+        asked_space = classic.space(relevance(asked, weights))
+        right = self.held_out.named[query, column - 1]
         checks = Checks(
             put_forward=ranking.checked,
             met=ranking.met,
             patients=len(set(patients[ranked])),
             coverage=coverage(space[ranked], space[has & ~theirs], space[~has]),
             deletion=deletion(asked, who, weights, float(self.head.bias[column]), classic.features, self.draws),
-            retrieval=retrieval(classic.space(relevance(asked, weights)), who, space, has, self.draws),
+            retrieval=retrieval(asked_space, who, space, has, self.draws),
         )
         return replace(
             found,
@@ -175,7 +183,8 @@ class _Maker:
             discrimination=discrimination(shown, has),
             ranked=ranked,
             scores=shown[ranked].astype(np.float32),
-            reference=reference_distances(space[eligible], patients[eligible], pool, explain.basis_neighbours),
+            reference=reference_distances(asked_space[right], space[candidates], explain.basis_neighbours),
+            reference_patients=np.unique(np.array(who, dtype=str), return_inverse=True)[1][right].astype(np.int32),
             checks=checks,
         )
 
@@ -249,14 +258,20 @@ def rank_examples(
 
 
 def reference_distances(
-    space: NDArray[np.float32], patients: NDArray[np.object_], pool: NDArray[np.integer], neighbours: int
+    query: NDArray[np.float32], examples: NDArray[np.float32], neighbours: int
 ) -> NDArray[np.float32]:
-    """Distances of each slice to its nearest examples of other patients: (n, neighbours), NaN where there are none."""
+    """Ascending distances of held-out slices to their nearest examples: (n, neighbours), NaN where there are none.
+
+    Args:
+        query: (n, c) held-out slices in the space of the classic features; a row of zeros has no nearest example.
+        examples: (m, c) what a prediction basis searches.
+        neighbours: how many.
+    """
     from scipy.spatial.distance import cdist
 
-    reference = np.full((len(space), neighbours), np.nan, np.float32)
-    for row in range(len(space)):
-        others = pool[patients[pool] != patients[row]]
-        found = np.sort(cdist(space[row : row + 1], space[others])[0])[:neighbours] if space[row].any() else []
-        reference[row, : len(found)] = found
+    reference = np.full((len(query), neighbours), np.nan, np.float32)
+    shown = query.any(axis=1)
+    if shown.any() and len(examples):
+        found = np.sort(cdist(query[shown], examples), axis=1)[:, :neighbours]
+        reference[shown, : found.shape[1]] = found
     return reference

@@ -77,10 +77,18 @@ class Checks:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Validation slices with at least one subtype: pooled features (n, F), 0/1 truth (n, subtypes), patient of each."""
+    """Validation slices with at least one subtype.
+
+    Attributes:
+        features: (n, F), pooled.
+        truth: 0/1 (n, subtypes).
+        named: (n, subtypes), whether the system names the subtype, by scores that are out of sample.
+        patients: of each.
+    """
 
     features: NDArray[np.float32]
     truth: NDArray[np.uint8]
+    named: NDArray[np.bool_]
     patients: Sequence[str]
 
 

@@ -71,12 +71,14 @@ class MaskedSlice:
 def lesions_of(masks: Mapping[str, Mask], place: Placement, labels: Labels) -> dict[str, Mask]:
     """Masks of a slice by label, in the view of its volume, the union of all as "any"; unknown labels are left out.
 
+    A mask of "any" itself is of blood whose kind nobody drew apart.
+
     Args:
         masks: of the file's picture, from :class:`ich_pipeline.tables.masks.Masks`.
         place: of the file in its volume.
         labels: the labels.
     """
-    found = {name: place.to_volume(mask) for name, mask in masks.items() if name in labels.subtypes and mask.any()}
+    found = {name: place.to_volume(mask) for name, mask in masks.items() if name in labels.columns and mask.any()}
     if found:
         found[labels.any] = np.any(list(found.values()), axis=0)
     return found

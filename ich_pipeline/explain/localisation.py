@@ -167,7 +167,8 @@ def summarise(
     """
     scored = [(f, patient) for f, patient in zip(found, patients, strict=True) if f is not None]
     shared = [(f, patient) for f, patient in scored if f.hit_other is not None]
-    all_maps, two_lesions = _Means(scored, draws), _Means(shared, draws)
+    all_maps = Means([patient for _, patient in scored], draws)
+    two_lesions = Means([patient for _, patient in shared], draws)
     hit, hit_interval = all_maps.of([float(f.hit) for f, _ in scored])
     mass, mass_interval = all_maps.of([f.mass for f, _ in scored])
     overlap, dice_interval = all_maps.of([f.dice for f, _ in scored])
@@ -200,16 +201,18 @@ def summarise(
     )
 
 
-class _Means:
+class Means:
     """Means over maps, with intervals where two patients at least have a map and differ."""
 
-    def __init__(self, maps: Sequence[tuple[Localisation, str]], draws: Draws) -> None:
-        people, of = np.unique([patient for _, patient in maps], return_inverse=True)
+    def __init__(self, patients: Sequence[str], draws: Draws) -> None:
+        """Of maps of these patients, one a map."""
+        people, of = np.unique(np.array(patients, dtype=str), return_inverse=True)
         many = len(people) > 1
         self.counts = draw_counts(len(people), draws.replicates, draws.seed)[:, of] if many else None
         self._confidence = draws.confidence
 
     def of(self, values: Sequence[float]) -> tuple[float | None, Interval]:
+        """The mean of a value a map, None without one; and its interval."""
         if not values:
             return None, None
         if self.counts is None:

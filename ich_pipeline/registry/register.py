@@ -6,13 +6,16 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ich_pipeline.config import Params
+from ich_pipeline.core.files import write_text
 from ich_pipeline.registry import store, versions
+from ich_pipeline.registry.example import DOCUMENT, example_input, input_document
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
@@ -124,18 +127,20 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
         ),
         params=ParamSchema([ParamSpec("demonstration", DataType.boolean, False)]),
     )
-    with warnings.catch_warnings():
-        # MLflow asks for an input example; the signature above says it all.
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as made:
+        warnings.simplefilter("ignore", UserWarning)  # it asks for type hints, from which it would infer the signature
+        document = Path(made) / DOCUMENT
+        write_text(document, input_document())
         with mlflow.start_run(run_id=run_id):
             logged = mlflow.pyfunc.log_model(
                 name=params.registry.model_name,
                 python_model=str(PACKAGE / "registry" / "model_code.py"),
-                artifacts={"bundle": str(folder)},
+                artifacts={"bundle": str(folder), "input": str(document)},
+                input_example=example_input(),
                 code_paths=[str(PACKAGE)],
                 pip_requirements=requirements(),
                 signature=signature,
-                metadata={"labels": list(params.label_set.columns), "input": "see serving/model_input.py"},
+                metadata={"labels": list(params.label_set.columns), "input": f"artifacts/{DOCUMENT}"},
             )
     return logged.model_uri
 

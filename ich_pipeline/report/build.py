@@ -170,7 +170,7 @@ def _model_card(
         tolerance=params.explain.hit_tolerance_mm,
         one_map=params.explain.maps == "any",
         chosen_on=inputs.calibrated["chosen_on"],
-        rule=RULES[inputs.ensemble.case_score.rule].rstrip(","),
+        rule=RULES[inputs.ensemble.case_score.rule],
         uncalibrated=uncalibrated_labels(inputs.ensemble),
         sequence=bool(params.sequence.architectures),
         fraction=params.explain.region_fraction,

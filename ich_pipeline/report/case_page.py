@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ich_pipeline.ensemble.conformal import ABSENT, PRESENT
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.choice import MapChoice
@@ -34,14 +35,14 @@ USUAL = (  # windows that readers of head CT expect, beside those of the model; 
     Window("bone", 600, 2800),
     Window("soft_tissue", 50, 350),
 )
-RULES = {  # what a case score is of its slices, in words
-    "max": "highest probability",
-    "top_k_mean": "mean of the highest probabilities",
-    "neighbours": "highest geometric mean of two neighbouring probabilities",
-    "noisy_or": "chance that at least one finding is real, were the slices independent,",
+RULES = {  # what a case score is, in words
+    "max": "the highest probability of a slice",
+    "top_k_mean": "the mean of the highest probabilities of slices",
+    "neighbours": "the highest geometric mean of the probabilities of two neighbouring slices",
+    "noisy_or": "the chance that the finding is real in one slice at least, if slices were independent",
 }
 Maps = Mapping[tuple[str, int], NDArray[np.float64]]  # (label, slice index) → map_in_head
-UNUSUAL = 95.0  # percentile from which an example counts as far from anything in training
+UNUSUAL = 95.0  # percentile of held-out true positives from which a slice counts as far from anything in training
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def case_page(
         filters=window_filters(case.windows),
         verdict=_verdict(case, truth),
         scores=[] if withheld else _scores(case),
+        certain=_certain(case),
         rule=RULES[case.case_score_rule],
         strip=[_strip(case, i, truth) for i in range(len(case.hu))],
         start=start,
@@ -229,6 +231,31 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
     return rows
 
 
+def _certain(case: ExplainedCase) -> dict[str, str]:
+    """The conformal set of each subtype in a word that fits what the first line says of it.
+
+    A set judges each finding by itself: any haemorrhage raises the scores of all, often beyond nine in ten patients without
+    the finding. Below its threshold that is "not excluded", and no finding.
+    """
+    known = case.uncertainty
+    if known is None:
+        return {}
+    words = {}
+    for label in case.labels.subtypes:
+        k = case.labels.index(label)
+        named = bool(case.case_scores[k] >= case.case_thresholds[k])  # never, where the threshold is NaN
+        found = known.sets.get(label)
+        if found is None:
+            words[label] = "not available"
+        elif found == PRESENT and not named:
+            words[label] = "not excluded"
+        elif found == ABSENT and named:
+            words[label] = "doubtful"
+        else:
+            words[label] = known.spoken(label)
+    return words
+
+
 def _maps(case: ExplainedCase) -> Maps:
     """The maps that locate something in the head."""
     found = {
@@ -271,8 +298,11 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
             {
                 "label": label,
                 "below": label not in reached,
+                "aside": not case.case_scores[case.labels.index(label)]
+                >= case.case_thresholds[case.labels.index(label)],
                 "reason": case.reasons.get(label),
                 "examples": [_example(case, e, fraction) for e in case.basis[i][label]],
+                "standing": next((e.standing for e in case.basis[i][label]), None),
             }
             for label in case.basis[i]
         ],
@@ -307,6 +337,6 @@ def _example(case: ExplainedCase, example: BasisExample, fraction: float) -> dic
         "truth": example.truth,
         "case_id": example.case_id,
         "distance": example.distance,
-        "percentile": example.percentile,
-        "unusual": example.percentile is not None and example.percentile > UNUSUAL,
+        "standing": example.standing,
+        "unusual": example.standing is not None and example.standing.percentile > UNUSUAL,
     }

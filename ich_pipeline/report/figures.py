@@ -260,7 +260,7 @@ def draw_basis(case: ExplainedCase, fraction: float, target: Path) -> bool:
             ax = axes[row * columns + k]
             show_ct(ax, example.thumbnail, case.windows[0])
             outline(ax, example.attention, fraction, example.thumbnail)
-            place = "" if example.percentile is None else f", percentile {example.percentile:.0f}"
+            place = "" if example.standing is None else f", percentile {example.standing.percentile:.0f}"
             names = ", ".join(map(display_name, example.truth))
             ax.set_title(f"{names}\ndistance {distance(example.distance)}{place}", fontsize=9, color=INK)
     _finish(

@@ -14,9 +14,11 @@ from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Attention, Explainer
 from ich_pipeline.explain.beside import CENTRE, RANDOM, centre_prior, with_random_weights
+from ich_pipeline.explain.boxes import BoxSummary
 from ich_pipeline.explain.case import slice_thresholds
 from ich_pipeline.explain.lesions import MaskedSlice, lesions_of
 from ich_pipeline.explain.localisation import Draws, Localisation, LocalisationSummary, score_values, summarise
+from ich_pipeline.report.boxed import Explained, localise_boxes
 from ich_pipeline.report.figures import AttentionExample
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.render import display_name
@@ -37,6 +39,7 @@ class TestLocalisation:
         named: the same, on those slices alone where the system names the label.
         beside: the same as ``summaries`` of what stands beside it: a centre prior, and the same network with random weights.
         examples: drawn at random.
+        boxed: what boxes say, where a test has some (:func:`ich_pipeline.report.boxed.localise_boxes`).
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -47,6 +50,12 @@ class TestLocalisation:
     named: tuple[LocalisationSummary, ...]
     beside: dict[str, tuple[LocalisationSummary, ...]]
     examples: tuple[AttentionExample, ...]
+    boxed: dict[str, tuple[BoxSummary, ...]]
+
+    @property
+    def box_rows(self) -> list[dict[str, BoxSummary]]:
+        """One row a label, as :attr:`rows`."""
+        return [dict(zip(self.boxed, row, strict=True)) for row in zip(*self.boxed.values(), strict=True)]
 
     @property
     def rows(self) -> list[dict[str, LocalisationSummary]]:
@@ -61,7 +70,7 @@ Scores = dict[str, Localisation | None]
 def localise_tests(
     inputs: Inputs, network: Network, explainer: Explainer, track: Track = quiet
 ) -> list[TestLocalisation]:
-    """Score the map of every label on every slice of the tests where a mask shows it.
+    """Score the map of every label on every slice of the tests where a mask or a box shows it.
 
     Args:
         inputs: all data.
@@ -73,25 +82,28 @@ def localise_tests(
     untaught: Explainer | None = None
     found = []
     for test in inputs.tests:
-        rows = test.slices[test.slices["SOPInstanceUID"].isin(inputs.masks.keys())].reset_index(drop=True)
-        if rows.empty:
-            found.append(TestLocalisation(test.name, drawn, (), (), {}, ()))
+        uids = test.slices["SOPInstanceUID"]
+        if not uids.isin([*inputs.masks.keys(), *inputs.masks.boxes.keys()]).any():
+            found.append(TestLocalisation(test.name, drawn, (), (), {}, (), {}))
             continue
         untaught = untaught or Explainer(with_random_weights(network, inputs.params.seed), inputs.params.explain)
-        found.append(_localise(inputs, test, rows, network, explainer, untaught, track))
+        found.append(_localise(inputs, test, network, explainer, untaught, track))
     return found
 
 
 def _localise(
     inputs: Inputs,
     test: TestResult,
-    rows: pd.DataFrame,
     network: Network,
     explainer: Explainer,
     untaught: Explainer,
     track: Track,
 ) -> TestLocalisation:
     labels, drawn = inputs.labels, map_labels(inputs.labels, inputs.params.explain)
+    boxed = localise_boxes(inputs, test, Explained(explainer, untaught, network.spec.image_size), track)
+    rows = test.slices[test.slices["SOPInstanceUID"].isin(inputs.masks.keys())].reset_index(drop=True)
+    if rows.empty:
+        return TestLocalisation(test.name, drawn, (), (), {}, (), boxed)
     uids = rows["SOPInstanceUID"].tolist()
     slices = _masked(inputs, rows["case_id"].tolist(), rows["patient_key"].tolist(), uids)
     wanted = np.array([[name in one.lesions for name in labels.columns] for one in slices])
@@ -112,6 +124,7 @@ def _localise(
         _summaries(inputs, slices, scores, named),
         {name: _summaries(inputs, slices, found, wanted) for name, found in beside.items()},
         tuple(_examples(inputs, test, slices, scores, attention, final)),
+        boxed,
     )
 
 

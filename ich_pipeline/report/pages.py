@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ich_pipeline.explain.atlas import Atlas
+from ich_pipeline.explain.atlas import Atlas, AtlasEntry
+from ich_pipeline.explain.patches import cut_out
 from ich_pipeline.report.baselines import BLOCK, baseline_conclusion, comparison_rows
 from ich_pipeline.report.cases import CaseLine
 from ich_pipeline.report.conclusions import (
@@ -20,13 +21,15 @@ from ich_pipeline.report.conclusions import (
 from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.localisation import TestLocalisation, control_words
 from ich_pipeline.report.metrics import result_rows
-from ich_pipeline.report.pictures import ct_uri, draw_map, window_filters
+from ich_pipeline.report.pictures import ct_uri, draw_map, hu_uri, window_filters
 from ich_pipeline.report.points import point_rows
-from ich_pipeline.report.render import embedded, render
+from ich_pipeline.report.render import display_name, embedded, render
 from ich_pipeline.report.uncertainty import card
 from ich_pipeline.tables.reader_tables import SIMULATED
-from ich_pipeline.windowing.windows import WindowLike
+from ich_pipeline.windowing.windows import WindowLike, clip_range
 
+PATCH = 32  # pixels of a patch: a quarter of a stored picture's side
+GAP = 2  # black pixels between two patches
 HARDLY = 0.6  # area under the ROC curve below which a subtype's examples are not called typical of it
 
 
@@ -61,6 +64,9 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
                 "reason": entry.reason,
                 "checks": entry.checks,
                 "examples": examples,
+                "patches": _patches(atlas, entry, windows),
+                "of_it": entry.patches.share(atlas.truth[:, atlas.labels.subtypes.index(entry.label)] == 1),
+                "prevalence": float((atlas.truth[:, atlas.labels.subtypes.index(entry.label)] == 1).mean()),
             }
         )
     return render(
@@ -71,7 +77,23 @@ def atlas_page(atlas: Atlas, windows: Sequence[WindowLike], fraction: float, hom
         one_map=atlas.map_labels == (atlas.labels.any,),
         home=home,
         empty="no localisation",
+        patch=PATCH,
     )
+
+
+def _patches(atlas: Atlas, entry: AtlasEntry, windows: Sequence[WindowLike]) -> list[dict[str, Any]]:
+    """A strip for each channel of the classic features: the spots where it fires strongest, side by side."""
+    found = []
+    for channel, rows, at in zip(entry.patches.channels.tolist(), entry.patches.rows, entry.patches.at, strict=True):
+        there = [(int(row), spot) for row, spot in zip(rows, at, strict=True) if row >= 0]
+        patches = [cut_out(atlas.thumbnails[row], spot, PATCH) for row, spot in there]
+        black = np.full((PATCH, GAP), int(clip_range(windows)[0]), np.int16)
+        strip = np.concatenate([part for patch in patches for part in (black, patch)][1:], axis=1)
+        names = [", ".join(map(display_name, atlas.truth_of(row))) for row, _ in there]
+        found.append(
+            {"channel": channel, "uri": hu_uri(strip, windows), "width": strip.shape[1], "truth": " | ".join(names)}
+        )
+    return found
 
 
 def index_page(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ich_pipeline.explain.placed import PlacedMap, head_of, peaks
+from ich_pipeline.explain.placed import PlacedMap, head_of, peaks, slice_head
 from ich_pipeline.windowing.windows import WindowLike, clip_range, prepare, window_channels
 
 DRAWN = 128  # pixels that a map is drawn at
@@ -48,10 +48,27 @@ def window_filters(windows: Sequence[WindowLike]) -> list[WindowFilter]:
 
 def ct_uri(hu: NDArray[np.integer], size: int, windows: Sequence[WindowLike]) -> str:
     """Data URI of one slice (Rows, Columns) as the union of all windows, area-resized to at most ``size`` pixels."""
-    low, high = clip_range(windows)
     side = max(hu.shape)
-    pixels = prepare(hu[None], min(side, size), windows)[0].astype(np.float64)
+    return hu_uri(prepare(hu[None], min(side, size), windows)[0], windows)
+
+
+def hu_uri(hu: NDArray[np.integer], windows: Sequence[WindowLike]) -> str:
+    """As :func:`ct_uri`, of any picture (Rows, Columns), in its own pixels."""
+    low, high = clip_range(windows)
+    pixels = np.clip(hu.astype(np.float64), low, high)
     return png_uri(np.rint((pixels - low) * (255 / (high - low))).astype(np.uint8))
+
+
+def at_head(hu: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The square about the head of one slice (Rows, Columns), a twentieth of its side free round it; all of it without a head."""
+    head = slice_head(hu)
+    if not head.any():
+        return hu
+    spans = [np.flatnonzero(head.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    side = int(1.1 * max(last - first + 1 for first, last in spans))
+    padded = np.pad(hu, side, constant_values=int(hu.min()))
+    top, left = (int(first + last + 1 - side) // 2 + side for first, last in spans)
+    return padded[top : top + side, left : left + side]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jinja2 import Environment
 
 from ich_pipeline.core.html import environment
 
+SHORT = 8  # characters of a case_id in a caption: 28 bits
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -21,12 +22,18 @@ def _environment() -> Environment:
     templates.filters["score"] = score
     templates.filters["interval"] = interval
     templates.filters["distance"] = distance
+    templates.filters["short"] = short
     return templates
 
 
 def display_name(label: str) -> str:
     """``any`` → ``Any``, ``high_sensitivity`` → ``High sensitivity``."""
     return label.replace("_", " ").capitalize()
+
+
+def short(case_id: str) -> str:
+    """The beginning of a name, enough to tell those of a page apart; the whole stands in the title."""
+    return case_id if len(case_id) <= SHORT + 2 else f"{case_id[:SHORT]}…"
 
 
 def score(value: float | None, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.sentence import case_sentence
-from ich_pipeline.report.pictures import ct_uri, window_filters
+from ich_pipeline.report.pictures import at_head, ct_uri, window_filters
 from ich_pipeline.report.render import render
 from ich_pipeline.windowing.windows import WindowLike
 
@@ -67,7 +67,7 @@ def entry(case: ExplainedCase, cautions: Sequence[str] = (), study_date: str = "
         sentence=case_sentence(case),
         suspected=case.decision,
         score=float(case.case_scores[0]),
-        thumbnail=ct_uri(case.hu[index], THUMBNAIL, case.windows),
+        thumbnail=ct_uri(at_head(case.hu[index]), THUMBNAIL, case.windows),
         slice=index + 1,
         slices=len(case.hu),
         cautions=tuple(cautions),

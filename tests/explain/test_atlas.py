@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.explain.atlas import Atlas, percentile
+from ich_pipeline.explain.atlas import Atlas, Standing, standing
 from ich_pipeline.explain.atlas_build import (
     NO_FEATURES,
     NO_POSITIVES,
@@ -18,17 +20,30 @@ from ich_pipeline.explain.atlas_build import (
     discrimination,
     rank_examples,
 )
+from ich_pipeline.explain.atlas_checks import HeldOut
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.features import Classic, classic_features
 from ich_pipeline.explain.geometry import CellGrid
+from ich_pipeline.explain.patches import Firing
 from ich_pipeline.tables.labels import Labels
-from tests.made.atlas import DRAWS, nothing_held_out
+from tests.made.atlas import DRAWS, fires_nowhere, nothing_held_out
 
 GRID = CellGrid((0.1, 0.1), (0.13, 0.13))
 LABELS = Labels("any", ("epidural", "subdural", "intraventricular"))
 
 
-def _atlas(explain, pool="training", seed=0, n=60, features=40, **settings) -> Atlas:
+def _held_out(features=40, n=12) -> HeldOut:
+    """12 validation slices of 4 patients, all epidural; the system names it in every other one."""
+    values = np.random.default_rng(7).gamma(1, 1, (n, features)).astype(np.float32)
+    truth = np.zeros((n, 3), np.uint8)
+    truth[:, 0] = 1
+    named = np.zeros((n, 3), bool)
+    named[::2, 0] = True
+    named[:, 1] = True  # of what is not there: false alarms
+    return HeldOut(values, truth, named, [f"V{i // 3}" for i in range(n)])
+
+
+def _atlas(explain, pool="training", seed=0, n=60, features=40, held_out=None, **settings) -> Atlas:
     """60 slices of 12 patients; the last subtype has no positive."""
     random = np.random.default_rng(seed)
     values = random.gamma(1, 1, (n, features)).astype(np.float32)
@@ -44,7 +59,9 @@ def _atlas(explain, pool="training", seed=0, n=60, features=40, **settings) -> A
     uids = [f"1.2.{i}" for i in range(n)]
     slices = Slices(thumbnails, truth, uids, patients, patients, 20.0 * np.arange(n), {})
     head = Head(kernel, np.zeros(4, np.float32), "a" * 64)
-    return build_atlas(LABELS, settings, head, attention, slices, nothing_held_out(features, LABELS), DRAWS)
+    fired = Firing(np.arange(features, dtype=np.int32), values, random.random((n, features, 2)).astype(np.float32))
+    held_out = held_out or nothing_held_out(features, LABELS)
+    return build_atlas(LABELS, settings, head, attention, fired, slices, held_out, DRAWS)
 
 
 @pytest.mark.parametrize("pool", ["training", "atlas"])
@@ -70,23 +87,34 @@ def test_basis_is_the_nearest_by_brute_force(explain, pool):
     assert all("epidural" in e.truth for e in found)
 
 
-def test_reference_leaves_the_patient_out(explain):
-    atlas = _atlas(explain)
-    entry = atlas.entry("epidural")
-    space = atlas.project(atlas.features[entry.positives], "epidural").astype(np.float64)
-    distances = cdist(space, space)
-    patients = np.array(atlas.patient_keys)[entry.positives]
-    distances[patients[:, None] == patients[None, :]] = np.inf
-    np.testing.assert_allclose(entry.reference, np.sort(distances, axis=1)[:, :3], atol=1e-6)
+@pytest.mark.parametrize("pool", ["training", "atlas"])
+def test_a_distance_stands_among_those_of_held_out_true_positives(explain, pool):
+    held = _held_out()
+    atlas = _atlas(explain, pool, held_out=held)
+    right = np.flatnonzero(held.named[:, 0])  # all are epidural
+    examples = atlas.project(atlas.features[atlas.candidates("epidural")], "epidural").astype(np.float64)
+    distances = np.sort(cdist(atlas.project(held.features[right], "epidural").astype(np.float64), examples), axis=1)
+    np.testing.assert_allclose(atlas.entry("epidural").reference, distances[:, :3], atol=1e-6)
+    # Each of them against all of them: its rank, by the definition of a percentile.
+    for i, row in enumerate(right):
+        for rank, one in enumerate(atlas.basis(held.features[row], "epidural", 3)):
+            expected = 100 * (distances[:, rank] <= distances[i, rank] + 1e-7).mean()
+            assert one.standing == Standing(pytest.approx(expected), 6, 4)  # type: ignore[arg-type]
+    # A finding that validation shows nowhere has nothing to stand among, however often the system names it.
+    assert not len(atlas.entry("subdural").reference)
+    assert all(one.standing is None for one in atlas.basis(atlas.features[50], "subdural", 3))
 
 
-def test_percentile_counts_references_at_least_as_near():
+def test_a_standing_counts_references_at_least_as_near(explain):
     reference = np.array([[0.1], [0.2], [0.3], [np.nan]], np.float32)
-    assert percentile(reference, 0, 0.05) == 0
-    assert percentile(reference, 0, 0.2) == pytest.approx(200 / 3)
-    assert percentile(reference, 0, 1.0) == 100
-    assert percentile(reference, 1, 0.2) is None
-    assert percentile(np.full((2, 1), np.nan, np.float32), 0, 0.2) is None
+    entry = replace(
+        _atlas(explain).entry("epidural"), reference=reference, reference_patients=np.array([0, 0, 1, 2], np.int32)
+    )
+    assert standing(entry, 0, 0.05) == Standing(0, 3, 2)
+    assert standing(entry, 0, 0.2) == Standing(pytest.approx(200 / 3), 3, 2)  # type: ignore[arg-type]
+    assert standing(entry, 0, 1.0) == Standing(100, 3, 2)
+    assert standing(entry, 1, 0.2) is None
+    assert standing(replace(entry, reference=np.full((4, 1), np.nan, np.float32)), 0, 0.2) is None
 
 
 def test_ranking_caps_patients_and_drops_near_equals(explain):
@@ -136,7 +164,8 @@ def test_a_network_that_tells_nothing_apart_has_no_classic_features(explain):
     labels = Labels("any", ("a",))
     slices = Slices(thumbnails, truth, names, names, names, 20.0 * np.arange(n), {})
     head = Head(kernel, np.zeros(2, np.float32), "a" * 64)
-    atlas = build_atlas(labels, explain, head, attention, slices, nothing_held_out(5, labels), DRAWS)
+    held_out = nothing_held_out(5, labels)
+    atlas = build_atlas(labels, explain, head, attention, fires_nowhere(n, 5), slices, held_out, DRAWS)
     assert atlas.entry("a").reason == NO_FEATURES
     assert atlas.basis(np.ones(5, np.float32), "a", 3) == []
 
@@ -183,16 +212,16 @@ def test_a_subtype_without_positives_has_a_reason(explain):
 
 
 def test_round_trip_and_equal_bytes(explain, tmp_path):
-    atlas = _atlas(explain)
+    atlas = _atlas(explain, held_out=_held_out())
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        _atlas(explain).save(tmp_path / name)
+        _atlas(explain, held_out=_held_out()).save(tmp_path / name)
     for file in ("atlas.npz", "atlas.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
     loaded = Atlas.load(tmp_path / "a")
     query = atlas.features[3] + 1
     for mine, theirs in zip(atlas.basis(query, "subdural", 3), loaded.basis(query, "subdural", 3), strict=True):
-        assert (mine.example, mine.distance, mine.percentile) == (theirs.example, theirs.distance, theirs.percentile)
+        assert (mine.example, mine.distance, mine.standing) == (theirs.example, theirs.distance, theirs.standing)
         np.testing.assert_array_equal(mine.thumbnail, theirs.thumbnail)
     assert b"1.2.3" not in (tmp_path / "a" / "atlas.json").read_bytes()
 
@@ -200,7 +229,7 @@ def test_round_trip_and_equal_bytes(explain, tmp_path):
 def test_another_schema_and_broken_files_are_refused(explain, tmp_path):
     _atlas(explain).save(tmp_path)
     described = (tmp_path / "atlas.json").read_text()
-    (tmp_path / "atlas.json").write_text(described.replace("atlas/3", "atlas/0"))
+    (tmp_path / "atlas.json").write_text(described.replace("atlas/4", "atlas/0"))
     with pytest.raises(InputError, match="atlas/0"):
         Atlas.load(tmp_path)
     (tmp_path / "atlas.json").write_text(described)

@@ -15,7 +15,7 @@ from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.lesions import MaskedSlice
 from ich_pipeline.tables.labels import Labels
-from tests.made.atlas import DRAWS
+from tests.made.atlas import DRAWS, fires_nowhere
 from tests.made.explained import head, placed
 
 LABELS = Labels("any", ("epidural", "subdural"))
@@ -119,13 +119,13 @@ def _atlas(explain=None, hits: float = 1.0) -> Atlas:
     uids = [f"1.2.{i}" for i in range(N)]
     slices = Slices(np.zeros((N, 8, 8), np.int16), truth, uids, WHO, WHO, 20.0 * np.arange(N), masked)
     held, held_truth = _features(9)
-    held_out = HeldOut(held, held_truth, [f"V{who}" for who in WHO])
+    held_out = HeldOut(held, held_truth, held_truth.astype(bool), [f"V{who}" for who in WHO])
     settings = (explain or load_params(PHANTOM).explain).model_copy(
         update={"classic_features": 5, "hit_tolerance_mm": 2.0, "maps": "subtypes", "near_duplicate": 0.0}
     )
-    return build_atlas(
-        LABELS, settings, Head(_kernel(), np.zeros(3, np.float32), "a" * 64), attention, slices, held_out, DRAWS
-    )
+    head = Head(_kernel(), np.zeros(3, np.float32), "a" * 64)
+    fired = fires_nowhere(N, features.shape[1])
+    return build_atlas(LABELS, settings, head, attention, fired, slices, held_out, DRAWS)
 
 
 def test_only_slices_whose_region_meets_the_lesion_are_shown(explain):

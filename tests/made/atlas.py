@@ -14,6 +14,7 @@ from ich_pipeline.explain.atlas_checks import HeldOut
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.choice import MapChoice, choose_maps
 from ich_pipeline.explain.localisation import Draws
+from ich_pipeline.explain.patches import Firing, firing
 from ich_pipeline.tables.labels import Labels
 from ich_pipeline.training.network import WEIGHTS_FILE, Network
 
@@ -22,7 +23,14 @@ DRAWS = Draws(replicates=50, seed=3, confidence=0.95)
 
 def nothing_held_out(features: int, labels: Labels) -> HeldOut:
     """No validation slice."""
-    return HeldOut(np.zeros((0, features), np.float32), np.zeros((0, len(labels.subtypes)), np.uint8), [])
+    truth = np.zeros((0, len(labels.subtypes)), np.uint8)
+    return HeldOut(np.zeros((0, features), np.float32), truth, truth.astype(bool), [])
+
+
+def fires_nowhere(slices: int, features: int) -> Firing:
+    """One channel a feature, and none fires."""
+    nothing = np.zeros((slices, features), np.float32)
+    return Firing(np.arange(features, dtype=np.int32), nothing, np.full((slices, features, 2), 0.5, np.float32))
 
 
 def unscored(labels: Labels, explain: ExplainParams) -> MapChoice:
@@ -56,6 +64,7 @@ def save_atlas(
         maps.applied(explain),
         head,
         explainer.explain(images),
+        firing(Network.load(train), images),
         slices,
         nothing_held_out(len(explainer.kernel), labels),
         DRAWS,

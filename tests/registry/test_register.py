@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import shutil
@@ -114,6 +115,23 @@ def test_what_the_tests_do_not_show_stays_with_the_version(
     register(folder, content_of(folder), params, {}, "")
     assert (versions.versions(name)[0].caution, versions.versions(name)[0].metrics) == ("", {})
     assert "Caution" not in versions.promote(name, registered)
+
+
+def test_a_version_carries_an_example_and_a_document_of_its_input(registered: int, params: Params) -> None:
+    import mlflow.pyfunc
+
+    folder = versions.model_folder(versions.resolve("1", params.registry.model_name))
+    model = mlflow.pyfunc.load_model(str(folder))
+    example = model.input_example
+    assert example is not None
+    (one,) = model.predict(example)
+    assert (one["case"], len(one["slices"])) == ("example", len(example))
+    given = example["hu"][1]
+    hu = np.load(io.BytesIO(base64.b64decode(given) if isinstance(given, str) else given))
+    assert hu.shape == (96, 96) and (hu < -900).mean() > 0.2 and 20 < np.median(hu[hu > 0]) < 50
+    document = (folder / "artifacts" / "input.md").read_text(encoding="utf-8")
+    assert all(f"``{name}``" in document for name in ("dicom", "hu", "position_mm", "case"))
+    assert all(f'"{name}"' in document for name in one if name != "case"), "every key of an answer"
 
 
 def test_a_version_that_lost_its_files_is_registered_again(

@@ -29,7 +29,7 @@ from ich_pipeline.evaluation.tables import case_failures, case_table, slice_tabl
 from ich_pipeline.evaluation.uncertainty import uncertainty_of_test
 from ich_pipeline.ingest.volumes import write_volume
 from ich_pipeline.report.inputs import Folders, Inputs
-from ich_pipeline.tables.masks import read_masks, write_masks
+from ich_pipeline.tables.masks import Box, Boxes, read_masks, write_masks
 from ich_pipeline.tables.reader_tables import Reads
 from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
 from ich_pipeline.training.network import Network, NetworkSpec
@@ -123,6 +123,8 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
             mask[30 + 8 * k : 44 + 8 * k, 50:62] = True
             volumes[case][2][mask] = 70
             lesions.append((f"1.2.{case}.2", labels.columns[column], mask))
+        drawn = Boxes(SIDE, SIDE, (Box(50, 30, 12, 22),))  # of the same slice, and of a finding that has no mask there
+        lesions.append((f"1.2.{case}.2", labels.columns[1 + (case + 2) % 5], drawn))
     rows = [
         {
             "case_id": f"C{c}", "patient_key": f"P{c}", "PatientID": PLANTED, "StudyInstanceUID": f"1.{c}", "SeriesInstanceUID": f"1.{c}.1",

@@ -13,6 +13,7 @@ from ich_pipeline.report.build import build_report
 from ich_pipeline.report.cases import listed_failures
 from ich_pipeline.report.cautions import cautions
 from ich_pipeline.report.metrics import markdown
+from ich_pipeline.report.render import display_name
 from tests.made.browser import browser
 from tests.report.conftest import SAID_BY_SPLIT
 
@@ -100,6 +101,18 @@ def test_pages_say_how_sure_the_system_is(reports):
     assert "conformal sets at 90 % coverage" in index and "not available: too few patients" in index
     for name in ("metrics.md", "model_card.md"):
         assert "conformal sets of cases at 90% coverage" in (reports / name).read_text(encoding="utf-8")
+
+
+def test_boxes_are_scored_as_boxes_beside_the_masks(reports, inputs):
+    index = (reports / "index.html").read_text(encoding="utf-8")
+    for test in inputs.tests:
+        title = f"{display_name(test.name)}: boxes"
+        section = index[index.index(title) : index.index("</table>", index.index(title))]
+        assert "is scored as such" in section
+        rows = re.findall(r"<tr class=.*?</tr>", section, flags=re.DOTALL)
+        assert len(rows) == 4  # three findings and "any"; the others have no box
+        assert all(len(re.findall("<td", row)) == 11 for row in rows)
+        assert rows[0].startswith('<tr class=""><td>Any</td><td class="n">3</td>')
 
 
 def test_no_identifier_reaches_a_page(reports):

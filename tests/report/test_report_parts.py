@@ -371,6 +371,12 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     assert "fits neither" in page and page.count("<td>not available</td>") == 3
     assert "Subarachnoid: validation has 3 patients with the finding." in page
     assert "“Any” ± 0.12" in page
+    # What the first line does not name is not called present, and what it names is not called absent.
+    assert "<td>present</td>" in page and "<td>not excluded</td>" not in page
+    low = np.array([[0.6, 0.4, 0.6, 0.6, 0.6, 0.6]])
+    aside = dataclasses.replace(known, sets={"any": "present", "epidural": "present", "subdural": "absent"})
+    page = case_page(made_case(params, low, **of_any, uncertainty=aside))
+    assert "<td>not excluded</td>" in page and "<td>doubtful</td>" in page and "<td>present</td>" not in page
     assert "calibrated without conformal sets" in case_page(made_case(params, values, **of_any))
     # Where no finding has a set, the reason stands once.
     few = "validation has 3 patients with the finding, and 90% coverage needs at least 9"

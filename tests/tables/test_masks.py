@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.tables.masks import COLUMNS, decode_runs, encode_runs, read_masks, write_masks
+from ich_pipeline.tables.masks import (
+    COLUMNS,
+    Box,
+    Boxes,
+    decode_boxes,
+    decode_runs,
+    encode_boxes,
+    encode_runs,
+    read_masks,
+    write_masks,
+)
 
 masks = arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=20))
 
@@ -49,6 +59,12 @@ def test_table_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list) 
         ("1.2,a,2,2,0", "without a length"),
         ("1.2,a,two,2,0 1", "Rows"),
         ("1.2,a,2,2,0 1\n1.2,a,2,2,0 1", "twice"),
+        ("1.2,a,2,2,0 1\n1.2,a,2,2,box 0 0 1 1", "twice"),
+        ("1.2,a,2,2,box 0 0 1", "four numbers"),
+        ("1.2,a,2,2,box 0 0 1 3", "leaves the image of 2 × 2"),
+        ("1.2,a,2,2,box 0 0 0 1", "no area"),
+        ("1.2,a,2,2,box nan 0 1 1", "leaves the image"),
+        ("1.2,a,2,2,box 0 0 x 1", "could not convert"),
     ],
 )
 def test_broken_rows_are_named(tmp_path: Path, line: str, complaint: str) -> None:
@@ -56,6 +72,42 @@ def test_broken_rows_are_named(tmp_path: Path, line: str, complaint: str) -> Non
     path.write_text(",".join(COLUMNS) + "\n" + line + "\n")
     with pytest.raises(InputError, match=complaint):
         dict(read_masks(path))
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(0, 5, width=16)] * 2, *[st.floats(0.125, 5, width=16)] * 2), min_size=1, max_size=5)
+)
+@settings(max_examples=40)
+def test_boxes_round_trip_and_hold_what_lies_in_them(given: list) -> None:
+    boxes = Boxes(10, 11, tuple(Box(*one) for one in given))
+    assert decode_boxes(encode_boxes(boxes), 10, 11) == boxes
+    for box, mask in zip(boxes.boxes[:3], boxes.masks(), strict=False):
+        centres = [
+            (r, c)
+            for r in range(10)
+            for c in range(11)
+            if box.y <= r + 0.5 < box.y + box.height and box.x <= c + 0.5 < box.x + box.width
+        ]
+        assert mask.any()
+        assert {tuple(at) for at in np.argwhere(mask)} >= set(centres)
+        assert mask.sum() == (len(centres) or mask.sum())
+
+
+def test_boxes_are_no_masks(tmp_path: Path) -> None:
+    path = tmp_path / "masks.csv"
+    write_masks(
+        path,
+        [
+            ("1.2", "a", np.eye(2, dtype=bool)),
+            ("1.2", "b", Boxes(2, 2, (Box(0, 1, 2, 1),))),
+            ("1.3", "a", Boxes(2, 2, (Box(0.5, 0, 1, 1.25),))),
+        ],
+    )
+    table = read_masks(path)
+    assert list(table) == ["1.2"]
+    assert list(table["1.2"]) == ["a"]
+    assert table.boxes["1.3"]["a"].boxes == (Box(0.5, 0, 1, 1.25),)
+    assert table.boxes["1.2"]["b"].masks()[0].tolist() == [[False, False], [True, True]]
 
 
 def test_missing_and_foreign_files(tmp_path: Path) -> None:
