@@ -43,7 +43,7 @@ def test_the_index_of_slices_in_cohorts(index: pd.DataFrame) -> None:
 def test_neighbours_of_any_part_in_any_order(index: pd.DataFrame) -> None:
     rng = np.random.default_rng(5)
     for count in (1, 4, 8, len(index)):
-        part = index.sample(count, random_state=rng.integers(1 << 30))
+        part = index.sample(count, random_state=int(rng.integers(1 << 30)))
         rows = list(part["row"])
         wanted = [
             [rows.index(row) if row in rows else -1 for row in pair]
