@@ -148,22 +148,18 @@ class Explainer:
         self._forward = keras.Model(hu, [shown, gap(maps if len(maps) > 1 else maps[0])])
         self._size: int = model.input_shape[1]
         self._where = f"{layer}, {shown.shape[1]} × {shown.shape[2]}"
+        self.method = f"{NAMES[self._how]} of {self._where}"
 
     @staticmethod
     def _padded(rows: NDArray[Any]) -> NDArray[Any]:
         return np.concatenate([rows, np.repeat(rows[-1:], BATCH - len(rows), axis=0)])
-
-    @property
-    def method(self) -> str:
-        """What makes the maps, for a caption."""
-        return f"{NAMES[self._how]} of {self._where}"
 
     def by(self, how: str) -> Explainer:
         """The same layer by another of the methods that take gradients; both share all that is computed and traced."""
         if self._gradients is None or how not in BY_GRADIENT:
             raise ValueError(f"{self._how} and {how} do not read a layer in the same way")
         other = copy.copy(self)
-        other._how = how
+        other._how, other.method = how, f"{NAMES[how]} of {self._where}"
         return other
 
     @property

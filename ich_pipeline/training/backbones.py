@@ -104,12 +104,16 @@ class _Reached(Exception):
 def _made(make: Callable[..., keras.Model], arguments: dict[str, Any], until: Collection[str]) -> keras.Model:
     """A network with random weights, up to the layers of these names where there are any."""
     outputs: dict[str, Any] = {}
+    normalised = False
     call = keras.layers.Layer.__call__
 
-    def watched(layer: keras.layers.Layer, *args: Any, **named: Any) -> Any:
-        output = call(layer, *args, **named)
-        if layer.name in until and not _is_automatic(layer):
-            outputs[layer.name] = output
+    def watched(self: keras.layers.Layer, *args: Any, **named: Any) -> Any:
+        nonlocal normalised
+        output = call(self, *args, **named)
+        normalised |= isinstance(self, keras.layers.BatchNormalization)
+        # Without normalisation (VGG, quickly built) weights are drawn anew, by what chance is left of building the whole.
+        if normalised and self.name in until and not _is_automatic(self):
+            outputs[self.name] = output
             if len(outputs) == len(set(until)):
                 raise _Reached
         return output

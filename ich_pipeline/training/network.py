@@ -51,7 +51,7 @@ class Network:
         if (Path(spec.weights) / SPEC_FILE).is_file():
             whole = _begun_elsewhere(spec)
         else:
-            whole = build_backbone(spec.architecture, spec.image_size, spec.weights, spec.dtype)
+            whole = build_backbone(spec.architecture, spec.image_size, spec.weights, spec.dtype, _used(spec))
         return _assemble(spec, cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled), prevalence)
 
     def untrained(self, seed: int) -> Network:
@@ -72,8 +72,7 @@ class Network:
         spec = NetworkSpec.load(folder)
         spec = dataclasses.replace(spec, image_size=image_size or spec.image_size, dtype=dtype or spec.dtype)
         if spec.input_range is None:
-            used = [*spec.also_pooled, spec.cut] if spec.cut else []
-            whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype, used)
+            whole = build_backbone(spec.architecture, spec.image_size, "none", spec.dtype, _used(spec))
             backbone = cut_backbone(whole, spec.architecture, spec.cut, spec.also_pooled)
         else:
             backbone = _of_one_s_own(folder / BACKBONE_FILE)
@@ -139,6 +138,11 @@ class Network:
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
             parts.append([np.asarray(output)[: len(taken)] for output in outputs])
         return [np.concatenate(output) for output in zip(*parts, strict=True)]
+
+
+def _used(spec: NetworkSpec) -> tuple[str, ...]:
+    """The layers above which a cut network has none; empty for a whole one."""
+    return (*spec.also_pooled, spec.cut) if spec.cut else ()
 
 
 def _assemble(spec: NetworkSpec, backbone: keras.Model, prevalence: NDArray[np.floating] | None) -> Network:

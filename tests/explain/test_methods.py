@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.beside import centre_prior
-from ich_pipeline.explain.localisation import dice, dice_by_fraction, score_values
+from ich_pipeline.explain.localisation import dice, dice_by_fraction, near, score_values
 from ich_pipeline.explain.methods import ablation_cam, grad_cam, hires_cam, layer_cam
 from ich_pipeline.explain.placed import peaks
+from ich_pipeline.explain.trials import Trials
 from tests.made.explained import placed
 
 RANDOM = np.random.default_rng(8)
@@ -59,6 +61,28 @@ def test_ablation_is_the_fall_of_the_logit_without_a_channel():
             fall = whole - tail(without)[0] @ kernel
             by_hand += fall[:, None, None] * ACTIVATION[n, :, :, k]
         np.testing.assert_allclose(found[n], np.maximum(by_hand, 0), rtol=1e-4, atol=1e-5)
+
+
+def test_settings_that_share_passes_get_the_maps_that_each_would_make(network, slices, explain):
+    wanted = np.ones((len(slices), network.head()[0].shape[1]), bool)
+    wanted[0, 1] = False
+    trials = Trials(network, slices, wanted)
+    settings = explain.model_copy(update={"method": "gradcam"})
+    ours, alone = trials.maps(settings), Explainer(network, settings).explain(slices, wanted)
+    assert (ours.method, ours.grid) == (alone.method, alone.grid)
+    np.testing.assert_array_equal(ours.maps, alone.maps)
+    np.testing.assert_array_equal(ours.localises, alone.localises)
+    assert trials.explainer(explain.model_copy(update={"method": "hirescam"})).how == "hirescam"
+
+
+def test_distances_are_taken_about_the_lesion_alone():
+    lesion = np.zeros((40, 50), bool)
+    lesion[3:6, 40:49] = lesion[20, 10] = True
+    spacing = (0.7, 1.9)
+    for tolerance in (0.0, 3.0, 11.5, 500.0):
+        whole = ndimage.distance_transform_edt(~lesion, sampling=spacing) <= tolerance
+        np.testing.assert_array_equal(near(lesion, spacing, tolerance), whole)
+    assert not near(np.zeros((4, 4), bool), spacing, 3.0).any()
 
 
 def test_where_the_tail_is_linear_all_agree_with_cam(network, slices, explain):
