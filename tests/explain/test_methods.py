@@ -80,7 +80,7 @@ def test_distances_are_taken_about_the_lesion_alone():
     lesion[3:6, 40:49] = lesion[20, 10] = True
     spacing = (0.7, 1.9)
     for tolerance in (0.0, 3.0, 11.5, 500.0):
-        whole = ndimage.distance_transform_edt(~lesion, sampling=spacing) <= tolerance
+        whole = np.asarray(ndimage.distance_transform_edt(~lesion, sampling=spacing)) <= tolerance
         np.testing.assert_array_equal(near(lesion, spacing, tolerance), whole)
     assert not near(np.zeros((4, 4), bool), spacing, 3.0).any()
 

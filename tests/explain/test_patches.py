@@ -23,7 +23,8 @@ def test_spots_of_two_depths_and_poolings(slices):
     largest = np.concatenate([np.arange(64, 128), np.arange(2 * 64 + 128, 2 * 64 + 256)])
     np.testing.assert_allclose(pooled[:, largest], found.strength[:, found.channel_of[largest]], rtol=1e-5, atol=1e-6)
     # 16 × 16 cells of 4 pixels in the last map, channels from 64 on.
-    maps = np.asarray(network.run_batched(network.backbone_outputs(["block2_pool"]), slices)[0])
+    layer = network.model.get_layer
+    maps = np.asarray(layer("backbone")(layer("preprocess")(layer("windows")(slices.astype(np.float32))))[-1])
     for n, channel in ((0, 3), (2, 100)):
         row, column = np.unravel_index(maps[n, :, :, channel].argmax(), (16, 16))
         np.testing.assert_allclose(found.at[n, 64 + channel], [(row + 0.5) / 16, (column + 0.5) / 16], atol=1e-6)
