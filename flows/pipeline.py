@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from flows import ledger
 from flows.engine import beforehand, data, layout, reproduction, side_by_side
 from flows.engine.boundary import exit_status
-from flows.engine.dvc import dvc, is_up_to_date, lines, stage_names
+from flows.engine.dvc import dvc, lines, stage_names, stages_to_run
 from flows.engine.prefect_api import api_url, become_client, running_ui
 from flows.engine.stage_task import run_stage
 from flows.engine.timetable import Timetable
@@ -39,7 +39,7 @@ def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     """The whole graph with one ``dvc repro``; no server needed."""
     say(data.ensure(params))
     remove_left_over(params)
-    if is_up_to_date():
+    if not stages_to_run():
         say("Everything is up to date.")
         return _registered(ran=False)
     beforehand.check(params)
@@ -92,6 +92,7 @@ def run_inside_flow(params: Params) -> Outcome:
     from prefect.client.schemas.objects import State
     from prefect.futures import wait
     from prefect.logging import get_run_logger
+    from prefect.states import Completed
 
     from flows.engine.prefect_show import failed, progress_artifact
 
@@ -113,6 +114,8 @@ def run_inside_flow(params: Params) -> Outcome:
 
     @task(persist_result=False)
     def stage_task(stage: str, run_id: str, beside_others: bool) -> State | None:
+        if stage not in waiting:  # neither it nor what it needs changed; the last `dvc repro` would find a mistake
+            return Completed(name="Unchanged", message="as it was: nothing that it depends on has changed")
         environment = {"ICH_RUN_ID": run_id}
         try:
             with slots.one() if slots and beside_others else contextlib.nullcontext() as gpu:
@@ -146,7 +149,8 @@ def run_inside_flow(params: Params) -> Outcome:
         raise failures[0]
     if not prepared.is_completed():
         raise RuntimeError(f"data: {prepared.message}")
-    if is_up_to_date():
+    waiting = stages_to_run()
+    if not waiting:
         logger.info("Everything is up to date.")
         return _registered(ran=False)
     beforehand.check(params)

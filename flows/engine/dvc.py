@@ -36,18 +36,28 @@ def dvc(*arguments: str) -> list[str]:
 
 def stage_names() -> list[str]:
     """All stages in the order of dvc.yaml, which is an order they can run in."""
-    out = subprocess.run(dvc("stage", "list", "--name-only"), capture_output=True, text=True, env=environment())
-    if out.returncode:
-        raise DvcError(out.stderr.strip() or out.stdout.strip())
-    return out.stdout.split()
+    return _answer("stage", "list", "--name-only").split()
 
 
-def is_up_to_date() -> bool:
-    """Whether ``dvc repro`` has nothing to do."""
-    out = subprocess.run(dvc("status", "--json"), capture_output=True, text=True, env=environment())
+def stages_to_run() -> set[str]:
+    """The stages that changed, and all that come after them; none where ``dvc repro`` has nothing to do.
+
+    A stage after a changed one may turn out to have nothing to do, where that gives the same bytes again.
+    """
+    waiting = set(json.loads(_answer("status", "--json") or "{}"))
+    if not waiting:
+        return waiting
+    arrows = re.findall(r'"([^"]+)" -> "([^"]+)"', _answer("dag", "--dot"))
+    while after := {to for origin, to in arrows if origin in waiting} - waiting:
+        waiting |= after
+    return waiting
+
+
+def _answer(*arguments: str) -> str:
+    out = subprocess.run(dvc(*arguments), capture_output=True, text=True, env=environment())
     if out.returncode:
         raise DvcError(out.stderr.strip() or out.stdout.strip())
-    return json.loads(out.stdout or "{}") == {}
+    return out.stdout
 
 
 def lines(
