@@ -1,6 +1,7 @@
 """Stage atlas: which maps are shown, the most representative training images of each subtype, all training positives.
 
 Maps are chosen, and the atlas is checked, on validation patients; what is in the atlas is of training patients. No test is read.
+Where folds were dealt the head learned from validation patients too, and the atlas is checked on nobody.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ich_pipeline.explain.localisation import Draws
 from ich_pipeline.explain.patches import firing
 from ich_pipeline.ingest.volumes import SUFFIX, read_volume
 from ich_pipeline.series.placement import Placement
+from ich_pipeline.splits.fold_table import read_folds
 from ich_pipeline.tables.cohort_mark import data_words
 from ich_pipeline.tables.labels import Labels
 from ich_pipeline.tables.masks import read_masks
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ich_pipeline.explain.trials import Trials
     from ich_pipeline.training.network import Network
 
+PLACE = ["reorientation", "shift_rows_px", "shift_columns_px"]
 THUMBNAIL = 128  # pixels a stored training picture has at most: 32 kB each, enough beside a slice
 
 
@@ -84,6 +87,9 @@ def body(stage: Stage) -> StageResult:
         {i: known[row] for i, row in enumerate(at.tolist()) if row in known},
     )
     held = _positives("validation", labels)
+    if not read_folds(layout.SPLIT / "folds.parquet").empty:
+        stage.log.info("with folds the network's head learned from validation too: the atlas is checked on no patients")
+        held = held.iloc[:0]
     held_truth = held[list(labels.subtypes)].to_numpy(np.uint8)
     nothing = np.zeros((len(held), len(labels)), bool)
     features = np.zeros((0, len(explainer.kernel)), np.float32)
@@ -205,15 +211,8 @@ def _methods_table(maps: MapChoice) -> pd.DataFrame:
     )
 
 
-if __name__ == "__main__":
-    main("atlas", body)
-
-
-PLACE = ["reorientation", "shift_rows_px", "shift_columns_px"]
-
-
 def masked_slices(params: Params, index: pd.DataFrame) -> dict[int, MaskedSlice]:
-    """The slices of a part of the window index that have a mask of a subtype: row of the prepared images → slice.
+    """The slices of a part of the window index that have a mask: row of the prepared images → slice.
 
     Args:
         params: all parameters.
@@ -247,3 +246,7 @@ def masked_slices(params: Params, index: pd.DataFrame) -> dict[int, MaskedSlice]
                 row, case, patient = known[uid]
                 found[row] = MaskedSlice.of_volume(case, patient, k + 1, shown[k], seen.frame, spacing, lesions)
     return found
+
+
+if __name__ == "__main__":
+    main("atlas", body)

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows.engine import layout
 from flows.engine.boundary import exit_status
@@ -27,9 +26,6 @@ from flows.engine.stage import Body, Stage, StageResult
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.stopping import stop_on_signals
-
-if TYPE_CHECKING:
-    from ich_pipeline.config import Params
 
 
 def main(name: str, body: Body, item_name: str | None = None, arguments: list[str] | None = None) -> None:

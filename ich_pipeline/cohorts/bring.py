@@ -179,6 +179,7 @@ def bring(
     export, labels_named = called or (source, labels_csv)
     labels, account = params.label_set, LabelAccount() if account is None else account
     rows = ADAPTERS[kind](labels_csv, labels, account, track)
+    _check_marks(marks, rows)
     fetched = fetched_beside(target)
     given = listed.collect(fetched, track)
     check_names(given)
@@ -193,7 +194,7 @@ def bring(
                 f"{labels_named} labels nothing that is in {export}: name the export and the table that belong together"
                 f"{f'; the table {found}' if (found := spoilt(rows.table[KEY])) else ''}."
             )
-        drawn = _marks(kind, marks, rows, table, headers, labels, account, track)
+        drawn = _marks(kind, marks, table, headers, labels, account, track)
         if marks and not lenient:
             account.refuse_faults(marks, export)
         settings = {
@@ -230,10 +231,21 @@ def bring(
     return " ".join(parts), rows.level
 
 
+def _check_marks(path: Path | None, rows: LabelRows) -> None:
+    """Before the source is fetched and its headers are read, which may take hours."""
+    if path is None:
+        return
+    if not path.exists():
+        raise InputError(f"{path} is missing: name the file or folder of the masks or boxes.")
+    if rows.level != "slice":
+        raise InputError(
+            f"{path}: masks and boxes are of slices, and the labels here are of cases: bring labels of slices."
+        )
+
+
 def _marks(
     kind: str,
     path: Path | None,
-    rows: LabelRows,
     table: pd.DataFrame,
     headers: Sequence[Header],
     labels: Labels,
@@ -242,10 +254,6 @@ def _marks(
 ) -> list[Mark]:
     if path is None:
         return []
-    if rows.level != "slice":
-        raise InputError(
-            f"{path}: masks and boxes are of slices, and the labels here are of cases: bring labels of slices."
-        )
     images = {one.sop_instance_uid: one for header in headers for one in header.slices() if one.is_ct_image}
     return MARKS[kind](path, Labelled(table, images, labels), account, track)
 

@@ -1,6 +1,7 @@
 """Where lesions lie, as a person drew it: masks of PhysioNet CT-ICH, boxes of BHX or of one's own, for ``data/masks.csv``.
 
-They are of slices that the label table calls positive for that finding; anything else is counted and not used.
+They are of slices that the label table calls positive for that finding; what lies on other labelled slices is counted and not
+used.
 """
 
 from __future__ import annotations

@@ -121,7 +121,6 @@ def _check_end(stream: Forward, count: int) -> None:
 LARGEST_HEADER = 2 << 20  # bytes of one member's headers, all together: a map of holes may otherwise go on and on
 LARGEST_READ = 4 << 20  # bytes asked for at once: a hostile tar header may ask for more
 XZ_MEMORY = 192 << 20  # bytes; xz -9 needs 65 MiB, a hostile header may ask for 4 GiB
-_BLOCK = 1 << 16
 
 
 def decompressed(file: IO[bytes], kind: Kind) -> Readable:

@@ -170,3 +170,10 @@ def test_boxes_of_bhx(project: Path, tmp_path: Path, write_export: WriteExport) 
     boxes.write_text("a,b\n1,2\n")
     status, _, err = ich("cohort", "folder", source, "--labels", labels, "--boxes", boxes, "--replace")
     assert status == 2 and "has no column, or more than one, of the name SOPInstanceUID, data, labelName" in err
+    status, _, err = ich("cohort", "folder", source, "--labels", labels, "--boxes", tmp_path / "none.csv", "--replace")
+    assert status == 2 and err.count("\n") == 1 and "none.csv is missing" in err
+    cases = tmp_path / "cases.csv"
+    cases.write_text(f"{STUDY},epidural,intraparenchymal,intraventricular,subarachnoid,subdural\n2.25.8,0,0,0,0,1\n")
+    status, _, err = ich("cohort", "folder", source, "--labels", cases, "--boxes", boxes, "--replace")
+    assert status == 2 and "masks and boxes are of slices" in err
+    assert Path("data/masks.csv").read_bytes() == before

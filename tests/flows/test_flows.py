@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import shutil
 import signal
@@ -251,3 +252,11 @@ def test_a_phantom_that_lost_files_is_made_anew(here: Path, project_root: Path) 
     assert "anew" in data.ensure(params)
     assert (here / "data.dvc").read_bytes() == pointer
     assert data.ensure(params) == "data/ holds the phantom cohort"
+
+
+def test_nothing_stands_behind_what_runs_a_module(project_root: Path) -> None:
+    """What is defined behind ``if __name__ == "__main__"`` is not there yet when DVC runs the stage; who imports it sees it."""
+    for path in (*(project_root / "flows").rglob("*.py"), *(project_root / "ich_pipeline").rglob("*.py")):
+        body = ast.parse(path.read_text()).body
+        guards = [i for i, one in enumerate(body) if isinstance(one, ast.If) and "__main__" in ast.unparse(one.test)]
+        assert guards in ([], [len(body) - 1]), path
