@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,8 +11,8 @@ _HEADER = 64  # bytes: the number of segments, and where each begins
 # An encoder repeats a zero byte in two bytes; one that writes each by itself needs two for every one. Zeros where a copy
 # was cut short read as such, and decoders turn them into pixels.
 _ZEROS_OF_NO_ENCODER = 16
-# Runs of a row that do not all end at one by chance, and rows of such runs after which it is no chance that they ended with it.
-_RUNS_OF_NOISE, _ROWS_THAT_TELL = 4, 8
+_ROWS_THAT_TELL = 8  # whose last run ended there for the row's sake
+_LONGEST = 128  # pixels a run codes at most
 
 
 def behind(frame: bytes, pixels: int) -> bytes:
@@ -48,8 +47,8 @@ def fault(frame: bytes, rows: int, columns: int) -> str:
         return "holds zeros in place of pixels: it was cut short"
     if any(not pixels <= one.decoded <= pixels + pixels % 2 for one in found):
         return "does not code one value a pixel: it was damaged"
-    kept = [_rows_kept(one.ends, rows, columns) for one in found]
-    if any(noisy >= _ROWS_THAT_TELL for _, noisy in kept) and not all(whole for whole, _ in kept):
+    kept = [_rows_kept(one, rows, columns) for one in found]
+    if any(telling >= _ROWS_THAT_TELL for _, telling in kept) and not all(whole for whole, _ in kept):
         return "codes rows that do not end where the picture's do: it was damaged"
     return ""
 
@@ -63,38 +62,53 @@ def _segments(frame: bytes) -> Iterator[tuple[int, int]]:
 
 
 class _Walked(NamedTuple):
-    """Of a segment: where the bytes that code it end, how many pixels they code, the most single zeros in a row among them, and
-    after how many pixels each run ends."""
+    """Of a segment: where the bytes that code it end, how many pixels they code, the most single zeros in a row among them, after
+    how many pixels each run ends, and after which of these ends the run could have gone on."""
 
     end: int
     decoded: int
     zeros: int
-    ends: list[int]
+    ends: set[int]
+    needless: set[int]
 
 
 def _walked(segment: bytes, pixels: int) -> _Walked:
     at = decoded = zeros = most = 0
-    ends: list[int] = []
+    ends: set[int] = set()
+    needless: set[int] = set()
+    before: tuple[int, int] | None = (
+        None  # of the last run, if it could have gone on: which byte over and over, or -1; where it ended
+    )
     while decoded < pixels and at < len(segment):
         control = segment[at]
         single = segment[at : at + 2] == b"\0\0"
         zeros = zeros + 1 if single else 0
         most = max(most, zeros)
-        if control < 128:  # as many bytes as they are
-            at, decoded = at + control + 2, decoded + control + 1
-        elif control > 128:  # one byte over and over
-            at, decoded = at + 2, decoded + 257 - control
-        else:
+        if control == 128:
             at += 1
-        ends.append(decoded)
-    return _Walked(min(at, len(segment)), decoded, most, ends)
+            continue
+        if control < 128:  # as many bytes as they are
+            kind, length, step = -1, control + 1, control + 2
+        else:  # one byte over and over
+            kind, length, step = int.from_bytes(segment[at + 1 : at + 2]), 257 - control, 2
+        if before is not None and before[0] == kind:
+            needless.add(before[1])
+        at, decoded = at + step, decoded + length
+        ends.add(decoded)
+        before = (kind, decoded) if length < _LONGEST else None
+    return _Walked(min(at, len(segment)), decoded, most, ends, needless)
 
 
-def _rows_kept(ends: list[int], rows: int, columns: int) -> tuple[bool, int]:
-    """Does a run end at the end of every row; and of how many rows of several runs before the first where none does?"""
-    known, runs, noisy = set(ends), Counter((end - 1) // columns for end in ends), 0
+def _rows_kept(found: _Walked, rows: int, columns: int) -> tuple[bool, int]:
+    """Does a run end at the end of every row; and of how many rows before the first where none does, for the row's sake alone?
+
+    A run that goes over into one of the same kind could have gone on. Where it changes anyway, or is as long as it can be, its end
+    tells nothing: rows of 512 equal pixels end with a run whoever codes them, and so do rows that begin in air and end in the head.
+    """
+    telling = 0
     for row in range(rows):
-        if (row + 1) * columns not in known:
-            return False, noisy
-        noisy += runs[row] >= _RUNS_OF_NOISE
-    return True, noisy
+        end = (row + 1) * columns
+        if end not in found.ends:
+            return False, telling
+        telling += end in found.needless
+    return True, telling

@@ -188,10 +188,12 @@ def test_zeros_within_an_rle_stream_cost_their_own_pixels_or_the_picture(seed):
         assert len(np.unique(found[found != hu])) <= count and np.count_nonzero(found != hu) <= 128 * count
 
 
-def test_an_encoder_that_does_not_end_runs_with_rows_is_read():
-    hu = (anatomy(1, 64) + np.random.default_rng(1).integers(-9, 10, (64, 64))).astype(np.int16)
+@pytest.mark.parametrize("side", [64, 512])  # rows of 512 in air end with a run of 128 whoever codes them
+def test_an_encoder_that_does_not_end_runs_with_rows_is_read(side: int):
+    hu = (anatomy(1, side) + np.random.default_rng(1).integers(-9, 10, (side, side))).astype(np.int16)
+    hu[: side // 8] = hu[:, : side // 8] = -1024
     ds = ct_slice(hu=hu)
-    ds.Rows, ds.Columns = 1, hu.size
+    ds.Rows, ds.Columns = max(1, hu.size >> 15), min(hu.size, 1 << 15)  # Columns has 16 bits
     ds.compress(uid.RLELossless, generate_instance_uid=False)
     ds.Rows, ds.Columns = hu.shape
     np.testing.assert_array_equal(read_hu(written(ds)), hu)
