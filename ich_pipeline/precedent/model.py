@@ -85,7 +85,7 @@ class SliceDistances:
     Attributes:
         excess: by a name of :data:`DISTANCES`, of every slice, how far beyond the middle of the held-out cases' slices, in
             their spreads; 0 where it is nearer than that.
-        limit: of the larger of the two; the stated share of the held-out cases' slices lies beyond it.
+        limit: of the larger of the two; of the held-out cases' slices about the share that was asked for lies beyond it.
     """
 
     excess: Mapping[str, tuple[float, ...]]
@@ -104,23 +104,32 @@ class Judgement:
 
     Attributes:
         unlike: what is beyond the limit, most first, for people; empty for a scan of the training kind.
-        excess: by name, how far beyond the training cases' middle, in their spreads.
+        excess: by name, how far beyond the training cases' middle, in their spreads; of what is ``missing``, what counts in its
+            place.
+        missing: names of what this scan does not have, and was not measured.
         limit: of the largest excess.
-        false_alarms: share of scans of the training kind, and of their slices, that lies beyond the limits, as far as known.
+        false_alarms: share of scans of the training kind that lies beyond ``limit``, as far as known. It is not the slices' share:
+            their limit is from many more rows.
         slices: of the slices that were judged.
     """
 
     unlike: tuple[str, ...]
     excess: Mapping[str, float]
+    missing: frozenset[str]
     limit: float
     false_alarms: float
     slices: SliceDistances
 
     @property
-    def ranked(self) -> tuple[tuple[str, float], ...]:
-        """What was measured, in words, and its excess; the largest first."""
-        named = ((word, self.excess[name]) for name, word in zip(NAMES, WORDS, strict=True))
-        return tuple(sorted(named, key=lambda one: -one[1]))
+    def measured(self) -> Mapping[str, float | None]:
+        """The excess by name; None where this scan has no such number."""
+        return {name: None if name in self.missing else value for name, value in self.excess.items()}
+
+    @property
+    def ranked(self) -> tuple[tuple[str, float | None], ...]:
+        """What is compared, in words, and its excess as in ``measured``; what counts most first, as in ``unlike``."""
+        words, found = dict(zip(NAMES, WORDS, strict=True)), self.measured
+        return tuple((words[name], found[name]) for name in sorted(NAMES, key=lambda name: -self.excess[name]))
 
     @property
     def no_answer(self) -> str:
@@ -198,21 +207,24 @@ class Precedent:
         whole = Scans(numbers[None], features, layouts, np.zeros(len(features), np.intp), np.zeros(1, np.intp))
         apart = self._apart(whole)
         by = apart if rows is None else apart[rows]
-        return self._judged(self._excess(_of_cases(numbers[None], by, np.zeros(len(by), np.intp)))[0], apart)
+        return self._judged(_of_cases(numbers[None], by, np.zeros(len(by), np.intp))[0], apart)
 
     def judge_all(self, scans: Scans) -> list[Judgement]:
         """Of many cases, in their order."""
         apart = self._apart(scans)
-        excess = self._excess(_of_cases(scans.numbers, apart, scans.case))
-        return [self._judged(of_case, apart[scans.case == k]) for k, of_case in enumerate(excess)]
+        described = _of_cases(scans.numbers, apart, scans.case)
+        return [self._judged(of_case, apart[scans.case == k]) for k, of_case in enumerate(described)]
 
-    def _judged(self, excess: NDArray[np.float64], apart: NDArray[np.float64]) -> Judgement:
+    def _judged(self, described: NDArray[np.float64], apart: NDArray[np.float64]) -> Judgement:
+        excess = self._excess(described[None])[0]
         order = np.argsort(-excess, kind="stable")
         unlike = tuple(WORDS[k] for k in order if excess[k] > self.limit)
         named = {name: float(value) for name, value in zip(NAMES, excess, strict=True)}
-        of_slices = _slice_excess(apart, self.slice_centre, self.slice_spread).T
-        slices = {name: tuple(column.tolist()) for name, column in zip(DISTANCES, of_slices, strict=True)}
-        return Judgement(unlike, named, self.limit, self.false_alarms, SliceDistances(slices, self.slice_limit))
+        missing = frozenset(name for name, value in zip(NAMES, described, strict=True) if np.isnan(value))
+        columns = _slice_excess(apart, self.slice_centre, self.slice_spread).T
+        by_slice = {name: tuple(column.tolist()) for name, column in zip(DISTANCES, columns, strict=True)}
+        slices = SliceDistances(by_slice, self.slice_limit)
+        return Judgement(unlike, named, missing, self.limit, self.false_alarms, slices)
 
     def _apart(self, scans: Scans) -> NDArray[np.float64]:
         """Log distances of the slices to the training slices, (slices, DISTANCES)."""
@@ -224,7 +236,10 @@ class Precedent:
         return _of_cases(scans.numbers, self._apart(scans), scans.case)
 
     def _excess(self, described: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far from the middle, in spreads, (cases, NAMES); a distance only where it is large."""
+        """How far from the middle, in spreads, (cases, NAMES); a distance only where it is large.
+
+        Where a case has no such number it is what counts in its place: :data:`NOT_MEASURED` if it was expected, else 0.
+        """
         away = (described - self.centre) / self.spread
         first = len(MEASURED)
         away[:, :first] = np.abs(away[:, :first])

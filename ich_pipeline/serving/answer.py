@@ -3,7 +3,7 @@
 ::
 
     {"case_id": "C…", "sentence": "Suspected: …", "verdict": "suspected", "decision": true | null, "no_answer": null | "why", "unlike": ["the noise in the brain", …],
-     "likeness": {"limit": 2.9, "false_alarms": 0.05, "excess": {"grain": 1.3, …}, "slice_limit": 2.1} | null,
+     "likeness": {"limit": 2.9, "false_alarms": 0.05, "excess": {"grain": 1.3 | null, …}, "slice_limit": 2.1} | null,
      "scan_cautions": ["slices at … lie in another series and were not read"],
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s | null},                  case scores, see below
@@ -26,8 +26,10 @@ or the scan is ``unlike`` those of training),
 ``verdict`` says so, ``decision`` and every score are null, and sets, maps and prediction basis are not there. Asked for a
 demonstration, they are, and ``verdict`` begins with ``no_answer``.
 ``likeness`` says how far the scan lies from the middle of the training scans, in their spreads (:mod:`ich_pipeline.precedent`): a scan with
-an excess beyond ``limit`` is not read. A slice's ``excess`` is of its distance to the nearest training slices, in what the network sees and
-in what lies where, against slices of held-out scans; one beyond ``slice_limit`` is ``unlike``, as the share ``false_alarms`` of these are.
+an excess beyond ``limit`` is not read, as the share ``false_alarms`` of scans of the training kind are. An excess is null where the scan has
+no such number; a number that nearly every training scan has and this one lacks is named in ``unlike``, unless ``limit`` is very wide.
+A slice's ``excess`` is of its distance to the nearest training slices, in what the network sees and in what lies where, against slices of
+held-out scans; one beyond ``slice_limit`` is ``unlike``.
 It is null where the model has no answer for patients at all, and in versions that cannot say.
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
 compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
@@ -108,7 +110,7 @@ def _likeness(case: ExplainedCase) -> dict[str, Any] | None:
     found = case.judged
     if found is None:
         return None
-    excess = {name: round(value, 3) for name, value in found.excess.items()}
+    excess = {name: None if value is None else round(value, 3) for name, value in found.measured.items()}
     return {
         "limit": round(found.limit, 3),
         "false_alarms": round(found.false_alarms, 4),

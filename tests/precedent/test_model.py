@@ -86,9 +86,13 @@ def test_a_number_that_every_scan_has_is_missed_and_another_is_not() -> None:
     precedent = fit_precedent(SEEN, learned, held_out, 0.05)
     numbers, *rest = one(scans(1, 3), 0)
     without = precedent.judge(np.where(np.arange(len(numbers)) == 1, np.nan, numbers), *rest)
-    assert not without.unlike and without.excess[NAMES[1]] == 0
+    assert not without.unlike and without.excess[NAMES[1]] == 0 and without.missing == {NAMES[1]}
+    assert dict(without.ranked)[WORDS[1]] is None
     missing = precedent.judge(np.where(np.arange(len(numbers)) == 0, np.nan, numbers), *rest)
     assert missing.unlike[0] == WORDS[0] and missing.excess[NAMES[0]] == NOT_MEASURED
+    assert missing.ranked[0] == (WORDS[0], None) and missing.measured[NAMES[0]] is None
+    assert [word for word, _ in missing.ranked][: len(missing.unlike)] == list(missing.unlike)
+    assert not precedent.judge(numbers, *rest).missing
 
 
 def test_a_description_on_disk_judges_as_before_with_equal_bytes(tmp_path: Path) -> None:

@@ -72,6 +72,21 @@ def test_each_slice_says_how_far_from_the_training_slices_it_is(system: System) 
     assert "How like the training scans" in page and "(limit " in page
 
 
+def test_what_a_scan_does_not_have_is_no_number(system: System) -> None:
+    from ich_pipeline.report.case_page import case_page
+
+    usual = system.read_hu(head(1), demonstration=True)
+    assert usual.judged is not None and not usual.judged.missing and "not measured" not in case_page(usual)
+    hu = np.where(head(1) > 200, 30, head(1)).astype(np.int16)  # no skull, and so no brain in it to measure
+    case = system.read_hu(hu, demonstration=True)
+    assert case.judged is not None and case.judged.missing
+    excess = answer(case, uids=False, thumbnails=False)["likeness"]["excess"]
+    assert {name for name, value in excess.items() if value is None} == case.judged.missing
+    page = case_page(case)
+    assert page.count('<td class="n">not measured</td>') == len(case.judged.missing)
+    assert "as many of their slices" not in page
+
+
 def test_from_dicom_it_is_the_same_verdict(system: System, tmp_path: Path) -> None:
     hu = noise(head(2).astype(np.float64)).round().astype(np.int16)
     case = system.read_case(write_study(tmp_path / "one", hu, "9"))
