@@ -19,12 +19,13 @@ def listing(architectures: Sequence[str]) -> Iterator[str]:
 
 def fetch(architectures: Sequence[str], folder: Path, track: Track = quiet) -> Iterator[str]:
     """Download, and say what is there and how params.yaml names it."""
-    from ich_pipeline.training.backbones import by_cache_alone
+    from ich_pipeline.training.backbones import architecture_function
     from ich_pipeline.training.weights import fetch as download
 
     for found in download(architectures, folder, track):
         yield f"{found.file}: {found.architecture}, {found.weights:,} weights"
-        if not by_cache_alone(found.architecture):
+        # Files of EfficientNet are refused (build_backbone says why): they come through the cache alone.
+        if not architecture_function(found.architecture).__name__.startswith("EfficientNetB"):
             setting = f"{{weights: {found.file}, weights_sha256: {found.sha256}}}"
             yield f"  params.yaml: networks.{found.architecture}: {setting}"
     yield f"or weights: imagenet, with KERAS_HOME={folder.absolute()} in the environment, where the folder may be written"

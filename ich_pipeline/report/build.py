@@ -14,6 +14,7 @@ from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, uncalibrated_labels
 from ich_pipeline.report import figures as draw
 from ich_pipeline.report.baselines import baselines_markdown
+from ich_pipeline.report.boxed import OWN
 from ich_pipeline.report.case_page import RULES, case_page
 from ich_pipeline.report.cases import CaseLine, ChosenCase, case_line, choose_cases, explained
 from ich_pipeline.report.cautions import cautions
@@ -175,6 +176,9 @@ def _model_card(
         sequence=bool(params.sequence.architectures),
         fraction=params.explain.region_fraction,
         localised=[(found.test, row) for found in localisations for row in found.rows],
+        boxed=[
+            (found.test, row) for found in localisations for row in found.box_rows if row[OWN].maps or row[OWN].constant
+        ],
     )
 
 

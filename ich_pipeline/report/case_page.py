@@ -232,21 +232,21 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
 
 
 def _certain(case: ExplainedCase) -> dict[str, str]:
-    """The conformal set of each subtype in a word that fits what the first line says of it.
+    """The conformal set of each label in a word that fits what the first line says of it.
 
     A set judges each finding by itself: any haemorrhage raises the scores of all, often beyond nine in ten patients without
-    the finding. Below its threshold that is "not excluded", and no finding.
+    the finding. Below its threshold that is "not excluded", and no finding; without a threshold it is "not judged".
     """
     known = case.uncertainty
     if known is None:
         return {}
     words = {}
-    for label in case.labels.subtypes:
-        k = case.labels.index(label)
-        named = bool(case.case_scores[k] >= case.case_thresholds[k])  # never, where the threshold is NaN
-        found = known.sets.get(label)
-        if found is None:
-            words[label] = "not available"
+    for label in case.labels.columns:
+        named, found = _named(case, label), known.sets.get(label)
+        if found is None:  # the page gives a subtype's reason below its table
+            words[label] = known.spoken(label) if label == case.labels.any else "not available"
+        elif named is None:
+            words[label] = "not judged"
         elif found == PRESENT and not named:
             words[label] = "not excluded"
         elif found == ABSENT and named:
@@ -254,6 +254,14 @@ def _certain(case: ExplainedCase) -> dict[str, str]:
         else:
             words[label] = known.spoken(label)
     return words
+
+
+def _named(case: ExplainedCase, label: str) -> bool | None:
+    """Whether the first line names a label for the case; None where validation gave no threshold to judge it by."""
+    if label == case.labels.any:
+        return bool(case.decision)
+    k = case.labels.index(label)
+    return None if np.isnan(case.case_thresholds[k]) else bool(case.case_scores[k] >= case.case_thresholds[k])
 
 
 def _maps(case: ExplainedCase) -> Maps:
@@ -298,8 +306,7 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
             {
                 "label": label,
                 "below": label not in reached,
-                "aside": not case.case_scores[case.labels.index(label)]
-                >= case.case_thresholds[case.labels.index(label)],
+                "aside": {True: "", False: "not named", None: "not judged"}[_named(case, label)],
                 "reason": case.reasons.get(label),
                 "examples": [_example(case, e, fraction) for e in case.basis[i][label]],
                 "standing": next((e.standing for e in case.basis[i][label]), None),

@@ -1,4 +1,4 @@
-"""Attention against the lesion masks of the tests, what stands beside it, and the examples that are drawn."""
+"""Attention against the lesion masks and boxes of the tests, what stands beside it, and the examples that are drawn."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def index_page(
         inputs: all data.
         figures: folder of the figures that were drawn.
         lines: of the case pages that exist.
-        localisations: attention against masks.
+        localisations: attention against masks and boxes.
         settings: (setting, value).
         attention_method: what made the maps.
         example: case_id of the figures' case.

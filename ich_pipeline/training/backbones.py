@@ -48,11 +48,6 @@ def preprocess_input(name: str) -> Callable[[Any], Any]:
     raise InputError(f"architecture {name!r} has no preprocess_input in keras.applications; choose another one.")
 
 
-def by_cache_alone(name: str) -> bool:
-    """Whether ImageNet's weights of an architecture come through Keras' cache alone, and no file of them is taken."""
-    return re.fullmatch(r"EfficientNetB\d", architecture_function(name).__name__) is not None
-
-
 def build_backbone(name: str, image_size: int, weights: str, dtype: str, until: Collection[str] = ()) -> keras.Model:
     """The convolutional part of an architecture, its input of shape (image_size, image_size, 3).
 
@@ -73,7 +68,7 @@ def build_backbone(name: str, image_size: int, weights: str, dtype: str, until: 
     if is_whole_model(weights):
         return _whole_model(name, image_size, Path(weights))
     make = architecture_function(name)
-    if weights not in ("none", "imagenet") and by_cache_alone(name):
+    if weights not in ("none", "imagenet") and re.fullmatch(r"EfficientNetB\d", make.__name__):
         raise InputError(
             f"params.yaml: networks.{name}.weights {weights!r}: Keras scales the input of {make.__name__} in another way where it "
             "loads ImageNet's weights itself, and nobody can say which way a file means; take weights: imagenet (KERAS_HOME names "

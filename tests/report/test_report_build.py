@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -9,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from ich_pipeline.evaluation import style
-from ich_pipeline.report.build import build_report
+from ich_pipeline.explain.beside import CENTRE, RANDOM
+from ich_pipeline.explain.boxes import BoxSummary
+from ich_pipeline.report.boxed import OWN
+from ich_pipeline.report.build import _model_card, build_report
 from ich_pipeline.report.cases import listed_failures
 from ich_pipeline.report.cautions import cautions
+from ich_pipeline.report.localisation import TestLocalisation
 from ich_pipeline.report.metrics import markdown
+from ich_pipeline.report.pages import index_page
 from ich_pipeline.report.render import display_name
 from tests.made.browser import browser
 from tests.report.conftest import SAID_BY_SPLIT
@@ -95,7 +101,9 @@ def test_what_six_cases_do_not_show_is_said(reports, params):
 def test_pages_say_how_sure_the_system_is(reports):
     for page in reports.glob("cases/*.html"):
         text = page.read_text(encoding="utf-8")
-        assert re.search(r"At 90 % coverage: haemorrhage (absent|present|undecided|fits neither)\.", text)
+        assert re.search(
+            r"At 90 % coverage: haemorrhage (absent|present|undecided|fits neither|not excluded|doubtful)\.", text
+        )
         assert "One member: no disagreement." in text
     index = (reports / "index.html").read_text(encoding="utf-8")
     assert "conformal sets at 90 % coverage" in index and "not available: too few patients" in index
@@ -113,6 +121,31 @@ def test_boxes_are_scored_as_boxes_beside_the_masks(reports, inputs):
         assert len(rows) == 4  # three findings and "any"; the others have no box
         assert all(len(re.findall("<td", row)) == 11 for row in rows)
         assert rows[0].startswith('<tr class=""><td>Any</td><td class="n">3</td>')
+
+
+def test_boxes_without_masks_are_not_called_nothing(inputs, params, tmp_path):
+    seen = BoxSummary("any", 3, 0, 0.625, (0.5, 0.75), 0.125, 0.25, None, 0.0625)
+    unseen = BoxSummary("epidural", 0, 0, None, None, None, None, None, None)
+    boxed: dict[str, tuple[BoxSummary, ...]] = {OWN: (seen, unseen), CENTRE: (seen, unseen), RANDOM: (seen, unseen)}
+    explain = params.explain.model_copy(update={"maps": "any"})
+    inputs = dataclasses.replace(inputs, params=params.model_copy(update={"explain": explain}))
+    for test in inputs.tests:
+        for name in ("roc", "pr"):
+            (tmp_path / f"4_{name}_{test.name}.svg").write_text("<svg/>")
+    for name in ("1_system", "2_outputs", "3_ablation", "5_atlas", "5_basis"):
+        (tmp_path / f"{name}.svg").write_text("<svg/>")
+    name = inputs.tests[0].name
+    for found, said in (({}, False), (boxed, True)):
+        localisations = [TestLocalisation(name, ("any",), (), (), {}, (), found)]
+        card = _model_card(inputs, {}, [], "# Results\n", localisations)
+        assert ("no lesion masks and no boxes" in card) == (not said)
+        assert (f"| {name} | any | 3 | 0 | 0.62 (0.50–0.75) | 0.12 | " in card) == said
+        assert "| epidural | 0 |" not in card and "Dice: of the outlined region" not in card
+        page = index_page(inputs, tmp_path, [], localisations, [], "LayerCAM of block5", "C1")
+        section = page[page.index('id="attention"') : page.index('id="data"')]
+        assert ("no lesion masks and no boxes" in section) == (not said)
+        for words in ("Chosen on validation", "LayerCAM of block5", "The rows in grey"):
+            assert (words in section) == said, words
 
 
 def test_no_identifier_reaches_a_page(reports):
