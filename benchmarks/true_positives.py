@@ -13,32 +13,21 @@ import numpy as np
 from scipy import ndimage
 
 from flows.engine import layout
+from flows.report import inputs_of
 from ich_pipeline.config import load_params
 from ich_pipeline.explain.attention import Explainer
 from ich_pipeline.explain.case import ExplainedCase, margin
 from ich_pipeline.explain.lesions import MaskedSlice, lesions_of
 from ich_pipeline.explain.placed import peak
 from ich_pipeline.report.cases import explained
-from ich_pipeline.report.inputs import Folders, Inputs
+from ich_pipeline.report.inputs import Inputs
 from ich_pipeline.series.placement import Placement
 from ich_pipeline.training.network import Network
 
 
 def main() -> None:
     """Print one line a test."""
-    folders = Folders(
-        data=layout.DATA,
-        masks=layout.MASKS,
-        ingest=layout.INGEST,
-        validate=layout.VALIDATE,
-        split=layout.SPLIT,
-        window=layout.WINDOW,
-        train=layout.TRAIN,
-        calibrate=layout.CALIBRATE,
-        evaluate=layout.EVALUATE,
-        atlas=layout.ATLAS,
-    )
-    inputs = Inputs.load(load_params(), folders)
+    inputs = inputs_of(load_params())
     network = Network.load(layout.TRAIN / inputs.params.explain.architecture)
     explainer = Explainer(network, inputs.params.explain)
     for test in inputs.tests:

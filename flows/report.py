@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
 from flows.engine import layout
 from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
+from ich_pipeline.config import Params
 from ich_pipeline.report.metrics import result_rows
 
+if TYPE_CHECKING:
+    from ich_pipeline.report.inputs import Inputs
 
-def body(stage: Stage) -> StageResult:
-    """Read every stage's outs, write reports/."""
-    from ich_pipeline.report.build import build_report
+
+def inputs_of(params: Params) -> Inputs:
+    """What the stages before left."""
     from ich_pipeline.report.inputs import Folders, Inputs
 
     folders = Folders(
@@ -27,7 +32,14 @@ def body(stage: Stage) -> StageResult:
         evaluate=layout.EVALUATE,
         atlas=layout.ATLAS,
     )
-    inputs = Inputs.load(stage.params, folders)
+    return Inputs.load(params, folders)
+
+
+def body(stage: Stage) -> StageResult:
+    """Read every stage's outs, write reports/."""
+    from ich_pipeline.report.build import build_report
+
+    inputs = inputs_of(stage.params)
     chosen = build_report(inputs, layout.REPORTS, stage.track)
     point = stage.params.ensemble.decision
     tables = {

@@ -129,10 +129,6 @@ class CaseUncertainty:
         """``present``, ``fits neither`` …; the reason where there is no set."""
         return _SPOKEN[self.sets[label]] if label in self.sets else f"not available ({self.reasons[label]})"
 
-    def statement(self, any_label: str) -> str:
-        """``At 90 % coverage: haemorrhage present``."""
-        return f"At {100 * self.coverage:g} % coverage: haemorrhage {self.spoken(any_label)}"
-
 
 def of_case(ensemble: Ensemble, reading: Reading) -> CaseUncertainty | None:
     """Of a reading of one case; None where the ensemble knows nothing of certainty."""

@@ -13,11 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ich_pipeline.ensemble.conformal import ABSENT, PRESENT
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.choice import MapChoice
-from ich_pipeline.explain.sentence import case_sentence
+from ich_pipeline.explain.sentence import case_sentence, certain_words, named_for_case
 from ich_pipeline.precedent.model import DISTANCES
 from ich_pipeline.report.niivue import viewer
 from ich_pipeline.report.pictures import DRAWN, ct_uri, draw_map, draw_values, map_in_head, window_filters
@@ -100,7 +99,7 @@ def case_page(
         filters=window_filters(case.windows),
         verdict=_verdict(case, truth),
         scores=[] if withheld else _scores(case),
-        certain=_certain(case),
+        certain=certain_words(case),
         rule=RULES[case.case_score_rule],
         strip=[_strip(case, i, truth) for i in range(len(case.hu))],
         start=start,
@@ -231,39 +230,6 @@ def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
     return rows
 
 
-def _certain(case: ExplainedCase) -> dict[str, str]:
-    """The conformal set of each label in a word that fits what the first line says of it.
-
-    A set judges each finding by itself: any haemorrhage raises the scores of all, often beyond nine in ten patients without
-    the finding. Below its threshold that is "not excluded", and no finding; without a threshold it is "not judged".
-    """
-    known = case.uncertainty
-    if known is None:
-        return {}
-    words = {}
-    for label in case.labels.columns:
-        named, found = _named(case, label), known.sets.get(label)
-        if found is None:  # the page gives a subtype's reason below its table
-            words[label] = known.spoken(label) if label == case.labels.any else "not available"
-        elif named is None:
-            words[label] = "not judged"
-        elif found == PRESENT and not named:
-            words[label] = "not excluded"
-        elif found == ABSENT and named:
-            words[label] = "doubtful"
-        else:
-            words[label] = known.spoken(label)
-    return words
-
-
-def _named(case: ExplainedCase, label: str) -> bool | None:
-    """Whether the first line names a label for the case; None where validation gave no threshold to judge it by."""
-    if label == case.labels.any:
-        return bool(case.decision)
-    k = case.labels.index(label)
-    return None if np.isnan(case.case_thresholds[k]) else bool(case.case_scores[k] >= case.case_thresholds[k])
-
-
 def _maps(case: ExplainedCase) -> Maps:
     """The maps that locate something in the head."""
     found = {
@@ -306,7 +272,7 @@ def _suspicious(case: ExplainedCase, i: int, truth: Truth | None, fraction: floa
             {
                 "label": label,
                 "below": label not in reached,
-                "aside": {True: "", False: "not named", None: "not judged"}[_named(case, label)],
+                "aside": {True: "", False: "not named", None: "not judged"}[named_for_case(case, label)],
                 "reason": case.reasons.get(label),
                 "examples": [_example(case, e, fraction) for e in case.basis[i][label]],
                 "standing": next((e.standing for e in case.basis[i][label]), None),

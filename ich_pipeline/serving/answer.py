@@ -57,7 +57,7 @@ from typing import Any
 
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import AttentionMap, ExplainedCase
-from ich_pipeline.explain.sentence import case_sentence
+from ich_pipeline.explain.sentence import case_sentence, certain_sentence
 from ich_pipeline.serving.file_pixels import ReadCase
 
 
@@ -135,7 +135,7 @@ def _uncertainty(case: ExplainedCase) -> dict[str, Any] | None:
         return None
     return {
         "coverage": known.coverage,
-        "statement": known.statement(case.labels.any),
+        "statement": certain_sentence(case),
         "sets": {label: known.sets.get(label) for label in case.labels.columns},
         "reasons": dict(known.reasons),
         "disagreement": known.disagreement and dict(known.disagreement),

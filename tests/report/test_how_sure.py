@@ -1,0 +1,100 @@
+"""How sure the system is of a case, in words that fit the first line: the same on the page and in the answer as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from ich_pipeline.ensemble.uncertainty import CaseUncertainty
+from ich_pipeline.explain.sentence import certain_sentence
+from ich_pipeline.report.case_page import case_page
+from tests.made.explained import made_case, maps
+
+
+def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
+    labels = params.label_set
+    known = CaseUncertainty(
+        coverage=0.9,
+        sets={"any": "undecided", "subdural": "neither", "epidural": "present"},
+        reasons=dict.fromkeys(labels.subtypes[1:4], "validation has 3 patients with the finding"),
+        slice_sets={},
+        disagreement=dict.fromkeys(labels.columns, 0.12),
+        slice_disagreement=np.full((1, len(labels)), 0.1),
+        reason=None,
+    )
+    values = np.full((1, len(labels)), 0.6)
+    of_any = {"slice_thresholds": np.full(len(labels), 0.9), "shown": {0: ()}, "attention": {0: maps(labels.any)}}
+    page = case_page(made_case(params, values, **of_any, uncertainty=known))
+    assert "At 90 % coverage: haemorrhage undecided." in page
+    assert "fits neither" in page and page.count("<td>not available</td>") == 3
+    assert "Subarachnoid: validation has 3 patients with the finding." in page
+    assert "“Any” ± 0.12" in page
+    # What the first line does not name is not called present, and what it names is not called absent.
+    assert "<td>present</td>" in page and "<td>not excluded</td>" not in page
+    low = np.array([[0.6, 0.4, 0.6, 0.6, 0.6, 0.6]])
+    aside = dataclasses.replace(known, sets={"any": "present", "epidural": "present", "subdural": "absent"})
+    page = case_page(made_case(params, low, **of_any, uncertainty=aside))
+    assert "<td>not excluded</td>" in page and "<td>doubtful</td>" in page and "<td>present</td>" not in page
+    assert "calibrated without conformal sets" in case_page(made_case(params, values, **of_any))
+    # Where no finding has a set, the reason stands once.
+    few = "validation has 3 patients with the finding, and 90% coverage needs at least 9"
+    nothing = dataclasses.replace(known, sets={}, reasons=dict.fromkeys(labels.columns, few))
+    page = case_page(made_case(params, values, **of_any, uncertainty=nothing))
+    assert "No statement at 90 % coverage." in page and page.count(few) == 1 and "“Any” ± 0.12" in page
+
+
+@pytest.mark.parametrize(
+    ("decision", "found", "said"),
+    [
+        (False, "present", "not excluded"),
+        (False, "absent", "absent"),
+        (False, "undecided", "undecided"),
+        (True, "absent", "doubtful"),
+        (True, "present", "present"),
+        (True, "neither", "fits neither"),
+    ],
+)
+def test_the_set_of_any_fits_the_first_line(params, decision: bool, found: str, said: str):
+    made = _of_sets(params, {"any": found}, decision=decision)
+    page = case_page(made)
+    assert f"<b>At 90 % coverage: haemorrhage {said}.</b>" in page
+    assert certain_sentence(made) == f"At 90 % coverage: haemorrhage {said}"
+    assert ("<strong>Not suspected.</strong>" in page) == (not decision)
+
+
+@pytest.mark.parametrize("found", ["present", "absent", "undecided"])
+def test_a_finding_without_a_threshold_is_not_judged(params, found: str):
+    thresholds = np.full(len(params.label_set), 0.5)
+    thresholds[params.label_set.index("epidural")] = np.nan
+    made = _of_sets(params, {"any": "present", "epidural": found}, case_thresholds=thresholds, score=0.4)
+    page = case_page(made)
+    assert "epidural not judged.</strong>" in page and "<td>not judged</td>" in page
+    assert f"<td>{found}</td>" not in page and "<td>not excluded</td>" not in page
+    # Both reach the threshold of a slice; subdural has one of the case, and does not reach it.
+    assert re.findall(r"Prediction basis: (\w+) .*?>\((.*?)\)</span>", page) == [
+        ("epidural", "not judged for the case"),
+        ("subdural", "not named for the case"),
+    ]
+    assert page.count("validation gave none for the case") == 1 and page.count("and not that of the case") == 1
+
+
+def _of_sets(params, sets: dict[str, str], *, score: float = 0.6, **changed):
+    labels = params.label_set
+    known = CaseUncertainty(
+        coverage=0.9,
+        sets=sets,
+        reasons={name: "validation has 3 patients with the finding" for name in labels.columns if name not in sets},
+        slice_sets={},
+        disagreement=None,
+        slice_disagreement=None,
+        reason="one member: no disagreement",
+    )
+    values = np.full((1, len(labels)), score)
+    shown = {"shown": {0: ("epidural", "subdural")}, "attention": {0: maps(labels.any)}}
+    low = np.full(len(labels), 0.3)
+    if not changed.get("decision", True):
+        values[:] = 0.2
+    return made_case(params, values, slice_thresholds=low, **shown, uncertainty=known, **changed)
