@@ -19,8 +19,7 @@ BLOCK = 512
 
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for module in ("streams", "tars"):
-        monkeypatch.setattr(f"ich_pipeline.sources.{module}.LARGEST_HEADER", HEADER)
+    monkeypatch.setattr("ich_pipeline.sources.tars.LARGEST_HEADER", HEADER)
     tracemalloc.start()
     yield
     peak = tracemalloc.get_traced_memory()[1]
