@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from ich_pipeline.ensemble.calibration import Calibration
 from ich_pipeline.ensemble.case_score import CaseScore
-from ich_pipeline.ensemble.conformal import ABSENT, NEITHER, PRESENT, UNDECIDED, ConformalLabel
+from ich_pipeline.ensemble.conformal import ConformalLabel
 
 if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.ensemble.reading import Reading
 
 ONE_MEMBER = "one member: no disagreement"
-_SPOKEN = {ABSENT: "absent", PRESENT: "present", UNDECIDED: "undecided", NEITHER: "fits neither"}
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,6 @@ class CaseUncertainty:
     disagreement: Mapping[str, float] | None
     slice_disagreement: NDArray[np.float64] | None
     reason: str | None
-
-    def spoken(self, label: str) -> str:
-        """``present``, ``fits neither`` …; the reason where there is no set."""
-        return _SPOKEN[self.sets[label]] if label in self.sets else f"not available ({self.reasons[label]})"
 
 
 def of_case(ensemble: Ensemble, reading: Reading) -> CaseUncertainty | None:

@@ -29,7 +29,7 @@ SCHEMA = "maps/1"
 FILE = "maps.json"
 FRACTIONS = np.round(np.arange(0.05, 0.91, 0.05), 2)
 SIDE_RIGHT, SIDE_SURE = 0.9, 0.6  # side accuracy of a label, and its lower bound, from which its side is named
-NO_MASKS = "validation has no lesion mask of a finding that the system names, so the maps were not scored"
+NO_MASKS = "validation has no lesion mask of a finding that the system names, so they choose nothing (boxes are scored, no more)"
 
 
 @dataclass(frozen=True)

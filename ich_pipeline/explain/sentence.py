@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ich_pipeline.ensemble.conformal import ABSENT, PRESENT
+from ich_pipeline.ensemble.conformal import ABSENT, NEITHER, PRESENT, UNDECIDED
 from ich_pipeline.explain.case import ExplainedCase, margin
 
 RUNS = 3  # stretches of slices that a sentence names
@@ -17,30 +17,75 @@ def case_sentence(case: ExplainedCase) -> str:
     """``Suspected: intraparenchymal, left, slices 4–8; epidural possible; others not.``
 
     The first finding is the one whose case score lies farthest above its threshold (:func:`ich_pipeline.explain.case.margin`); what else
-    reaches its own is "possible". Slices are those that reach the slice threshold of that finding, counted from 1 towards
-    the head. Where the model has no answer and
+    reaches its own is "possible". Slices are counted from 1 towards the head (:func:`named_slices`). Where "any" stays below its
+    threshold and a finding does not, that finding is to be checked. Where the model has no answer and
     is asked for a demonstration, that comes first. The side is the patient's, of the finding's maps in the slices that are explained for it;
-    it is named where these maps told the side well enough on validation (:meth:`ich_pipeline.explain.choice.MapChoice.names_side`).
+    it is "not determined" unless these maps told the side well enough on validation (:meth:`ich_pipeline.explain.choice.MapChoice.names_side`).
     """
     if case.decision is None:
         said = case.no_answer
         return f"{said[:1].upper()}{said[1:]}." if said.startswith("not read") else f"Not read: {said}."
-    said = _said(case)
+    said = said_all_the_same(case)
     return f"No answer ({case.no_answer}); for demonstration: {said[:1].lower()}{said[1:]}" if case.no_answer else said
 
 
+def said_all_the_same(case: ExplainedCase) -> str:
+    """:func:`case_sentence` of a decision, without a word of why it is no answer."""
+    found = _found(case)
+    subtypes = [case.labels.index(name) for name in case.labels.subtypes]
+    unjudged = [_name(case, k) for k in subtypes if np.isnan(case.case_thresholds[k])]
+    tail = f"; {_listed(unjudged)} not judged" if unjudged else ""
+    if not case.decision:
+        check = "; ".join(f"{_name(case, k)} possible, {_slices(case, k)}" for k in found)
+        return f"Not suspected{f'; check: {check}' if check else ''}{tail}."
+    if not found:
+        return f"Suspected: haemorrhage of no named kind, {_slices(case, case.labels.index(case.labels.any))}{tail}."
+    also = f"; {_listed([_name(case, k) for k in found[1:]])} possible" if found[1:] else ""
+    rest = "; others not" if len(found) + len(unjudged) < len(subtypes) else ""
+    side = case.side(case.labels.columns[found[0]]) or "side not determined"
+    return f"Suspected: {_name(case, found[0])}, {side}, {_slices(case, found[0])}{also}{rest}{tail}."
+
+
+def named_slices(case: ExplainedCase) -> list[int]:
+    """Indices of the slices that :func:`case_sentence` names, in order: of the leading finding, or of those to be checked."""
+    if case.decision is None:
+        return []
+    found = _found(case)
+    if case.decision:
+        return _reached(case, found[0] if found else case.labels.index(case.labels.any))
+    return sorted({i for k in found for i in _reached(case, k)})
+
+
 def certain_sentence(case: ExplainedCase) -> str | None:
-    """``At 90 % coverage: haemorrhage present``; None where the ensemble was made without conformal sets."""
+    """``Haemorrhage suspected: clear at 90 % coverage``; None where the ensemble was made without conformal sets."""
     if case.uncertainty is None:
         return None
-    return f"At {100 * case.uncertainty.coverage:g} % coverage: haemorrhage {certain_words(case)[case.labels.any]}"
+    label = case.labels.any
+    said, sure = named_words(case)[label], certain_words(case)[label]
+    return f"Haemorrhage {said}: {sure} at {100 * case.uncertainty.coverage:g} % coverage"
+
+
+def named_words(case: ExplainedCase) -> dict[str, str]:
+    """What :func:`case_sentence` says of each label, in a word: suspected, possible, not named, not judged."""
+    leading = _found(case)[:1] if case.decision else []
+    words = {}
+    for k, label in enumerate(case.labels.columns):
+        named = named_for_case(case, label)
+        words[label] = (
+            ("suspected" if named else "not suspected") if label == case.labels.any
+            else "not judged" if named is None
+            else "suspected" if k in leading
+            else "possible" if named
+            else "not named"
+        )  # fmt: skip
+    return words
 
 
 def certain_words(case: ExplainedCase) -> dict[str, str]:
-    """The conformal set of each label in a word that fits what :func:`case_sentence` says of it.
+    """How sure it is of each label's word in :func:`named_words`, by the label's conformal set.
 
-    A set judges each finding by itself: any haemorrhage raises the scores of all, often beyond nine in ten patients without
-    the finding. Below its threshold that is "not excluded", and no finding; without a threshold it is "not judged".
+    Clear: the set holds that answer alone. Doubtful: it holds the other one alone. A set judges each finding by itself, and any
+    haemorrhage raises the scores of all, often beyond nine in ten patients without the finding.
     """
     known = case.uncertainty
     if known is None:
@@ -49,15 +94,13 @@ def certain_words(case: ExplainedCase) -> dict[str, str]:
     for label in case.labels.columns:
         named, found = named_for_case(case, label), known.sets.get(label)
         if found is None:  # the page gives a subtype's reason below its table
-            words[label] = known.spoken(label) if label == case.labels.any else "not available"
+            words[label] = f"not available ({known.reasons[label]})" if label == case.labels.any else "not available"
         elif named is None:
             words[label] = "not judged"
-        elif found == PRESENT and not named:
-            words[label] = "not excluded"
-        elif found == ABSENT and named:
-            words[label] = "doubtful"
+        elif found in (PRESENT, ABSENT):
+            words[label] = "clear" if named == (found == PRESENT) else "doubtful"
         else:
-            words[label] = known.spoken(label)
+            words[label] = {UNDECIDED: "unclear", NEITHER: "fits neither"}[found]
     return words
 
 
@@ -69,23 +112,28 @@ def named_for_case(case: ExplainedCase, label: str) -> bool | None:
     return None if np.isnan(case.case_thresholds[k]) else bool(case.case_scores[k] >= case.case_thresholds[k])
 
 
-def _said(case: ExplainedCase) -> str:
+def _found(case: ExplainedCase) -> list[int]:
+    """Columns of the subtypes that reach the case threshold of their own, the one farthest above it first."""
     subtypes = [case.labels.index(name) for name in case.labels.subtypes]
     above = margin(case.case_scores[subtypes], case.case_thresholds[subtypes])
-    reached = case.case_scores[subtypes] >= np.nan_to_num(case.case_thresholds[subtypes], nan=np.inf)
-    order = [subtypes[k] for k in np.argsort(-above, kind="stable") if reached[k]]
-    names = [_name(case, k) for k in order]
-    unjudged = [_name(case, k) for k in subtypes if np.isnan(case.case_thresholds[k])]
-    tail = f"; {_listed(unjudged)} not judged" if unjudged else ""
-    if not case.decision:
-        return f"Not suspected{f'; {_listed(names)} above the threshold of its own' if names else ''}{tail}."
-    if not names:
-        return f"Suspected: haemorrhage of no named kind, {_slices(case, case.labels.index(case.labels.any))}{tail}."
-    also = f"; {_listed(names[1:])} possible" if names[1:] else ""
-    rest = "; others not" if len(names) + len(unjudged) < len(subtypes) else ""
-    side = case.side(case.labels.columns[order[0]])
-    where = f"{side}, " if side else ""
-    return f"Suspected: {names[0]}, {where}{_slices(case, order[0])}{also}{rest}{tail}."
+    return [
+        k
+        for k in (subtypes[j] for j in np.argsort(-above, kind="stable"))
+        if named_for_case(case, case.labels.columns[k])
+    ]
+
+
+def _reached(case: ExplainedCase, column: int) -> list[int]:
+    """The slices where a label reaches its slice threshold, and "any" its own; where none does, the one that scores highest.
+
+    So it may be where the case score is not the highest slice's.
+    """
+    columns = [column, case.labels.index(case.labels.any)]
+    limits = case.slice_thresholds[columns]
+    if np.isnan(limits[1]):  # "any" has none to reach
+        limits = np.array([limits[0], -np.inf])
+    reached = np.flatnonzero((case.final[:, columns] >= limits).all(axis=1))  # never, where the threshold is NaN
+    return [int(i) for i in reached] if len(reached) else [int(np.argmax(case.final[:, column]))]
 
 
 def _name(case: ExplainedCase, column: int) -> str:
@@ -93,14 +141,10 @@ def _name(case: ExplainedCase, column: int) -> str:
 
 
 def _slices(case: ExplainedCase, column: int) -> str:
-    """The slices where a label reaches its slice threshold; where none does, the one that scores highest.
-
-    So it may be where the case score is not the highest slice's.
-    """
-    scores, threshold = case.final[:, column], case.slice_thresholds[column]
-    reached = np.flatnonzero(scores >= threshold) if not np.isnan(threshold) else np.array([], int)
-    if not len(reached):
-        return f"highest in slice {int(np.argmax(scores)) + 1}"
+    """The slices of :func:`_reached` in words."""
+    reached = _reached(case, column)
+    if len(reached) == 1 and not case.final[reached[0], column] >= case.slice_thresholds[column]:
+        return f"highest in slice {reached[0] + 1}"
     breaks = [0, *(k + 1 for k, (one, other) in enumerate(pairwise(reached)) if other - one > 1), len(reached)]
     runs = [reached[first:last] for first, last in pairwise(breaks)]
     longest = sorted(sorted(runs, key=len, reverse=True)[:RUNS], key=lambda run: run[0])

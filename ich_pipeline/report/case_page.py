@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from ich_pipeline.explain.atlas import BasisExample
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.choice import MapChoice
-from ich_pipeline.explain.sentence import case_sentence, certain_words, named_for_case
+from ich_pipeline.explain.sentence import (
+    case_sentence,
+    certain_sentence,
+    certain_words,
+    named_for_case,
+    named_slices,
+    named_words,
+    said_all_the_same,
+)
 from ich_pipeline.precedent.model import DISTANCES
 from ich_pipeline.report.niivue import viewer
 from ich_pipeline.report.pictures import DRAWN, ct_uri, draw_map, draw_values, map_in_head, window_filters
@@ -41,6 +49,7 @@ RULES = {  # what a case score is, in words
     "noisy_or": "the chance that the finding is real in one slice at least, if slices were independent",
 }
 Maps = Mapping[tuple[str, int], NDArray[np.float64]]  # (label, slice index) → map_in_head
+UNREAD = "Not read: read this scan yourself."
 UNUSUAL = 95.0  # percentile of held-out true positives from which a slice counts as far from anything in training
 
 
@@ -95,13 +104,15 @@ def case_page(
         caution=caution,
         scan_cautions=[sentence(one) for one in scan_cautions],
         withheld=withheld,
-        no_answer=sentence(case.no_answer),
         filters=window_filters(case.windows),
         verdict=_verdict(case, truth),
         scores=[] if withheld else _scores(case),
         certain=certain_words(case),
+        certain_said=certain_sentence(case),
+        named=named_words(case),
         rule=RULES[case.case_score_rule],
-        strip=[_strip(case, i, truth) for i in range(len(case.hu))],
+        strip=_strip(case, truth),
+        line=None if withheld or np.isnan(case.slice_thresholds[0]) else float(case.slice_thresholds[0]),
         start=start,
         poster=None if suspicious else ct_uri(case.hu[start], LARGE, case.windows),
         one_map=all(set(maps) == {case.labels.any} for maps in case.attention.values()),
@@ -148,27 +159,38 @@ def _facts(case: ExplainedCase, volume: Carried, start: int) -> dict[str, Any]:
     }
 
 
-def _strip(case: ExplainedCase, i: int, truth: Truth | None) -> dict[str, Any]:
-    """One slice in the strip of probabilities."""
-    known = case.decision is not None
-    return {
-        "number": i + 1,
-        "position": float(case.positions_mm[i]),
-        "score": float(case.final[i, 0]) if known else None,
-        "gate": bool(case.first[i, 0] >= case.gate),
-        "decides": bool(case.decision and case.final[i, 0] >= case.threshold),
-        "reread": bool(case.reread[i]),
-        "suspicious": i in case.attention,
-        "words": " · ".join(
-            f"{display_name(name)} {score(float(value))}"
-            for name, value in zip(case.labels.columns, case.final[i], strict=True)
-        )
-        if known
-        else "",
-        "truth": _names(case, truth.slices[i]) if truth else None,
-        "strange": _strange(case, i),
-        "apart": _apart(case, i),
-    }
+def _strip(case: ExplainedCase, truth: Truth | None) -> list[dict[str, Any]]:
+    """The slices in the strip of scores."""
+    known, named = case.decision is not None, named_slices(case)
+    return [
+        {
+            "number": i + 1,
+            "position": float(case.positions_mm[i]),
+            "score": float(case.final[i, 0]) if known else None,
+            "mark": _mark(case, i, named),
+            "reread": bool(case.reread[i]),
+            "suspicious": i in case.attention,
+            "words": " · ".join(
+                f"{display_name(name)} {score(float(value))}"
+                for name, value in zip(case.labels.columns, case.final[i], strict=True)
+            )
+            if known
+            else "",
+            "truth": _names(case, truth.slices[i]) if truth else None,
+            "strange": _strange(case, i),
+            "apart": _apart(case, i),
+        }
+        for i in range(len(case.hu))
+    ]
+
+
+def _mark(case: ExplainedCase, i: int, named: Sequence[int]) -> Literal["", "named", "check"]:
+    """The colour of a slice: red where the first line names it, amber where it is worth a look besides."""
+    if case.decision is None:
+        return ""
+    if i in named:
+        return "named" if case.decision else "check"
+    return "check" if case.decision and case.final[i, 0] >= case.slice_thresholds[0] else ""
 
 
 def _apart(case: ExplainedCase, i: int) -> str:
@@ -202,23 +224,28 @@ def _names(case: ExplainedCase, row: NDArray[np.integer]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The headline of a page; ``tone`` colours it. ``note`` stands below, where the reference says otherwise."""
+    """The headline of a page; ``tone`` colours it. ``note`` stands below: why there is no answer, or what the reference says."""
 
-    tone: Literal["alarm", "neutral"]
+    tone: Literal["alarm", "check", "neutral"]
     headline: str
     note: str = ""
 
 
 def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
     """A negative decision is never green: it says that nothing reached a threshold, not that nothing is there."""
-    said = case_sentence(case)
     if case.decision is None:
-        return Verdict("neutral", "Not read" if case.unlike else said)
+        return Verdict("neutral", UNREAD, "" if case.unlike else case_sentence(case))
+    if case.no_answer:
+        said = said_all_the_same(case)
+        return Verdict(
+            "neutral", UNREAD, f"{sentence(case.no_answer)}. For demonstration alone: {said[:1].lower()}{said[1:]}"
+        )
+    said = case_sentence(case)
     if truth is not None and truth.case and not case.decision:
         return Verdict("alarm", "Missed: the reference is positive", f"The system says: {said[:1].lower()}{said[1:]}")
     if truth is not None and not truth.case and case.decision:
         return Verdict("alarm", said, "False alarm: the reference is negative.")
-    return Verdict("alarm" if case.decision else "neutral", said)
+    return Verdict("alarm" if case.decision else "check" if named_slices(case) else "neutral", said)
 
 
 def _scores(case: ExplainedCase) -> list[dict[str, Any]]:

@@ -208,7 +208,7 @@ def test_a_case_says_its_sets_in_words(certain, networks, cases, rule) -> None:
             assert found.sets[name] == certain.uncertainty.cases[name].words(whole.case_scores[case, k])
             words = certain.uncertainty.slices[name].words(whole.final[mine, k])
             assert found.slice_sets[name] == tuple(words)
-        assert found.spoken("subdural") == "not available (validation has 3 patients with the finding)"
+        assert found.reasons["subdural"] == "validation has 3 patients with the finding"
         np.testing.assert_array_equal(found.slice_disagreement, whole.disagreement.slices[mine])
 
 

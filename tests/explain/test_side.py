@@ -84,7 +84,10 @@ def test_the_sentence_names_a_side_that_is_sure():
     assert _sentence(_at(4, 6), head(), _choice(SURE)) == "Suspected: intraparenchymal, left, slices 1–3; others not."
     assert _sentence(_at(4, 1), head(), _choice(SURE)) == "Suspected: intraparenchymal, right, slices 1–3; others not."
     for silent in (None, _choice(UNSURE)):
-        assert _sentence(_at(4, 6), head(), silent) == "Suspected: intraparenchymal, slices 1–3; others not."
+        assert (
+            _sentence(_at(4, 6), head(), silent)
+            == "Suspected: intraparenchymal, side not determined, slices 1–3; others not."
+        )
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])

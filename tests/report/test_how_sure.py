@@ -28,16 +28,17 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     values = np.full((1, len(labels)), 0.6)
     of_any = {"slice_thresholds": np.full(len(labels), 0.9), "shown": {0: ()}, "attention": {0: maps(labels.any)}}
     page = case_page(made_case(params, values, **of_any, uncertainty=known))
-    assert "At 90 % coverage: haemorrhage undecided." in page
-    assert "fits neither" in page and page.count("<td>not available</td>") == 3
+    assert "Haemorrhage suspected: unclear at 90 % coverage." in page
+    assert _rows(page)["subdural"].endswith(": fits neither")
+    assert [k for k, words in _rows(page).items() if words.endswith(": not available")] == list(labels.subtypes[1:4])
     assert "Subarachnoid: validation has 3 patients with the finding." in page
     assert "“Any” ± 0.12" in page
-    # What the first line does not name is not called present, and what it names is not called absent.
-    assert "<td>present</td>" in page and "<td>not excluded</td>" not in page
+    # Every finding has the first line's word for it, and how clear that is.
+    assert "epidural" in _first_line(page) and _rows(page)["epidural"] in ("suspected: clear", "possible: clear")
     low = np.array([[0.6, 0.4, 0.6, 0.6, 0.6, 0.6]])
     aside = dataclasses.replace(known, sets={"any": "present", "epidural": "present", "subdural": "absent"})
     page = case_page(made_case(params, low, **of_any, uncertainty=aside))
-    assert "<td>not excluded</td>" in page and "<td>doubtful</td>" in page and "<td>present</td>" not in page
+    assert _rows(page)["epidural"] == "not named: doubtful" and _rows(page)["subdural"] == "possible: doubtful"
     assert "calibrated without conformal sets" in case_page(made_case(params, values, **of_any))
     # Where no finding has a set, the reason stands once.
     few = "validation has 3 patients with the finding, and 90% coverage needs at least 9"
@@ -49,19 +50,19 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
 @pytest.mark.parametrize(
     ("decision", "found", "said"),
     [
-        (False, "present", "not excluded"),
-        (False, "absent", "absent"),
-        (False, "undecided", "undecided"),
-        (True, "absent", "doubtful"),
-        (True, "present", "present"),
-        (True, "neither", "fits neither"),
+        (False, "present", "not suspected: doubtful"),
+        (False, "absent", "not suspected: clear"),
+        (False, "undecided", "not suspected: unclear"),
+        (True, "absent", "suspected: doubtful"),
+        (True, "present", "suspected: clear"),
+        (True, "neither", "suspected: fits neither"),
     ],
 )
 def test_the_set_of_any_fits_the_first_line(params, decision: bool, found: str, said: str):
     made = _of_sets(params, {"any": found}, decision=decision)
     page = case_page(made)
-    assert f"<b>At 90 % coverage: haemorrhage {said}.</b>" in page
-    assert certain_sentence(made) == f"At 90 % coverage: haemorrhage {said}"
+    assert f"<b>Haemorrhage {said} at 90 % coverage.</b>" in page
+    assert certain_sentence(made) == f"Haemorrhage {said} at 90 % coverage"
     assert ("<strong>Not suspected.</strong>" in page) == (not decision)
 
 
@@ -71,14 +72,24 @@ def test_a_finding_without_a_threshold_is_not_judged(params, found: str):
     thresholds[params.label_set.index("epidural")] = np.nan
     made = _of_sets(params, {"any": "present", "epidural": found}, case_thresholds=thresholds, score=0.4)
     page = case_page(made)
-    assert "epidural not judged.</strong>" in page and "<td>not judged</td>" in page
-    assert f"<td>{found}</td>" not in page and "<td>not excluded</td>" not in page
+    assert "epidural not judged.</strong>" in page and _rows(page)["epidural"] == "not judged"
     # Both reach the threshold of a slice; subdural has one of the case, and does not reach it.
     assert re.findall(r"Prediction basis: (\w+) .*?>\((.*?)\)</span>", page) == [
         ("epidural", "not judged for the case"),
         ("subdural", "not named for the case"),
     ]
     assert page.count("validation gave none for the case") == 1 and page.count("and not that of the case") == 1
+
+
+def _rows(page: str) -> dict[str, str]:
+    """Finding → words of the panel "How sure"."""
+    panel = page[page.index("<h3>How sure</h3>") :]
+    found = re.findall(r"<td[^>]*>([^<]+)</td><td[^>]*>([^<]+)</td>", panel[: panel.index("</table>")])
+    return {name.lower(): words for name, words in found}
+
+
+def _first_line(page: str) -> str:
+    return page[page.index("<strong>") : page.index("</strong>")]
 
 
 def _of_sets(params, sets: dict[str, str], *, score: float = 0.6, **changed):

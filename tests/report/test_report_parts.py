@@ -235,7 +235,7 @@ def test_the_headline_knows_the_reference(params, decision, truth, headline, ton
     assert f'class="verdict {tone}"' in page
     assert ("False alarm" in page) == (decision and truth == ())
     assert "Most probable finding, below its threshold: epidural" in page
-    assert page.count('class="decides"') == int(decision)  # a slice has a red frame only where it makes the decision
+    assert page.count('class="named"') == int(decision)  # red in the strip only where the first line names the slice
 
 
 def test_near_distances_are_told_apart():

@@ -37,24 +37,29 @@ def scores(**reached) -> np.ndarray:
         (
             scores(any=([3, 4, 5], 0.9), intraparenchymal=([3, 4, 5], 0.9), epidural=([4], 0.6)),
             {},
-            "Suspected: intraparenchymal, slices 4–6; epidural possible; others not.",
+            "Suspected: intraparenchymal, side not determined, slices 4–6; epidural possible; others not.",
         ),
         (
-            scores(any=([0], 0.9), subdural=([0, 2, 3, 9], 0.9)),
+            scores(any=([0, 2, 3, 5, 9], 0.9), subdural=([0, 2, 3, 7, 9], 0.9)),
             {},
-            "Suspected: subdural, slices 1, 3–4 and 10; others not.",
+            "Suspected: subdural, side not determined, slices 1, 3–4 and 10; others not.",
         ),
         (scores(any=([7], 0.9)), {}, "Suspected: haemorrhage of no named kind, slice 8."),
         (scores(any=([7], 0.2)), {"decision": False}, "Not suspected."),
         (
-            scores(epidural=([7], 0.7)),
+            scores(any=([7], 0.2), epidural=([6, 7], 0.7)),
             {"decision": False},
-            "Not suspected; epidural above the threshold of its own.",
+            "Not suspected; check: epidural possible, slice 7.",
+        ),
+        (
+            scores(epidural=([6, 7], 0.7), subdural=([2], 0.8)),
+            {"decision": False, "slice_thresholds": np.array([np.nan, *[0.5] * 5])},
+            "Not suspected; check: subdural possible, slice 3; epidural possible, slices 7–8.",
         ),
         (
             scores(any=([1], 0.9), intraparenchymal=([1], 0.9)),
             {"case_thresholds": np.array([0.5, 0.5, 0.5, 0.5, 0.5, np.nan])},
-            "Suspected: intraparenchymal, slice 2; others not; subdural not judged.",
+            "Suspected: intraparenchymal, side not determined, slice 2; others not; subdural not judged.",
         ),
         (scores(), {"decision": None, "no_answer": "not read: unlike the scans"}, "Not read: unlike the scans."),
         (
@@ -71,7 +76,7 @@ def scores(**reached) -> np.ndarray:
         (
             scores(),  # a case score that is not the highest slice's
             {"case_scores": np.array([0.9, 0.7, 0.1, 0.1, 0.1, 0.1])},
-            "Suspected: epidural, highest in slice 1; others not.",
+            "Suspected: epidural, side not determined, highest in slice 1; others not.",
         ),
     ],
 )
@@ -84,7 +89,7 @@ def test_a_low_threshold_leads_nobody() -> None:
     values = scores(any=([2], 0.9), subarachnoid=([2], 0.4), subdural=([2], 0.98))
     thresholds = np.array([0.5, 0.5, 0.5, 0.5, 0.15, 0.9])
     assert case_sentence(case(values, case_thresholds=thresholds)).startswith(
-        "Suspected: subdural, slice 3; subarachnoid"
+        "Suspected: subdural, side not determined, slice 3; subarachnoid"
     )
 
 

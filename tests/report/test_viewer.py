@@ -77,7 +77,7 @@ def test_wheel_keys_and_strip_scroll_and_a_passing_mouse_changes_nothing(shown: 
     assert shown.value(AT) == 1
     shown.click("#next")
     assert shown.value(AT) == 3
-    assert text(shown, "place") == "slice 4 of 9\nimage 23, 15.0 mm"
+    assert text(shown, "place") == "slice 4 of 9\n15.0 mm · InstanceNumber 23"
     assert shown.value("caseViewer.frac2vox(caseViewer.scene.crosshairPos)[2]") == 3, "and the viewer shows it"
 
 
