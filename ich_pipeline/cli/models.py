@@ -101,16 +101,27 @@ def models(context: typer.Context) -> None:
     if not found:
         typer.echo(f"{name} has no version yet: `make repro` registers one.")
         return
+    beside = next((v for v in found if versions.CHAMPION in v.aliases), found[0])
     titles = sorted({title for version in found for title in version.metrics})
+    others = False
     table = Table(title=name, title_justify="left", box=None, pad_edge=False)
     for column in ("version", "alias", "profile", "registered (UTC)", "content", *titles):
         table.add_column(column, overflow="fold")
     for version in found:
         when = datetime.fromtimestamp(version.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        figures = [version.metrics.get(title, "–") for title in titles]
+        figures = []
+        for title in titles:
+            test = title.partition(" ")[0]
+            other = version.tests.get(test) != beside.tests.get(test) and title in version.metrics
+            figures.append(f"{version.metrics.get(title, '–')}{'*' if other else ''}")
+            others |= other
         row = (str(version.number), ", ".join(version.aliases) or "–", version.profile, when, version.content[:12])
         table.add_row(*row, *figures)
     Console().print(table)
+    if others:
+        typer.echo(
+            f"* Of other test cases than version {beside.number}'s, or nobody knows of which: do not compare them."
+        )
     for version in found:
         if version.caution:
             typer.echo(f"Caution, version {version.number}: {version.caution}")

@@ -48,7 +48,8 @@ class CaseScores:
 
     def save(self, path: Path) -> None:
         """Write JSON; equal readings give equal bytes."""
-        kept = self.cases.assign(score=self.cases["score"].map(lambda s: None if s == -np.inf else s).astype(object))
+        kept = self.cases.to_dict("list")
+        kept["score"] = [None if score == -np.inf else score for score in kept["score"]]
         write_json(
             path,
             {
@@ -56,7 +57,7 @@ class CaseScores:
                 "test": self.test,
                 "test_set": self.test_set,
                 "cautions": list(self.cautions),
-                "cases": kept.to_dict("list"),
+                "cases": kept,
             },
         )
 

@@ -8,6 +8,7 @@ that lost its end is found out too. A last line that a kill cut off does not cou
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -166,7 +167,7 @@ def periods(entries: Sequence[Entry], model: str) -> list[Period]:
     found = []
     if moves and moves[0].previous is not None:
         found.append(Period(moves[0].previous, None, moment(moves[0].when)))
-    for entry, following in zip(moves, [*moves[1:], None], strict=True):
+    for entry, following in itertools.zip_longest(moves, moves[1:]):
         assert entry.version is not None
         until = moment(following.when) if following else None
         found.append(Period(entry.version, moment(entry.when), until))

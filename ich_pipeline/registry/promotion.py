@@ -20,20 +20,25 @@ GATE = "ich.gate"  # tag of a version: what the gate said of it last, and beside
 LOCK = "register"  # a version is neither made nor removed while another is promoted
 
 
-def judged(params: Params, number: int | None = None) -> Judgement:
-    """What the gate says of the challenger, or of version ``number``.
+def judged(params: Params, number: int | None = None, *, note: bool = False) -> Judgement:
+    """What the gate says of the challenger, or of version ``number``; the champion itself is held to the floors.
+
+    Args:
+        params: of the project.
+        number: None for the challenger's.
+        note: write the verdict beside the version, tag :data:`GATE`.
 
     Raises:
         InputError: there is no such version, or its files are not those that were registered.
     """
-    return _judgement(params, *versions.candidate(params.registry.model_name, number))
-
-
-def note(name: str, number: int, champion: int | None, found: Judgement) -> None:
-    """Write beside a version what the gate says of it."""
-    beside = f"champion version {champion}" if champion is not None else "no champion"
-    store.client().set_model_version_tag(name, str(number), GATE, f"{found.verdict} ({beside}, {found.test})")
-    versions.versions(name)  # the next prediction need not ask
+    target, champion = versions.candidate(params.registry.model_name, number)
+    found = _judgement(params, target, champion)
+    if note:
+        beside = f"champion version {champion.number}" if champion else "no champion"
+        said = f"{found.verdict} ({beside}, {found.test})"
+        store.client().set_model_version_tag(target.name, str(target.number), GATE, said)
+        versions.versions(target.name)  # the next prediction need not ask
+    return found
 
 
 def promote(
@@ -171,7 +176,7 @@ def _judgement(params: Params, target: Version, champion: Version | None) -> Jud
     test = params.gate.test
     try:
         challenger = tested.fetch(target, test)
-        before = tested.fetch(champion, test) if champion else None
+        before = tested.fetch(champion, test) if champion and champion.number != target.number else None
     except InputError as error:
         return undecided(test, "case scores", str(error).removesuffix("."))
     return judge(challenger, before, params.gate, params.seed)

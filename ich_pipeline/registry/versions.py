@@ -197,6 +197,7 @@ def _intact(version: Version) -> bool:
 
 
 def local_folder(uri: str) -> Path | None:
+    """Where files lie on this machine; None where they lie elsewhere."""
     parts = urlparse(uri)
     if parts.scheme == "file":
         return Path(unquote(parts.path))

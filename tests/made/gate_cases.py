@@ -64,3 +64,8 @@ def drawn_pair(
 def changed(scores: CaseScores, **columns: Any) -> CaseScores:
     """The same with other columns."""
     return replace(scores, cases=scores.cases.assign(**columns))
+
+
+def good_scores(auc: float = 0.97, patients: int = 80) -> CaseScores:
+    """A version's scores of a test of as many positive as negative patients; equal for equal arguments."""
+    return drawn_pair(np.random.default_rng(2), (auc, 0.75), (patients, patients))[0]
