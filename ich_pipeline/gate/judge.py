@@ -286,7 +286,8 @@ def _floors(cases: pd.DataFrame, level: Level, params: GateParams, confidence: f
     found = {"auc": (ranked.value, low, min(high, 1.0))}
     for name in ("sensitivity", "specificity"):
         entry = called[f"{name}@decision"].to_json(confidence)
-        found[name] = (entry["value"], entry["low"], entry["high"])
+        low, high = (0.0, 1.0) if entry["low"] is None else (entry["low"], entry["high"])
+        found[name] = (entry["value"], low, high)
     checks = []
     for name, (value, low, high) in found.items():
         floor = getattr(params.floors, name)

@@ -185,7 +185,7 @@ def champion_before(entries: Sequence[Entry], model: str) -> int | None:
         if entry.what == "rollback" and entry.version in line:
             while line[-1] != entry.version:
                 line.pop()
-        else:
+        elif line[-1:] != [entry.version]:  # else a move that was logged and stopped, and done again
             line.append(entry.version)
     return line[-2] if len(line) > 1 else None
 

@@ -69,7 +69,7 @@ def test_the_first_model_is_promoted_where_it_reaches_the_floors(registered: int
 def test_a_worse_one_is_refused_but_for_a_reason_and_rolled_back(
     registered: int, bundle: Path, params: Params, tmp_path: Path
 ) -> None:
-    assert registered_anew(bundle, params, tmp_path / "b", 1, good_scores(0.75)) == 2
+    assert registered_anew(bundle, params, tmp_path / "b" / "bundle", 1, good_scores(0.75)) == 2
     status, out, err = ich("promote")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(
@@ -97,12 +97,12 @@ def test_another_test_is_refused_and_the_newest_scores_of_a_content_count(
     registered: int, bundle: Path, params: Params, tmp_path: Path
 ) -> None:
     other = replace(good_scores(0.999), test_set="b" * 64)
-    assert registered_anew(bundle, params, tmp_path / "c", 2, other) == 3
+    assert registered_anew(bundle, params, tmp_path / "c" / "bundle", 2, other) == 3
     out = ich("models")[1]
     assert "0.9000*" in out and "* Of other test cases than version 1's" in out
     status, _, err = ich("promote")
     assert status == 2 and "cannot decide on test_prospective: the two were not tested on the same cases" in err
-    assert registered_anew(bundle, params, tmp_path / "c", 2, good_scores(0.999)) == 3
+    assert registered_anew(bundle, params, tmp_path / "c" / "bundle", 2, good_scores(0.999)) == 3
     assert "0.9000" in ich("models")[1] and "0.9000*" not in ich("models")[1]
     (found, _) = versions.candidate(params.registry.model_name)
     assert found.tests == {"test_prospective": "a" * 64}
@@ -184,7 +184,7 @@ def test_old_versions_are_removed_and_what_is_needed_stays(
 ) -> None:
     name = params.registry.model_name
     assert ich("promote")[0] == 0 and champion(params) == 3
-    registered_anew(bundle, params, tmp_path / "d", 5, good_scores())
+    registered_anew(bundle, params, tmp_path / "d" / "bundle", 5, good_scores())
     found = {version.number: version for version in versions.versions(name)}
     folder = versions.model_folder(found[2])
     status, out, _ = ich("models", "prune", "--days", "0", "--newest", "1")
@@ -220,7 +220,7 @@ def entries(*moves: tuple[str, int | None, int | None]) -> list[Entry]:
 
 
 def test_the_way_back_leads_to_ever_earlier_champions() -> None:
-    made = entries(("promote", 2, 1), ("promote", 3, 2), ("override", 4, 3))
+    made = entries(("promote", 2, 1), ("promote", 3, 2), ("override", 4, 3), ("override", 4, 3))
     assert history.champion_before(made, "m") == 3 and history.champion_before(made, "other") is None
     made += entries(("rollback", 3, 4))
     assert history.champion_before(made, "m") == 2
