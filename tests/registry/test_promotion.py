@@ -73,7 +73,7 @@ def test_a_worse_one_is_refused_but_for_a_reason_and_rolled_back(
     status, out, err = ich("promote")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(
-        "ich: the gate refuses version 2 of ich-ensemble: worse on test_prospective: AUC of the cases 0.7"
+        "ich: the gate refuses version 2 of ich-ensemble: worse on test_prospective: AUC of the cases 0.808"
     )
     assert champion(params) == 1 and len(lines()) == 1
     status, _, err = ich("promote", "--override")
