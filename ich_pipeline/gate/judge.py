@@ -7,9 +7,9 @@ by patient and DeLong's with patients as clusters, and on the wider end of both.
 Decisions, calibration, subgroups and cautions can only take a pass away.
 
 Both intervals are too short where few patients are ranked almost without error: by chance nobody is ranked otherwise, and
-that looks like certainty. So DeLong's variance gets what one patient more of each class would add, of whom half of the other
-class is ranked otherwise (Agresti and Min 2005, doi 10.1002/sim.1781, do likewise with decisions). Without it, equal
-intervals let up to three times alpha of inferior challengers pass (``benchmarks/null_challengers.py``).
+that looks like certainty. So DeLong's variance gets what one patient more of each class would add, who is ranked otherwise
+against half of the other class (Agresti and Min 2005, doi 10.1002/sim.1781, do likewise with decisions). Without it more
+than twice alpha of inferior challengers pass (``benchmarks/null_challengers.py``).
 """
 
 from __future__ import annotations
