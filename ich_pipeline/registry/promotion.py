@@ -34,7 +34,8 @@ def judged(params: Params, number: int | None = None, *, note: bool = False) -> 
     target, champion = versions.candidate(params.registry.model_name, number)
     found = _judgement(params, target, champion)
     if note:
-        beside = f"champion version {champion.number}" if champion else "no champion"
+        rival = champion if champion and champion.number != target.number else None
+        beside = f"champion version {rival.number}" if rival else "the floors"
         said = f"{found.verdict} ({beside}, {found.test})"
         store.client().set_model_version_tag(target.name, str(target.number), GATE, said)
         versions.versions(target.name)  # the next prediction need not ask

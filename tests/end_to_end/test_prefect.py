@@ -263,7 +263,7 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
         assert "patients, 20 of each are needed" in gates[-1]["data"]
         found = get(f"{pages['mlflow_ui']}/api/2.0/mlflow/model-versions/get?name=ich-ensemble&version={newest}")
         tags = {tag["key"]: tag["value"] for tag in found["model_version"]["tags"]}
-        assert tags["ich.gate"] == "cannot decide (no champion, test_prospective)"
+        assert tags["ich.gate"] == "cannot decide (the floors, test_prospective)"
     finally:
         stop(runner)
     text = json.dumps(post(api, "/logs/filter", {"limit": 200}, auth)) + json.dumps(

@@ -158,6 +158,9 @@ def test_a_line_that_a_kill_cut_off_does_not_count(registered: int, params: Para
     assert ich("history")[0] == 0 and len(history.read().entries) == 4
     assert ich("rollback")[0] == 0 and champion(params) == 1
     assert history.place().read_bytes().startswith(whole) and len(lines()) == 5
+    assert promotion.judged(params, 1, note=True).passes, "the champion itself is held to the floors"
+    tags = store.client().get_model_version(params.registry.model_name, "1").tags
+    assert tags[promotion.GATE] == "not worse (the floors, test_prospective)"
     assert ich("history")[0] == 0
 
 
