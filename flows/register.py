@@ -13,9 +13,11 @@ from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
 from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.core.files import atomic_dir, read_json, write_json
+from ich_pipeline.core.files import atomic_dir, read_json, read_table, write_json
+from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE, SERIES_TABLE
 
 if TYPE_CHECKING:
+    from ich_pipeline.gate.scores import CaseScores
     from ich_pipeline.serving.origin import Origin
 
 CONTENT = layout.REGISTER / "content.json"
@@ -69,13 +71,35 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
         recorded = read_json(layout.REPORTS / "metrics.json")
         results = {test: recorded[test] for test in params.tests}
         metrics = headline(results, params.labels.any)
-        caution = " ".join(read_json(layout.REPORTS / "headline.json")["cautions"])
+        caution = " ".join(_cautions())
         card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
-        registered = register(bundle, content, params, metrics, card, caution)
+        registered = register(bundle, content, params, metrics, card, caution, _scores(params))
     if write:
         with atomic_dir(layout.REGISTER) as target:
             write_json(target / CONTENT.name, content.to_json())
     return registered
+
+
+def _cautions() -> list[str]:
+    return read_json(layout.REPORTS / "headline.json")["cautions"]
+
+
+def _scores(params: Params) -> list[CaseScores]:
+    """The reading of each test, case by case, for the gate; of the labels only the digest and a key are taken."""
+    from ich_pipeline.evaluation.subgroups import case_facts
+    from ich_pipeline.gate.scores import case_scores
+    from ich_pipeline.tables.masks import Masks
+
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    found = []
+    for test in params.tests:
+        cases = read_table(layout.EVALUATE / test / "cases.parquet", CASE_PREDICTIONS_TABLE)
+        slices = read_table(layout.EVALUATE / test / "slices.parquet", PREDICTIONS_TABLE)
+        labels = (layout.SPLIT / "sealed" / f"{test}.csv").read_bytes()
+        facts = case_facts(list(cases["case_id"]), series, slices, Masks(layout.MASKS, {}, {}))
+        of_test = (cases, slices, facts, params.labels.any, params.evaluation.subgroups)
+        found.append(case_scores(test, labels, *of_test, _cautions()))
+    return found
 
 
 def _origin(params: Params) -> Origin:

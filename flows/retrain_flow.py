@@ -6,22 +6,53 @@ import os
 from functools import partial
 from pathlib import Path
 
-from prefect import flow
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.engine.boundary import exit_status
 from flows.engine.prefect_show import failed
 from flows.pipeline import closing, run_inside_flow
-from ich_pipeline.config import load_params
+from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.lock import project_locked
+from ich_pipeline.gate.judge import Judgement
+from ich_pipeline.registry import promotion
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def _again(error: Exception) -> None:
     raise error
+
+
+def gate(params: Params, version: int) -> Judgement:
+    """The gate's verdict on what the retraining ended with, as a task with a table, and in a tag of the version.
+
+    Raises:
+        InputError: the version's files are not those that were registered.
+    """
+    found: list[Judgement] = []
+    errors: list[Exception] = []
+
+    @task(name="gate", persist_result=False)
+    def gate_task() -> State:
+        try:
+            judged = promotion.judged(params, version, note=True)
+        except Exception as error:  # its words stay here: the state shows no more than its type
+            errors.append(error)
+            return failed(error)
+        found.append(judged)
+        rows = [{"check": one.name, "verdict": one.verdict, "figures": one.sentence} for one in judged.checks]
+        create_table_artifact(rows, key="gate", description=f"version {version}: {judged.verdict}")
+        return Completed(message=f"version {version}: {judged.verdict}")
+
+    state = gate_task(return_state=True)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise RuntimeError(f"gate: {state.message}")
+    return found[0]
 
 
 @flow(name="retrain", persist_result=False)
@@ -32,6 +63,7 @@ def retrain() -> State:
         params = load_params()
         with project_locked():
             outcome = run_inside_flow(params)
+            judged = gate(params, int(outcome.version))
     except Exception as error:  # told where `make schedule` runs, which shows what its runs print
         exit_status("retrain", partial(_again, error), stopped="")
         return failed(error)
@@ -40,6 +72,7 @@ def retrain() -> State:
         if outcome.new_version
         else f"Nothing new: version {outcome.version} of {params.registry.model_name} holds this content already."
     )
+    text += f" Gate: {judged.sentence}."
     create_markdown_artifact(
         f"{text}\n\n{closing(outcome, params)}", key="retrain", description="what the retraining ended with"
     )

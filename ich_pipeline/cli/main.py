@@ -20,6 +20,7 @@ from rich.table import Table
 from ich_pipeline.cli.cohort import cohort_app
 from ich_pipeline.cli.deidentify import deidentify
 from ich_pipeline.cli.evaluate import evaluate
+from ich_pipeline.cli.models import history, models_app, promote, rollback
 from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
@@ -267,45 +268,9 @@ app.command()(deidentify)
 app.command()(evaluate)
 
 
-@app.command()
-@sentences
-def promote(
-    version: Annotated[int | None, typer.Option("--version", help="This version instead of the challenger's.")] = None,
-) -> None:
-    """Make the challenger the champion, which `ich predict` uses."""
-    from ich_pipeline.config import load_params
-    from ich_pipeline.registry import versions
-
-    typer.echo(versions.promote(load_params().registry.model_name, version))
-
-
-@app.command()
-@sentences
-def models() -> None:
-    """List the registered versions with their aliases and headline metrics."""
-    from datetime import UTC, datetime
-
-    from ich_pipeline.config import load_params
-    from ich_pipeline.registry import versions
-
-    name = load_params().registry.model_name
-    found = versions.versions(name)
-    if not found:
-        typer.echo(f"{name} has no version yet: `make repro` registers one.")
-        return
-    titles = sorted({title for version in found for title in version.metrics})
-    table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-    for column in ("version", "alias", "profile", "registered (UTC)", "content", *titles):
-        table.add_column(column, overflow="fold")
-    for version in found:
-        when = datetime.fromtimestamp(version.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        figures = [version.metrics.get(title, "–") for title in titles]
-        row = (str(version.number), ", ".join(version.aliases) or "–", version.profile, when, version.content[:12])
-        table.add_row(*row, *figures)
-    Console().print(table)
-    for version in found:
-        if version.caution:
-            typer.echo(f"Caution, version {version.number}: {version.caution}")
+for command in (promote, rollback, history):
+    app.command()(command)
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:

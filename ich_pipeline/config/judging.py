@@ -1,4 +1,4 @@
-"""Settings of answers and their keeping: ensemble, precedent, evaluation, reasons, report, registry, retraining."""
+"""Settings of answers and their keeping: ensemble, precedent, evaluation, reasons, report, registry, gate, retraining."""
 
 from __future__ import annotations
 
@@ -96,6 +96,47 @@ class RegistryParams(Section):
     """MLflow registry."""
 
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+class GateMargins(Section):
+    """By how much a challenger may fall behind the champion at most and still be *not worse*."""
+
+    auc: Fraction = 0.03  # of cases, for "any"
+    brier: Fraction = 0.01  # of slices
+    ece: Fraction = 0.02
+
+
+class GateFloors(Section):
+    """What the first model has to reach, with the lower ends of its intervals."""
+
+    auc: Fraction = 0.8  # of cases, for "any"
+    sensitivity: Fraction = 0.7  # of the case decision
+    specificity: Fraction = 0.7
+
+
+class GateSubgroups(Section):
+    """What every version has to reach in each subgroup that can be judged."""
+
+    auc: Fraction = 0.7
+    minimum_patients: Annotated[int, Field(ge=2)] = (
+        10  # positive and negative ones; with fewer a subgroup is not judged
+    )
+
+
+class GateParams(Section):
+    """A challenger against the champion (:mod:`ich_pipeline.gate`); fixed before a challenger is made.
+
+    Defaults, since parameter files of before have no such section.
+    """
+
+    # The test that decides. One, or of two chances the better would be taken.
+    test: Literal["test_retrospective", "test_prospective"] = "test_prospective"
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05  # one-sided: how often a verdict may be wrong
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    minimum_patients: Annotated[int, Field(ge=2)] = 20  # positive and negative ones; with fewer nothing is decided
+    margins: GateMargins = GateMargins()
+    floors: GateFloors = GateFloors()
+    subgroups: GateSubgroups = GateSubgroups()
 
 
 class RetrainParams(Section):

@@ -86,6 +86,7 @@ class Params(Section):
     explain: judging.ExplainParams
     report: judging.ReportParams
     registry: judging.RegistryParams
+    gate: judging.GateParams = judging.GateParams()
     retrain: judging.RetrainParams
 
     @model_validator(mode="after")

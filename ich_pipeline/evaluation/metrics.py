@@ -243,13 +243,21 @@ def _ratio(
     return Estimate(float(top.sum() / bottom.sum()), replicates, patients=patients)
 
 
-def _calibration_error(
-    scores: NDArray[np.float64], truth: NDArray[np.integer], ones: NDArray[np.float64], level: Level
-) -> Estimate:
+def calibration_gaps(scores: NDArray[np.float64], truth: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Score less truth of each row in its bin, 0 in the others: (rows, :data:`ECE_BINS`).
+
+    The calibration error is the sum over the bins of the absolute sums, over the number of rows.
+    """
     bins = np.minimum((scores * ECE_BINS).astype(int), ECE_BINS - 1)
     gaps = np.zeros((len(scores), ECE_BINS))
     gaps[np.arange(len(scores)), bins] = scores - truth
-    by_patient = level.by_patient(gaps)
+    return gaps
+
+
+def _calibration_error(
+    scores: NDArray[np.float64], truth: NDArray[np.integer], ones: NDArray[np.float64], level: Level
+) -> Estimate:
+    by_patient = level.by_patient(calibration_gaps(scores, truth))
     value = np.abs(by_patient.sum(axis=0)).sum() / ones.sum()
     with np.errstate(invalid="ignore"):  # a subgroup of which nobody was drawn
         replicates = np.abs(level.drawn(by_patient)).sum(axis=1) / level.drawn(ones)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ich_pipeline.config import Params
 from ich_pipeline.core.files import write_text
-from ich_pipeline.registry import store, versions
+from ich_pipeline.gate.scores import CaseScores
+from ich_pipeline.registry import store, tested, versions
 from ich_pipeline.registry.example import DOCUMENT, example_input, input_document
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
@@ -23,6 +23,7 @@ from ich_pipeline.serving.bundle import read_sources
 from ich_pipeline.serving.code import PACKAGE
 from ich_pipeline.serving.content import Content, check_sealed
 
+OF_TESTS = (versions.HEADLINE, versions.TEST, tested.SCORES)  # prefixes of tags that a new judgement replaces
 # What reading a case imports, the packages that decode compressed pixels among them.
 REQUIREMENTS = (
     "mlflow",
@@ -45,7 +46,13 @@ REQUIREMENTS = (
 
 
 def register(
-    folder: Path, content: Content, params: Params, metrics: Mapping[str, float], card: str, caution: str = ""
+    folder: Path,
+    content: Content,
+    params: Params,
+    metrics: Mapping[str, float],
+    card: str,
+    caution: str = "",
+    scores: Sequence[CaseScores] = (),
 ) -> tuple[int, bool]:
     """See to it that the registry holds this content and that ``challenger`` names it.
 
@@ -56,6 +63,7 @@ def register(
         metrics: headline metrics, shown beside the version; of a known content the newest count, as do card and caution.
         card: the model card (Markdown), the version's description.
         caution: what its tests do not show; whoever promotes it or predicts with it reads that.
+        scores: of the cases of its tests, for the gate; kept in the run, of a known content the newest.
 
     Returns:
         the version's number, and whether it is new.
@@ -68,13 +76,14 @@ def register(
     with store.locked("register"):
         known = claim(name, content.digest)
         if known is not None:
-            _describe(name, known, _said(metrics, caution), card)
+            _describe(name, known, _said(metrics, caution), card, scores)
             return known, False
         with open_run("register", None, params, replace=False) as recorder:
             recorder.metrics(metrics)
+            said = _said(metrics, caution) | tested.keep(recorder.client, recorder.run_id, scores)
             with _module_functions():
                 uri = _log_model(recorder.run_id, folder, params)
-                number = _create_version(recorder.run_id, uri, folder, content, params, metrics, card, caution)
+                number = _create_version(recorder.run_id, uri, folder, content, params, said, card)
         versions.set_alias(name, versions.CHALLENGER, number)
         return number, True
 
@@ -151,9 +160,8 @@ def _create_version(
     folder: Path,
     content: Content,
     params: Params,
-    metrics: Mapping[str, float],
+    said: Mapping[str, str],
     card: str,
-    caution: str,
 ) -> int:
     from mlflow.exceptions import MlflowException
 
@@ -165,7 +173,7 @@ def _create_version(
         versions.CONTENT: content.digest,  # with the version itself: a version without it would be registered again
         versions.MODEL: model_digest(read_sources(folder)),
         versions.PROFILE: params.profile,
-        **_said(metrics, caution),
+        **said,
         **git_tags(),
     }
     model_id = uri.removeprefix("models:/")
@@ -183,12 +191,14 @@ def _said(metrics: Mapping[str, float], caution: str) -> dict[str, str]:
     return tags | ({versions.CAUTION: caution} if caution else {})
 
 
-def _describe(name: str, number: int, said: Mapping[str, str], card: str) -> None:
+def _describe(name: str, number: int, said: Mapping[str, str], card: str, scores: Sequence[CaseScores]) -> None:
     """Put what the tests say now in the place of what they said when the version was registered."""
     client = store.client()
     before = client.get_model_version(name, str(number))
+    if before.run_id:
+        said = {**said, **tested.keep(client, before.run_id, scores)}
     for tag in before.tags:
-        if (tag == versions.CAUTION or tag.startswith(versions.HEADLINE)) and tag not in said:
+        if tag not in said and (tag == versions.CAUTION or tag.startswith(OF_TESTS)):
             client.delete_model_version_tag(name, str(number), tag)
     for tag, value in said.items():
         if before.tags.get(tag) != value:
@@ -205,17 +215,11 @@ def _module_functions() -> Iterator[None]:
     """
     import mlflow
 
-    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")}
-    mlflow.set_tracking_uri(store.tracking_uri())
-    mlflow.set_registry_uri(store.registry_uri())
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # unsets; its own tests do the same
-        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with store.environment(MLFLOW_TRACKING_URI=store.tracking_uri(), MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false"):
+        mlflow.set_tracking_uri(store.tracking_uri())
+        mlflow.set_registry_uri(store.registry_uri())
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # unsets; its own tests do the same
+            mlflow.set_registry_uri(None)  # type: ignore[arg-type]

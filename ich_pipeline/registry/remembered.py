@@ -36,6 +36,7 @@ class Version:
         caution: what its tests do not show.
         files: digest of all its files; empty for versions registered before there was one.
         uri: where its files lie.
+        tests: by name of the test, SHA-256 of its labels: which cases it had.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Version:
     caution: str
     files: str
     uri: str
+    tests: dict[str, str]
 
 
 State = list[list[int]]

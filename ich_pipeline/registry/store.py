@@ -92,6 +92,21 @@ def experiment_id(found: MlflowClient) -> str:
     return experiment.experiment_id
 
 
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set variables of the environment for the block, which MLflow reads in each of its functions."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def _quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")

@@ -25,6 +25,7 @@ CAUTION = "ich.caution"  # tag of a version: what its tests do not show
 HEADLINE = "ich.metric."  # prefix of the tags that hold its headline metrics
 MODEL = "ich.model"  # tag of a version: digest of its networks and ensemble, as the test ledger names them
 PROFILE = "ich.profile"
+TEST = "ich.test."  # prefix of the tags that say which cases a test had: SHA-256 of its sealed labels
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 FETCHED = Path(".state/models")
@@ -94,9 +95,12 @@ def resolve(text: str, default_name: str) -> Version:
     raise InputError(f"--model {text!r} is no registered version; there is {known} (`ich models` lists them).")
 
 
-def promote(name: str, number: int | None = None) -> str:
-    """Move ``champion`` to the challenger's version, or to ``number``; says from which version to which, and what its
-    tests do not show.
+def candidate(name: str, number: int | None = None) -> tuple[Version, Version | None]:
+    """The version that is to become ``champion``, its files checked, and the present champion.
+
+    Args:
+        name: of the model.
+        number: None for the challenger's.
 
     Raises:
         InputError: there is no challenger, no version ``number``, or its files are not those that were registered.
@@ -112,14 +116,21 @@ def promote(name: str, number: int | None = None) -> str:
             known = ", ".join(str(v.number) for v in reversed(found)) or "none"
             raise InputError(f"--version {number} is no version of {name}; registered: {known}.")
     verified_folder(target)
-    before = next((v for v in found if CHAMPION in v.aliases), None)
+    return target, next((v for v in found if CHAMPION in v.aliases), None)
+
+
+def move(target: Version, before: Version | None) -> str:
+    """Move ``champion`` to ``target``; says from which version to which, and what its tests do not show.
+
+    The gate and the log are :mod:`ich_pipeline.registry.promotion`'s.
+    """
     caution = f" Caution: {target.caution}" if target.caution else ""
     if before is not None and before.number == target.number:
-        return f"{CHAMPION} of {name} is version {target.number} already; nothing moved.{caution}"
-    set_alias(name, CHAMPION, target.number)
+        return f"{CHAMPION} of {target.name} is version {target.number} already; nothing moved.{caution}"
+    set_alias(target.name, CHAMPION, target.number)
     if before is None:
-        return f"{CHAMPION} of {name} is now version {target.number}; before there was none.{caution}"
-    return f"{CHAMPION} of {name} moved from version {before.number} to version {target.number}.{caution}"
+        return f"{CHAMPION} of {target.name} is now version {target.number}; before there was none.{caution}"
+    return f"{CHAMPION} of {target.name} moved from version {before.number} to version {target.number}.{caution}"
 
 
 def model_folder(version: Version) -> Path:
@@ -129,7 +140,7 @@ def model_folder(version: Version) -> Path:
         InputError: they are gone.
     """
     uri = version.uri
-    local = _local(uri)
+    local = local_folder(uri)
     if local is None:
         import mlflow.artifacts
 
@@ -185,7 +196,8 @@ def _intact(version: Version) -> bool:
     return True
 
 
-def _local(uri: str) -> Path | None:
+def local_folder(uri: str) -> Path | None:
+    """Where files lie on this machine; None where they lie elsewhere."""
     parts = urlparse(uri)
     if parts.scheme == "file":
         return Path(unquote(parts.path))
@@ -222,4 +234,5 @@ def _version(client: MlflowClient, found: ModelVersion) -> Version:
         caution=tags.get(CAUTION, ""),
         files=tags.get(FILES, ""),
         uri=client.get_model_version_download_uri(whole.name, whole.version),
+        tests={k.removeprefix(TEST): v for k, v in sorted(tags.items()) if k.startswith(TEST)},
     )

@@ -254,7 +254,16 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
         assert _versions(pages["mlflow_ui"]) == before, "nothing changed, so nothing is registered"
         project.params(lambda v: v["explain"].update(atlas_per_label=3))
         _run_from_ui(api, auth, deployment["id"], log)
-        assert len(_versions(pages["mlflow_ui"])) == len(before) + 1
+        after = _versions(pages["mlflow_ui"])
+        assert len(after) == len(before) + 1
+        # So few patients decide nothing: the gate says it in Prefect and beside the version, and nobody is promoted.
+        gates = post(api, "/artifacts/filter", {"artifacts": {"key": {"any_": ["gate"]}}}, auth)
+        newest = max(after, key=int)
+        assert sorted(gate["description"] for gate in gates) == [f"version {v}: cannot decide" for v in after[-2:]]
+        assert "patients, 20 of each are needed" in gates[-1]["data"]
+        found = get(f"{pages['mlflow_ui']}/api/2.0/mlflow/model-versions/get?name=ich-ensemble&version={newest}")
+        tags = {tag["key"]: tag["value"] for tag in found["model_version"]["tags"]}
+        assert tags["ich.gate"] == "cannot decide (the floors, test_prospective)"
     finally:
         stop(runner)
     text = json.dumps(post(api, "/logs/filter", {"limit": 200}, auth)) + json.dumps(

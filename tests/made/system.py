@@ -194,6 +194,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     write_json(root / "reports" / "headline.json", {"data": "synthetic", "cautions": said})
     write_text(root / "reports" / "model_card.md", "# Model card\n")
     write_learners(root, ("Philips", "SIEMENS"), "H31s", "folder")
+    write_tests(root, params)
     return root
 
 
@@ -241,6 +242,11 @@ def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: 
             "Columns": 64,
             "slices": SLICES,
             "chosen": True,
+            "PatientSex": "F",
+            "PatientAge": "050Y",
+            "row_spacing_mm": 3.0,
+            "column_spacing_mm": 3.0,
+            "spacing_mm": 5.0,
         }
     )
     cohorts = pd.DataFrame({"case_id": names, "cohort": ["train"] * (count - 1) + ["test_prospective"]})
@@ -248,6 +254,36 @@ def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: 
     write_table(root / "work/split/cohorts.parquet", cohorts, COHORTS_TABLE)
     write_table(root / "work/split/folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), FOLDS_TABLE)
     write_json(root / "data/cohort.json", {"kind": kind})
+
+
+def write_tests(root: Path, params: Params) -> None:
+    """What evaluate leaves of each test, as far as register reads it: three cases of two slices."""
+    from ich_pipeline.core.files import write_table, write_text
+    from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
+
+    names = [f"C{number}" for number in range(3)]
+    cases = pd.DataFrame(
+        {
+            "case_id": names,
+            "patient_key": [f"P{number}" for number in range(3)],
+            "final_any": [0.9, 0.2, 0.4],
+            "let_through": [True, False, True],
+            "decision": [True, False, False],
+            "truth_any": np.array([1, 0, 1], np.int8),
+        }
+    )
+    slices = pd.DataFrame(
+        {
+            "SOPInstanceUID": [f"2.25.9{k}" for k in range(6)],
+            "case_id": np.repeat(names, 2),
+            "final_any": [0.9, 0.1, 0.2, 0.1, 0.4, 0.3],
+            "truth_any": np.array([1, 0, 0, 0, 1, 0], np.int8),
+        }
+    )
+    for test in params.tests:
+        write_table(root / "work/evaluate" / test / "cases.parquet", cases, CASE_PREDICTIONS_TABLE)
+        write_table(root / "work/evaluate" / test / "slices.parquet", slices, PREDICTIONS_TABLE)
+        write_text(root / "work/split/sealed" / f"{test}.csv", f"SOPInstanceUID,any\n{test},0\n")
 
 
 @pytest.fixture(scope="session")
@@ -320,11 +356,13 @@ def project(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params
 
 @pytest.fixture(scope="module")
 def registered(project: Path, bundle: Path, params: Params) -> int:
-    """The small system as version 1."""
+    """The small system as version 1, with scores of a test that reach the floors of the gate."""
     from ich_pipeline.registry.register import register
     from ich_pipeline.serving.content import content_of
+    from tests.made.gate_cases import good_scores
 
-    number, new = register(bundle, content_of(bundle), params, {"test auc": 0.9}, "# Card")
+    scores = [good_scores()]
+    number, new = register(bundle, content_of(bundle), params, {"test auc": 0.9}, "# Card", scores=scores)
     assert (number, new) == (1, True)
     return number
 

@@ -68,20 +68,20 @@ def test_refuses_without_any_version(registered: int) -> None:
     with pytest.raises(InputError, match="make repro"):
         versions.live("no-such-model")
     with pytest.raises(InputError, match="no version with the alias challenger"):
-        versions.promote("no-such-model")
+        versions.move(*versions.candidate("no-such-model"))
 
 
 def test_challenger_and_champion_move(registered: int, bundle: Path, other_content: Path, params: Params) -> None:
     name = params.registry.model_name
     assert versions.live(name).number == 1  # the challenger while there is no champion
-    assert versions.promote(name) == f"champion of {name} is now version 1; before there was none."
+    assert versions.move(*versions.candidate(name)) == f"champion of {name} is now version 1; before there was none."
     assert register(other_content, content_of(other_content), params, {}, "") == (2, True)
     assert versions.live(name).number == 1
-    assert versions.promote(name) == f"champion of {name} moved from version 1 to version 2."
-    assert versions.promote(name) == f"champion of {name} is version 2 already; nothing moved."
+    assert versions.move(*versions.candidate(name)) == f"champion of {name} moved from version 1 to version 2."
+    assert versions.move(*versions.candidate(name)) == f"champion of {name} is version 2 already; nothing moved."
     with pytest.raises(InputError, match=r"--version 7 .* registered: 1, 2"):
-        versions.promote(name, 7)
-    assert versions.promote(name, 1) == f"champion of {name} moved from version 2 to version 1."
+        versions.move(*versions.candidate(name, 7))
+    assert versions.move(*versions.candidate(name, 1)) == f"champion of {name} moved from version 2 to version 1."
     assert register(bundle, content_of(bundle), params, {}, "") == (1, False)  # back to the first content
     found = {version.number: version.aliases for version in versions.versions(name)}
     assert found == {1: ("challenger", "champion"), 2: ()}
@@ -105,8 +105,8 @@ def test_what_the_tests_do_not_show_stays_with_the_version(
     number, _ = register(folder, content_of(folder), params, {}, "", "Test: better than chance is not shown.")
     assert versions.versions(name)[0].caution == "Test: better than chance is not shown."
     said = "Caution: Test: better than chance is not shown."
-    assert versions.promote(name, number).endswith(said)
-    assert versions.promote(name, number).endswith(f"nothing moved. {said}")
+    assert versions.move(*versions.candidate(name, number)).endswith(said)
+    assert versions.move(*versions.candidate(name, number)).endswith(f"nothing moved. {said}")
     # The same content, judged anew: what the tests say now counts.
     assert register(folder, content_of(folder), params, {"test auc": 0.4}, "# New card", "Worse.") == (number, False)
     found = versions.versions(name)[0]
@@ -114,7 +114,7 @@ def test_what_the_tests_do_not_show_stays_with_the_version(
     assert store.client().get_model_version(name, str(number)).description == "# New card"
     register(folder, content_of(folder), params, {}, "")
     assert (versions.versions(name)[0].caution, versions.versions(name)[0].metrics) == ("", {})
-    assert "Caution" not in versions.promote(name, registered)
+    assert "Caution" not in versions.move(*versions.candidate(name, registered))
 
 
 def test_a_version_carries_an_example_and_a_document_of_its_input(registered: int, params: Params) -> None:

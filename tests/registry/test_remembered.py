@@ -36,7 +36,7 @@ def test_mlflow_is_asked_when_its_record_changed_and_only_then(registered: int, 
     assert ask(name) == [f"{registered} ['challenger', 'champion'] True {folder}"]
     store.client().delete_registered_model_alias(name, "champion")
     assert versions.live(name).aliases == ("challenger",)
-    assert versions.promote(name).startswith("champion of")
+    assert versions.move(*versions.candidate(name)).startswith("champion of")
     assert remembered.recall(name) is not None, "who moves an alias here leaves it ready for the next"
     assert ask(name) == [f"{registered} ['challenger', 'champion'] False {folder}"]
 

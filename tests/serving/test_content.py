@@ -95,14 +95,14 @@ def test_a_file_that_is_gone_or_added_is_named(version: versions.Version, tmp_pa
         with pytest.raises(InputError, match=f"{name} is missing"):
             versions.verified_folder(version)
         with pytest.raises(InputError, match=f"{name} is missing"):
-            versions.promote(version.name)
+            versions.move(*versions.candidate(version.name))
         shutil.move(tmp_path / "away", folder / name)
         added = folder / name.parent / "more"
         added.write_bytes(b"")
         with pytest.raises(InputError, match="more was added"):
             versions.verified_folder(version)
         added.unlink()
-    assert "now version 1" in versions.promote(version.name)
+    assert "now version 1" in versions.move(*versions.candidate(version.name))
 
 
 def test_who_seals_a_changed_bundle_anew_is_found_out(version: versions.Version) -> None:
@@ -140,7 +140,7 @@ def test_versions_of_before_say_so(version: versions.Version, tmp_path: Path) ->
         with pytest.raises(InputError, match=r"version 1 was registered without a digest .*flows\.register"):
             versions.verified_folder(old)
         with pytest.raises(InputError, match="registered without a digest"):
-            versions.promote(version.name, version.number)
+            versions.move(*versions.candidate(version.name, version.number))
     finally:
         client.set_model_version_tag(version.name, str(version.number), versions.FILES, version.files)
     bundle = small_bundle(tmp_path / "old")
