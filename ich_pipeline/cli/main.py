@@ -20,6 +20,7 @@ from rich.table import Table
 from ich_pipeline.cli.cohort import cohort_app
 from ich_pipeline.cli.deidentify import deidentify
 from ich_pipeline.cli.evaluate import evaluate
+from ich_pipeline.cli.serve import serve
 from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
@@ -265,6 +266,7 @@ def predict(
 
 app.command()(deidentify)
 app.command()(evaluate)
+app.command()(serve)
 
 
 @app.command()
