@@ -71,20 +71,21 @@ class Done:
 class Engine:
     """The server's side of one process. Not for several threads at a time."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-        self._process = OneProcess()
+    def __init__(self) -> None:
+        self._process = OneProcess.importing("ich_pipeline.serving.system")  # meanwhile the version is looked up
+        self._opened: Opened | None = None
         self._loaded = False
 
-    def load(self) -> None:
-        """Load the version, if it is not, and let it read its example.
+    def load(self, opened: Opened) -> None:
+        """Load a version, and let it read its example.
 
         Raises:
             InputError: it cannot be loaded, or fails the test.
         """
-        if self._loaded:
-            return
-        self._process.begin(_load, self._opened)
+        if self._opened is None:
+            self._process.finish(LOAD_SECONDS)
+        self._opened = opened
+        self._process.begin(_load, opened)
         found = self._process.finish(LOAD_SECONDS)
         if isinstance(found, Crash):
             raise InputError(f"its process ended while it read its example ({_ended(found, LOAD_SECONDS)})")
@@ -97,8 +98,10 @@ class Engine:
             InputError: what was sent cannot be read, or its reading ends the process at one of the files.
             Interrupted: it takes longer than ``seconds``, or the process was ended and cannot be started again.
         """
+        assert self._opened is not None
         try:
-            self.load()
+            if not self._loaded:
+                self.load(self._opened)
         except InputError as error:
             raise Interrupted(f"the engine cannot be started again ({error})", timed_out=False) from None
         self._process.begin(_read, work)

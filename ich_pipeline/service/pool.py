@@ -16,8 +16,6 @@ from ich_pipeline.registry import remembered, store, versions
 from ich_pipeline.registry.opened import Opened, open_version
 from ich_pipeline.registry.remembered import Version
 from ich_pipeline.service.engine import Done, Engine, Work
-from ich_pipeline.serving.bundle import read_origin
-from ich_pipeline.serving.code import BUNDLE
 from ich_pipeline.workers.child import Crash
 from ich_pipeline.workers.parallel import OneProcess
 
@@ -76,30 +74,34 @@ class Served:
     idle: queue.SimpleQueue[Engine]
 
     @classmethod
-    def load(cls, opened: Opened, engines: int) -> Served:
-        """Start its engines; see :meth:`~ich_pipeline.service.engine.Engine.load`."""
-        started: list[Engine] = []
+    def load(cls, record: Record, version: Version, engines: int) -> Served:
+        """Check a version and start its engines.
+
+        Raises:
+            InputError: its files are not what was registered, or it fails its test.
+        """
+        started = [Engine() for _ in range(engines)]
         try:
-            for _ in range(engines):
-                started.append(Engine(opened))
-                started[-1].load()
-            version, origin = opened.version, read_origin(opened.folder / BUNDLE)
+            opened = record.open(version)
+            for engine in started:
+                engine.load(opened)
         except BaseException:
             for engine in started:
                 engine.stop()
             raise
+        data = opened.training_data
         about = {
             "name": version.name,
             "version": version.number,
             "digest": version.content,
-            "training_data": {"dvc": opened.data, "words": origin.words, **origin.to_json()},
+            "training_data": data,
             "tests": opened.tests,
             "caution": version.caution,
         }
         headers = {
             "ICH-Version": f"{version.name}/{version.number}",
             "ICH-Digest": version.content,
-            "ICH-Training-Data": f"{origin.data}; cohort={origin.cohort}; patients={origin.patients}; dvc={opened.data}",
+            "ICH-Training-Data": f"{data['data']}; cohort={data['cohort']}; patients={data['patients']}; dvc={data['dvc']}",
             "ICH-Tests": "; ".join(f"{test}={labels}" for test, labels in opened.tests.items()) or "none",
         }
         idle: queue.SimpleQueue[Engine] = queue.SimpleQueue()
@@ -134,7 +136,7 @@ class Pool:
         self._lock = threading.Lock()
         version = record.live()
         try:
-            self.current = Served.load(record.open(version), engines)
+            self.current = Served.load(record, version, engines)
         except InputError as error:
             raise InputError(f"{version.name} version {version.number} is refused: {_sentence(error)}.") from None
 
@@ -159,7 +161,7 @@ class Pool:
         if self.refused and self.refused[0] == version:
             return
         try:
-            served = Served.load(self._record.open(version), self._engines)
+            served = Served.load(self._record, version, self._engines)
         except Exception as error:  # whatever it is, the version that answers goes on
             why = _sentence(error) if isinstance(error, InputError) else f"a fault ({type(error).__name__})"
             self.refused = (version, why)
