@@ -6,6 +6,7 @@ process that speaks HTTP loads neither pydicom nor ONNX Runtime.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from ich_pipeline.workers.parallel import OneProcess
 if TYPE_CHECKING:
     from ich_pipeline.serving.system import System
 
-LOAD_SECONDS = 300.0  # to load a version and to read its example
+LOAD_SECONDS = 300.0  # to fetch a version, to load it and to read its example
 EXAMPLE = "input_example.json"  # in an MLflow model, as registered
 RESULT = "predictions.json"
 
@@ -68,11 +69,34 @@ class Done:
     peak_mib: float
 
 
+class Timed(OneProcess):
+    """A process whose tasks have a time limit. Not in :mod:`ich_pipeline.workers`: every training depends on that code."""
+
+    def finish(self, seconds: float = LOAD_SECONDS) -> Any:
+        """As of every process; one that takes longer is ended, which is a crash too."""
+        end = time.monotonic() + seconds
+        try:
+            while self._child.line.poll(max(end - time.monotonic(), 0.0)):
+                if (answer := self._child.answer()) is not None:
+                    return answer[0]
+        except BaseException as error:
+            if not isinstance(error, Exception):  # interrupted: its answer would be taken for that of the next task
+                self.stop()
+            raise
+        self.stop()
+        return Crash(timed_out=True)
+
+    def stop(self) -> None:
+        """End the process, whatever it is at; the next task starts another."""
+        self._child.stop()
+
+
 class Engine:
     """The server's side of one process. Not for several threads at a time."""
 
     def __init__(self) -> None:
-        self._process = OneProcess.importing("ich_pipeline.serving.system")  # meanwhile the version is looked up
+        self._process = Timed()
+        self._process.begin(_ready, None)  # meanwhile the version is looked up
         self._opened: Opened | None = None
         self._loaded = False
 
@@ -83,10 +107,10 @@ class Engine:
             InputError: it cannot be loaded, or fails the test.
         """
         if self._opened is None:
-            self._process.finish(LOAD_SECONDS)
+            self._process.finish()
         self._opened = opened
         self._process.begin(_load, opened)
-        found = self._process.finish(LOAD_SECONDS)
+        found = self._process.finish()
         if isinstance(found, Crash):
             raise InputError(f"its process ended while it read its example ({_ended(found, LOAD_SECONDS)})")
         self._loaded = True
@@ -126,6 +150,10 @@ def _ended(crash: Crash, seconds: float | None = None) -> str:
 
 # What follows runs in the process.
 _version: tuple[System, str, tuple[str, str]] | None = None
+
+
+def _ready(_: None) -> None:
+    import ich_pipeline.serving.system  # noqa: F401
 
 
 def _load(opened: Opened) -> None:

@@ -15,11 +15,9 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.registry import remembered, store, versions
 from ich_pipeline.registry.opened import Opened, open_version
 from ich_pipeline.registry.remembered import Version
-from ich_pipeline.service.engine import Done, Engine, Work
+from ich_pipeline.service.engine import Done, Engine, Timed, Work
 from ich_pipeline.workers.child import Crash
-from ich_pipeline.workers.parallel import OneProcess
 
-ASK_SECONDS = 300.0  # a version may have to be fetched from a store
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -30,7 +28,7 @@ class Record:
     def __init__(self, name: str, model: str | None) -> None:
         """``name``: of the model; ``model``: what ``--model`` says, None for the champion, else the challenger."""
         self._name, self._model = name, model
-        self._process = OneProcess()
+        self._process = Timed()
 
     def live(self) -> Version:
         """The version that is to answer.
@@ -50,7 +48,7 @@ class Record:
     def _ask(self, function: Callable[[Any], T], task: Any) -> T:
         self._process.begin(function, task)
         try:
-            found = self._process.finish(ASK_SECONDS)
+            found = self._process.finish()
         finally:
             if store.is_own():  # another one is asked each time, and starting MLflow each time takes longer
                 self._process.stop()

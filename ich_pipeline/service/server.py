@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import signal
 import socket
 import ssl
 import tempfile
@@ -53,7 +52,7 @@ class Settings:
 
 
 def serve(settings: Settings, params: Params, say: Callable[[str], None]) -> None:
-    """Answer until SIGTERM or Ctrl-C: then what runs is finished, and new requests are told so; a second signal ends it at once.
+    """Answer until SIGTERM or Ctrl-C: then what runs is finished, and new requests are told so.
 
     Args:
         settings: checked here.
@@ -101,17 +100,13 @@ def serve(settings: Settings, params: Params, say: Callable[[str], None]) -> Non
 
 
 class _Server(uvicorn.Server):
-    """A first signal lets what runs end, and answers others with 503; a second one is uvicorn's own."""
+    """A signal lets what runs end, and others are answered with 503 until then."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._service.ending:
-            super().handle_exit(sig, frame)
-            if sig == signal.SIGTERM:
-                self.force_exit = True
         self._service.ending = True
 
     async def on_tick(self, counter: int) -> bool:

@@ -6,9 +6,7 @@ A process that dies, or is stopped because it hangs, takes only its own task wit
 
 from __future__ import annotations
 
-import math
 import os
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,30 +92,17 @@ class OneProcess:
         """Start the process with a task whose result :meth:`finish` waits for."""
         self._child.give(function, task)
 
-    def finish(self, seconds: float = math.inf) -> Any:
-        """The result of the task that was begun, or a :class:`Crash`; exceptions are raised.
-
-        Args:
-            seconds: that it may still take; then its process is ended, which is a crash too.
-        """
-        end = time.monotonic() + seconds
+    def finish(self) -> Any:
+        """The result of the task that was begun, or a :class:`Crash`; exceptions are raised."""
         try:
-            while True:
-                if seconds < math.inf and not self._child.line.poll(max(end - time.monotonic(), 0.0)):
-                    self._child.stop()
-                    return Crash(timed_out=True)
-                if (answer := self._child.answer()) is not None:
-                    break
+            while (answer := self._child.answer()) is None:
+                pass
         except Exception:
             raise
         except BaseException:  # interrupted: its answer would be taken for that of the next task
             self._child.stop()
             raise
         return answer[0]
-
-    def stop(self) -> None:
-        """End the process, whatever it is at; the next task starts another."""
-        self._child.stop()
 
     def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R | Crash]:
         for task in tasks:
