@@ -36,12 +36,13 @@ def open_version(version: Version) -> Opened:
     Raises:
         InputError: its files are gone, or are not what was registered.
     """
+    folder = versions.verified_folder(version)  # first: for files that lie here it needs no MLflow
+
     from mlflow.exceptions import MlflowException
 
     from ich_pipeline.registry import ledger
     from ich_pipeline.serving.bundle import read_origin
 
-    folder = versions.verified_folder(version)
     client = store.client()
     found = client.get_model_version(version.name, str(version.number))
     try:

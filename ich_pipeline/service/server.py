@@ -187,14 +187,16 @@ def _bound(settings: Settings) -> Iterator[socket.socket]:
 def scratch(place: Path) -> Iterator[Path]:
     """A private folder for what requests bring, gone after the block; what servers that were killed have left goes before."""
     private_folder(place)
-    for left in place.iterdir():
-        with contextlib.suppress(OSError), (left / _LOCK).open("a") as lock:  # of a server that runs it is held
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_folder(left)
-    folder = Path(tempfile.mkdtemp(dir=place)).absolute()
-    try:
-        with (folder / _LOCK).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        remove_folder(folder)
+    with contextlib.ExitStack() as stack:
+        with place.with_suffix(_LOCK).open(
+            "w"
+        ) as starting:  # one at a time, or one takes the other's new folder for a left one
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            for left in place.iterdir():
+                with contextlib.suppress(OSError), (left / _LOCK).open("a") as lock:  # of a server that runs it is held
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove_folder(left)
+            folder = Path(tempfile.mkdtemp(dir=place)).absolute()
+            stack.callback(remove_folder, folder)
+            fcntl.flock(stack.enter_context((folder / _LOCK).open("w")), fcntl.LOCK_EX)
+        yield folder

@@ -243,7 +243,7 @@ def test_a_damaged_version_is_refused_and_a_whole_one_takes_over_under_load(
     over, found = threading.Event(), []
 
     def client(_: int) -> None:
-        while not over.wait(0.3):
+        while not over.wait(0.5):
             found.append(server.post(studies.files[0]))
 
     with ThreadPoolExecutor(2) as threads:
