@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.made.system import bundle, origin, params, studies, synthetic_bundle, work  # noqa: F401  # made once, for all
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -21,6 +21,7 @@ from ich_pipeline.cli.cohort import cohort_app
 from ich_pipeline.cli.deidentify import deidentify
 from ich_pipeline.cli.evaluate import evaluate
 from ich_pipeline.cli.models import history, models_app, promote, rollback
+from ich_pipeline.cli.serve import serve
 from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
@@ -266,6 +267,7 @@ def predict(
 
 app.command()(deidentify)
 app.command()(evaluate)
+app.command()(serve)
 
 
 for command in (promote, rollback, history):

@@ -22,7 +22,10 @@ FAULTS = Path(".state/faults/ich.txt")
 
 EXTRAS = {  # of pyproject.toml, and what they bring
     "train": ("tensorflow", "keras"),
-    "pipeline": ("mlflow", "great_expectations", "dvc", "prefect", "onnxruntime", "onnx", "tf2onnx"),
+    "pipeline": (
+        *("mlflow", "great_expectations", "dvc", "prefect", "onnxruntime", "onnx", "tf2onnx"),
+        *("fastapi", "uvicorn", "prometheus_client"),
+    ),
     "dask": ("dask", "distributed"),
     "jax": ("jax",),
     "ocr": ("rapidocr",),

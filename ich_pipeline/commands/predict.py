@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -197,33 +197,15 @@ def _read(
 ) -> Outcome:
     with part("imports"):
         from ich_pipeline.report.worklist import worklist
-        from ich_pipeline.serving.code import runs_other_code
         from ich_pipeline.serving.system import System
 
     with part("load"):
         system = System.load(bundle, version.content, process)
-    called = f"{version.name} version {version.number}"
-    read = _Studies(
-        system,
-        staged,
-        identifiers,
-        demonstration,
-        (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else ""),
-        called,
-    )
+    called, said = called_and_cautions(version, bundle)
+    read = Studies(system, staged, identifiers, demonstration, said, called)
     for study, headers in track(studies.items(), "reading", len(studies)):
         read.study(study, headers)
-    outcome = Outcome(
-        called,
-        system.labels.columns,
-        sorted(read.answers, key=lambda a: a["case_id"]),
-        read.failures,
-        skipped,
-        {case_id(study): study for study in studies},
-        unread,
-        *read.cautions,
-        peak_mib=peak_mib() + system.reader.peak_mib(),
-    )
+    outcome = read.outcome(studies, skipped, unread)
     with part("tables and worklist"):
         _write_tables(outcome, staged, identifiers)
         windows, any_ = system.params.windowing.windows, system.labels.any
@@ -232,13 +214,25 @@ def _read(
     if read.fault is not None:
         raise read.fault
     if not read.answers:
-        reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(read.failures.items()))
-        tables = f"{staged.parent / 'predictions.csv'} says the same"
-        raise InputError(f"None of {len(studies)} studies could be read ({reasons}); {tables}.")
+        raise InputError(f"{none_read(outcome)}; {staged.parent / 'predictions.csv'} says the same.")
     return outcome
 
 
-class _Studies:
+def called_and_cautions(version: versions.Version, bundle: Path) -> tuple[str, tuple[str, str]]:
+    """How a version is called, and what to beware of: what its tests do not show, and whether other code runs here."""
+    from ich_pipeline.serving.code import runs_other_code
+
+    called = f"{version.name} version {version.number}"
+    return called, (version.caution, OTHER_CODE.format(called) if runs_other_code(bundle) else "")
+
+
+def none_read(outcome: Outcome) -> str:
+    """The beginning of a sentence, where no study could be read."""
+    reasons = "; ".join(f"{case}: {reason}" for case, reason in sorted(outcome.failures.items()))
+    return f"None of {len(outcome.studies)} studies could be read ({reasons})"
+
+
+class Studies:
     """Reads studies one by one: a page each, and one answer or one failure in words."""
 
     def __init__(
@@ -249,13 +243,34 @@ class _Studies:
         demonstration: bool,
         cautions: tuple[str, str],
         called: str,
+        *,
+        home: str | None = WORKLIST,
+        pages: bool = True,
     ) -> None:
+        """``home``: what a page links to as the overview; ``pages``: write them, into ``out``."""
         self.answers: list[dict[str, Any]] = []
         self.entries: list[Entry] = []
         self.failures: dict[str, str] = {}  # case_id → reason
         self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
         self.cautions, self._called = cautions, called
         self._system, self._out, self._identifiers, self._demonstration = system, out, identifiers, demonstration
+        self._home, self._pages = home, pages
+
+    def outcome(
+        self, studies: Mapping[str, Sequence[Header]], skipped: int, unread: tuple[Judged, ...] = ()
+    ) -> Outcome:
+        """What came of them all."""
+        return Outcome(
+            self._called,
+            self._system.labels.columns,
+            sorted(self.answers, key=lambda a: a["case_id"]),
+            self.failures,
+            skipped,
+            {case_id(study): study for study in studies},
+            unread,
+            *self.cautions,
+            peak_mib=peak_mib() + self._system.reader.peak_mib(),
+        )
 
     def study(self, uid: str, headers: Sequence[Header]) -> None:
         """Read one. Only what hinders every other as well is raised: a disk that cannot be written, an interruption."""
@@ -281,32 +296,36 @@ class _Studies:
         said = " ".join(filter(None, self.cautions))
         with part("answer and page"):
             read = answer(case, uids=self._identifiers, thumbnails=False)
-            page = case_page(
-                case,
-                region_fraction=fraction,
-                home=WORKLIST,
-                caution=said,
-                scan_cautions=case.scan_cautions,
-                model=self._called,
-                learned=self._system.origin.words,
-                identifiers=self._identifiers,
-            )
-            line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "", date.today())
-        write_text(self._out / f"{case.case_id}.html", page)
-        self.entries.append(line)
+            if self._pages:
+                page = case_page(
+                    case,
+                    region_fraction=fraction,
+                    home=self._home,
+                    caution=said,
+                    scan_cautions=case.scan_cautions,
+                    model=self._called,
+                    learned=self._system.origin.words,
+                    identifiers=self._identifiers,
+                )
+                line = entry(case, case.scan_cautions, case.scan.dated if self._identifiers else "", date.today())
+                write_text(self._out / f"{case.case_id}.html", page)
+                self.entries.append(line)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
 
 
-def _write_tables(outcome: Outcome, staged: Path, identifiers: bool) -> None:
-    counts = Counter(one.reason.value for one in outcome.not_read)
-    tables = {
+def document(outcome: Outcome) -> dict[str, Any]:
+    """``predictions.json``."""
+    return {
         "model": outcome.model,
         "caution": outcome.cautions,
         "cases": outcome.answers,
         "failures": outcome.failures,
-        "files_not_read": dict(counts),
+        "files_not_read": dict(Counter(one.reason.value for one in outcome.not_read)),
     }
-    write_json(staged / "predictions.json", tables)
+
+
+def _write_tables(outcome: Outcome, staged: Path, identifiers: bool) -> None:
+    write_json(staged / "predictions.json", document(outcome))
     write_text(staged / "predictions.csv", _csv(outcome, identifiers))
 
 
@@ -322,7 +341,11 @@ def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
 
 
 def find_studies(
-    listing: Listing, named: str, ingest: IngestParams, track: Track = quiet
+    listing: Listing,
+    named: str,
+    ingest: IngestParams,
+    track: Track = quiet,
+    remedy: str = "name another folder",
 ) -> tuple[dict[str, list[Header]], int]:
     """Headers by StudyInstanceUID, in order of the files' names, and the number of files that are no DICOM image of a study.
 
@@ -331,6 +354,7 @@ def find_studies(
         named: how a sentence calls the sources.
         ingest: the model's settings; the series are judged when the case is loaded.
         track: progress.
+        remedy: what to do where there is none.
 
     Raises:
         InputError: none of the files is DICOM, or two studies would be called the same.
@@ -342,9 +366,7 @@ def find_studies(
     if not studies:
         unread = in_words(not_read(listing))
         but = f"; not read: {unread}" if unread else ""
-        raise InputError(
-            f"{named} holds no DICOM image (files looked at: {len(listing.files)}{but}): name another folder."
-        )
+        raise InputError(f"{named} holds no DICOM image (files looked at: {len(listing.files)}{but}): {remedy}.")
     refuse_shared_names(studies)
     images = {header.path for headers in studies.values() for header in headers}  # of several frames each has a header
     return studies, len(listing.files) - len(images)

@@ -1,3 +1,3 @@
-"""A small system, as fixtures."""
+"""A project with the small system registered, as fixtures."""
 
-from tests.made.system import bundle, origin, params, project, registered, studies, synthetic_bundle, work  # noqa: F401
+from tests.made.system import project, registered  # noqa: F401

@@ -1,0 +1,1 @@
+"""``ich serve``: the answers of ``ich predict`` over HTTP."""
