@@ -211,10 +211,7 @@ def make_app(service: Service) -> FastAPI:
         except HTTPException:
             raise
         except Exception as error:  # the boundary; its message may name a patient, its place does not
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            log.error(
-                "a fault of the program: %s at %s:%s", type(error).__name__, Path(last.filename).name, last.lineno
-            )
+            log.error("a fault of the program: %s at %s", type(error).__name__, _place(error))
             return _refuse(500, f"a fault of the program ({type(error).__name__}).")
 
     @app.get("/healthz", summary="Whether it answers, and which version is refused")
@@ -236,6 +233,12 @@ def make_app(service: Service) -> FastAPI:
 
     app.add_middleware(Guard, service=service)
     return app
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised: in the engine, as the note of its process says, or here."""
+    told = "\n".join(["".join(traceback.format_tb(error.__traceback__)), *getattr(error, "__notes__", ())])
+    return [line.strip() for line in told.splitlines() if line.startswith('  File "')][-1]
 
 
 _REFUSALS = {
