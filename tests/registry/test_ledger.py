@@ -80,7 +80,7 @@ def test_the_model_is_networks_heads_and_ensemble_alone(tmp_path: Path) -> None:
 def test_the_page_and_the_sentences_are_of_the_present_labels(params: Params) -> None:
     test = params.tests[0]
     sealed = Path("work/split/sealed") / f"{test}.csv"
-    sealed.parent.mkdir(parents=True)
+    sealed.parent.mkdir(parents=True, exist_ok=True)
     sealed.write_text("labels")
     ledger.record_look(test, "of other labels", "m", "r")
     for _ in range(2):
