@@ -14,7 +14,7 @@ RUNS = 3  # stretches of slices that a sentence names
 
 
 def case_sentence(case: ExplainedCase) -> str:
-    """``Suspected: intraparenchymal, left, slices 4–8; epidural possible; others not.``
+    """``Suspected: intraparenchymal, left, slices 4–8; epidural possible, slice 6; others not named.``
 
     The first finding is the one whose case score lies farthest above its threshold (:func:`ich_pipeline.explain.case.margin`); what else
     reaches its own is "possible". Slices are counted from 1 towards the head (:func:`named_slices`). Where "any" stays below its
@@ -35,15 +35,24 @@ def said_all_the_same(case: ExplainedCase) -> str:
     subtypes = [case.labels.index(name) for name in case.labels.subtypes]
     unjudged = [_name(case, k) for k in subtypes if np.isnan(case.case_thresholds[k])]
     tail = f"; {_listed(unjudged)} not judged" if unjudged else ""
+    possible = [f"{_name(case, k)} possible, {_slices(case, k)}" for k in (found[1:] if case.decision else found)]
     if not case.decision:
-        check = "; ".join(f"{_name(case, k)} possible, {_slices(case, k)}" for k in found)
-        return f"Not suspected{f'; check: {check}' if check else ''}{tail}."
+        return (
+            f"Check: {'; '.join(possible)}; haemorrhage as a whole not suspected{tail}."
+            if possible
+            else f"Not suspected{tail}."
+        )
     if not found:
         return f"Suspected: haemorrhage of no named kind, {_slices(case, case.labels.index(case.labels.any))}{tail}."
-    also = f"; {_listed([_name(case, k) for k in found[1:]])} possible" if found[1:] else ""
-    rest = "; others not" if len(found) + len(unjudged) < len(subtypes) else ""
+    rest = "; others not named" if len(found) + len(unjudged) < len(subtypes) else ""
     side = case.side(case.labels.columns[found[0]]) or "side not determined"
-    return f"Suspected: {_name(case, found[0])}, {side}, {_slices(case, found[0])}{also}{rest}{tail}."
+    return f"Suspected: {_name(case, found[0])}, {side}, {_slices(case, found[0])}{''.join(f'; {one}' for one in possible)}{rest}{tail}."
+
+
+def leading_finding(case: ExplainedCase) -> str | None:
+    """The subtype that :func:`case_sentence` names first; None where it names none."""
+    found = _found(case) if case.decision is not None else []
+    return case.labels.columns[found[0]] if found else None
 
 
 def named_slices(case: ExplainedCase) -> list[int]:
@@ -57,7 +66,7 @@ def named_slices(case: ExplainedCase) -> list[int]:
 
 
 def certain_sentence(case: ExplainedCase) -> str | None:
-    """``Haemorrhage suspected: clear at 90 % coverage``; None where the ensemble was made without conformal sets."""
+    """``Haemorrhage suspected: supported at 90 % coverage``; None where the ensemble was made without conformal sets."""
     if case.uncertainty is None:
         return None
     label = case.labels.any
@@ -84,7 +93,7 @@ def named_words(case: ExplainedCase) -> dict[str, str]:
 def certain_words(case: ExplainedCase) -> dict[str, str]:
     """How sure it is of each label's word in :func:`named_words`, by the label's conformal set.
 
-    Clear: the set holds that answer alone. Doubtful: it holds the other one alone. A set judges each finding by itself, and any
+    Supported: the set holds that answer alone. Undecided: both. Doubtful: the other one alone. A set judges each finding by itself, and any
     haemorrhage raises the scores of all, often beyond nine in ten patients without the finding.
     """
     known = case.uncertainty
@@ -98,9 +107,9 @@ def certain_words(case: ExplainedCase) -> dict[str, str]:
         elif named is None:
             words[label] = "not judged"
         elif found in (PRESENT, ABSENT):
-            words[label] = "clear" if named == (found == PRESENT) else "doubtful"
+            words[label] = "supported" if named == (found == PRESENT) else "doubtful"
         else:
-            words[label] = {UNDECIDED: "unclear", NEITHER: "fits neither"}[found]
+            words[label] = {UNDECIDED: "undecided", NEITHER: "fits neither"}[found]
     return words
 
 

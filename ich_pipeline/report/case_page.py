@@ -20,6 +20,7 @@ from ich_pipeline.explain.sentence import (
     case_sentence,
     certain_sentence,
     certain_words,
+    leading_finding,
     named_for_case,
     named_slices,
     named_words,
@@ -127,7 +128,10 @@ def case_page(
         presets=presets(case.windows),
         planes=volume.planes,
         volume=volume,
-        mapped=sorted({label for label, _ in volume.mapped}, key=case.labels.columns.index),
+        mapped=sorted(
+            {label for label, _ in volume.mapped},
+            key=lambda label: (label != leading_finding(case), case.labels.columns.index(label)),
+        ),
         player=player,
         facts=script_json(_facts(case, volume, start)),
     )
@@ -214,6 +218,12 @@ def sentence(words: str) -> str:
 def _first_shown(case: ExplainedCase) -> int:
     if case.decision is None:
         return len(case.hu) // 2
+    leading = leading_finding(case)
+    if leading is not None:  # the picture that opens is of what the first line names
+        k = case.labels.index(leading)
+        of_it = [i for i in named_slices(case) if leading in case.shown.get(i, ())]
+        if of_it:
+            return max(of_it, key=lambda i: float(case.final[i, k]))
     return next(iter(case.attention), int(np.argmax(case.final[:, 0])))
 
 
@@ -249,11 +259,13 @@ def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
 
 
 def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
+    tone = "" if case.no_answer else "alarm" if case.decision else "check"
+    tones = {name: {"suspected": tone, "possible": "check"}.get(word, "") for name, word in named_words(case).items()}
     rows = []
     for k, label in enumerate(case.labels.columns):
         value = float(case.case_scores[k])
         own = case.threshold if k == 0 else float(case.case_thresholds[k])
-        rows.append({"label": label, "value": value, "threshold": None if np.isnan(own) else own})
+        rows.append({"label": label, "value": value, "threshold": None if np.isnan(own) else own, "tone": tones[label]})
     return rows
 
 

@@ -7,7 +7,7 @@
      "scan_cautions": ["slices at … lie in another series and were not read"],
      "operating_point": {"name": "balanced", "threshold": 0.41, "gate": 0.12},
      "probabilities": {label: s | null},                  case scores, see below
-     "uncertainty": {"coverage": 0.9, "statement": "Haemorrhage suspected: clear at 90 % coverage", "sets": {label: word | null},
+     "uncertainty": {"coverage": 0.9, "statement": "Haemorrhage suspected: supported at 90 % coverage", "sets": {label: word | null},
                      "reasons": {label: why there is no set}, "disagreement": {label: d} | null,
                      "reason": why there is no disagreement | null} | null,
      "slices": [{"index": 0, "SOPInstanceUID": "…", "position_mm": -12.5, "reread": true,

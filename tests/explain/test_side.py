@@ -81,12 +81,18 @@ def _sentence(placed_map: PlacedMap, hu: np.ndarray, maps: MapChoice | None) -> 
 
 
 def test_the_sentence_names_a_side_that_is_sure():
-    assert _sentence(_at(4, 6), head(), _choice(SURE)) == "Suspected: intraparenchymal, left, slices 1–3; others not."
-    assert _sentence(_at(4, 1), head(), _choice(SURE)) == "Suspected: intraparenchymal, right, slices 1–3; others not."
+    assert (
+        _sentence(_at(4, 6), head(), _choice(SURE))
+        == "Suspected: intraparenchymal, left, slices 1–3; others not named."
+    )
+    assert (
+        _sentence(_at(4, 1), head(), _choice(SURE))
+        == "Suspected: intraparenchymal, right, slices 1–3; others not named."
+    )
     for silent in (None, _choice(UNSURE)):
         assert (
             _sentence(_at(4, 6), head(), silent)
-            == "Suspected: intraparenchymal, side not determined, slices 1–3; others not."
+            == "Suspected: intraparenchymal, side not determined, slices 1–3; others not named."
         )
 
 

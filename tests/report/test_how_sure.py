@@ -28,13 +28,16 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     values = np.full((1, len(labels)), 0.6)
     of_any = {"slice_thresholds": np.full(len(labels), 0.9), "shown": {0: ()}, "attention": {0: maps(labels.any)}}
     page = case_page(made_case(params, values, **of_any, uncertainty=known))
-    assert "Haemorrhage suspected: unclear at 90 % coverage." in page
+    assert "Haemorrhage suspected: undecided at 90 % coverage." in page
     assert _rows(page)["subdural"].endswith(": fits neither")
     assert [k for k, words in _rows(page).items() if words.endswith(": not available")] == list(labels.subtypes[1:4])
     assert "Subarachnoid: validation has 3 patients with the finding." in page
     assert "“Any” ± 0.12" in page
     # Every finding has the first line's word for it, and how clear that is.
-    assert "epidural" in _first_line(page) and _rows(page)["epidural"] in ("suspected: clear", "possible: clear")
+    assert "epidural" in _first_line(page) and _rows(page)["epidural"] in (
+        "suspected: supported",
+        "possible: supported",
+    )
     low = np.array([[0.6, 0.4, 0.6, 0.6, 0.6, 0.6]])
     aside = dataclasses.replace(known, sets={"any": "present", "epidural": "present", "subdural": "absent"})
     page = case_page(made_case(params, low, **of_any, uncertainty=aside))
@@ -51,10 +54,10 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     ("decision", "found", "said"),
     [
         (False, "present", "not suspected: doubtful"),
-        (False, "absent", "not suspected: clear"),
-        (False, "undecided", "not suspected: unclear"),
+        (False, "absent", "not suspected: supported"),
+        (False, "undecided", "not suspected: undecided"),
         (True, "absent", "suspected: doubtful"),
-        (True, "present", "suspected: clear"),
+        (True, "present", "suspected: supported"),
         (True, "neither", "suspected: fits neither"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import json
 import re
 
 import numpy as np
@@ -209,6 +210,30 @@ def test_the_page_orders_findings_and_bolds_what_decides(params):
     ]
     assert page.index("Prediction basis: intraparenchymal") < page.index("Prediction basis: intraventricular")
     assert "One map for all findings" not in page
+
+
+def test_the_page_opens_where_the_first_line_points(params):
+    """Not at the slice that scores highest for any haemorrhage, and with the map of the finding that is named first."""
+    labels = params.label_set
+    values = np.full((3, len(labels)), 0.1)
+    values[:, 0] = (0.7, 0.9, 0.8)
+    values[[0, 2], labels.index("subdural")] = (0.95, 0.96)
+    values[1, labels.index("epidural")] = 0.7
+    case = made_case(
+        params, values, slice_thresholds=np.full(len(labels), 0.5),
+        shown={0: ("subdural",), 1: ("epidural",), 2: ("subdural",)},
+        attention={0: maps("subdural"), 1: maps("epidural"), 2: maps("subdural")},
+    )  # fmt: skip
+    page = case_page(case)
+    assert "Suspected: subdural, side not determined, slices 1 and 3; epidural possible, slice 2; others" in page
+    assert json.loads(re.findall(r'id="facts">(.*?)</script>', page)[0])["start"] == 2
+    assert re.findall(r'<option value="(\w+)"', page) == ["subdural", "epidural"]
+    assert re.findall(r'class="meter (\w*)"', page) == ["alarm", "check", "", "", "", "alarm"]
+    assert re.findall(r'class="(named|check)( strange)?" title="slice (\d)', page) == [
+        ("named", "", "1"),
+        ("check", "", "2"),
+        ("named", "", "3"),
+    ]
 
 
 @pytest.mark.parametrize(

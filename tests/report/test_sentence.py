@@ -37,29 +37,29 @@ def scores(**reached) -> np.ndarray:
         (
             scores(any=([3, 4, 5], 0.9), intraparenchymal=([3, 4, 5], 0.9), epidural=([4], 0.6)),
             {},
-            "Suspected: intraparenchymal, side not determined, slices 4–6; epidural possible; others not.",
+            "Suspected: intraparenchymal, side not determined, slices 4–6; epidural possible, slice 5; others not named.",
         ),
         (
             scores(any=([0, 2, 3, 5, 9], 0.9), subdural=([0, 2, 3, 7, 9], 0.9)),
             {},
-            "Suspected: subdural, side not determined, slices 1, 3–4 and 10; others not.",
+            "Suspected: subdural, side not determined, slices 1, 3–4 and 10; others not named.",
         ),
         (scores(any=([7], 0.9)), {}, "Suspected: haemorrhage of no named kind, slice 8."),
         (scores(any=([7], 0.2)), {"decision": False}, "Not suspected."),
         (
             scores(any=([7], 0.2), epidural=([6, 7], 0.7)),
             {"decision": False},
-            "Not suspected; check: epidural possible, slice 7.",
+            "Check: epidural possible, slice 7; haemorrhage as a whole not suspected.",
         ),
         (
             scores(epidural=([6, 7], 0.7), subdural=([2], 0.8)),
             {"decision": False, "slice_thresholds": np.array([np.nan, *[0.5] * 5])},
-            "Not suspected; check: subdural possible, slice 3; epidural possible, slices 7–8.",
+            "Check: subdural possible, slice 3; epidural possible, slices 7–8; haemorrhage as a whole not suspected.",
         ),
         (
             scores(any=([1], 0.9), intraparenchymal=([1], 0.9)),
             {"case_thresholds": np.array([0.5, 0.5, 0.5, 0.5, 0.5, np.nan])},
-            "Suspected: intraparenchymal, side not determined, slice 2; others not; subdural not judged.",
+            "Suspected: intraparenchymal, side not determined, slice 2; others not named; subdural not judged.",
         ),
         (scores(), {"decision": None, "no_answer": "not read: unlike the scans"}, "Not read: unlike the scans."),
         (
@@ -76,7 +76,7 @@ def scores(**reached) -> np.ndarray:
         (
             scores(),  # a case score that is not the highest slice's
             {"case_scores": np.array([0.9, 0.7, 0.1, 0.1, 0.1, 0.1])},
-            "Suspected: epidural, side not determined, highest in slice 1; others not.",
+            "Suspected: epidural, side not determined, highest in slice 1; others not named.",
         ),
     ],
 )
@@ -101,7 +101,7 @@ numbers = st.lists(st.floats(0, 1), min_size=18, max_size=18).map(lambda v: np.r
 def test_it_never_promises_health(values, thresholds, decision: bool) -> None:
     limits = np.array(thresholds)
     said = case_sentence(case(values, decision=decision, case_thresholds=limits, slice_thresholds=limits))
-    assert said.startswith("Suspected: " if decision else "Not suspected")
+    assert said.startswith("Suspected: " if decision else ("Not suspected", "Check: "))
     assert "no haemorrhage" not in said.lower() and said.endswith(".") and said.count(".") == 1
     for k, name in enumerate(PARAMS.label_set.subtypes, start=1):
         unjudged = np.isnan(limits[k])

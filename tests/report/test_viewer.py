@@ -129,8 +129,9 @@ def test_outline_attention_and_planes(shown: Page) -> None:
     regions = "document.querySelectorAll('#marks .regions path').length"
     visible = "getComputedStyle(document.querySelector('#marks .regions')).display !== 'none'"
     assert shown.value(regions) == 2 and shown.value(visible), "the outline lies on the slice that it is of"
+    assert text(shown, "of").startswith("outline: ") and "not its extent" in text(shown, "of")
     shown.key("o")
-    assert not shown.value(visible)
+    assert not shown.value(visible) and text(shown, "of") == ""
     shown.key("o")
     shown.key("ArrowDown")
     assert shown.value(regions) == 0
