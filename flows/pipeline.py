@@ -228,7 +228,7 @@ def closing(outcome: Outcome, params: Params) -> str:
             + ", alias challenger.",
             *ledger.publish(params),
             f"The page:   {(layout.REPORTS / 'index.html').absolute()}",
-            f"Next:       `.venv/bin/ich promote` makes it the champion; `.venv/bin/ich predict FOLDER --out OUT` reads a case; {ui}.",
+            f"Next:       `.venv/bin/ich promote` makes it the champion, if the gate lets it; `.venv/bin/ich predict FOLDER --out OUT` reads a case; {ui}.",
         ]
     )
 

@@ -112,7 +112,10 @@ def models(context: typer.Context) -> None:
         figures = []
         for title in titles:
             test = title.partition(" ")[0]
-            other = version.tests.get(test) != beside.tests.get(test) and title in version.metrics
+            known = version.tests.get(test)
+            other = (
+                title in version.metrics and version is not beside and (not known or known != beside.tests.get(test))
+            )
             figures.append(f"{version.metrics.get(title, '–')}{'*' if other else ''}")
             others |= other
         row = (str(version.number), ", ".join(version.aliases) or "–", version.profile, when, version.content[:12])
@@ -130,7 +133,9 @@ def models(context: typer.Context) -> None:
 @models_app.command()
 @sentences
 def prune(
-    days: Annotated[int, typer.Option("--days", min=0, help="Keep what was champion within so many days.")] = 365,
+    days: Annotated[
+        int, typer.Option("--days", min=0, max=36500, help="Keep what was champion within so many days.")
+    ] = 365,
     newest: Annotated[int, typer.Option("--newest", min=1, help="Keep so many of the newest versions.")] = 5,
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it nothing is removed.")] = False,
     person: Person = "",
@@ -172,9 +177,9 @@ def _answered(at: str, name: str, periods: Sequence[Period]) -> str:
     except ValueError:
         raise InputError(f"--at {at!r} is no date: write 2026-05-03, or 2026-05-03T14:00 (UTC).") from None
     whole_day = len(at.strip()) <= len("2026-05-03")
-    end = begin + (timedelta(days=1) if whole_day else timedelta(microseconds=1))
     if begin > datetime.now(UTC):
         raise InputError(f"--at {at} is yet to come: name a day up to today.")
+    end = begin + (timedelta(days=1) if whole_day else timedelta(microseconds=1))
     found = [period for period in periods if period.overlaps(begin, end)]
     if not found:
         return f"{at}: {name} had no champion that the log knows of; `ich predict` then uses the challenger."

@@ -69,9 +69,10 @@ def certain_sentence(case: ExplainedCase) -> str | None:
     """``Haemorrhage suspected: supported at 90 % coverage``; None where the ensemble was made without conformal sets."""
     if case.uncertainty is None:
         return None
-    label = case.labels.any
-    said, sure = named_words(case)[label], certain_words(case)[label]
-    return f"Haemorrhage {said}: {sure} at {100 * case.uncertainty.coverage:g} % coverage"
+    label, coverage = case.labels.any, f"{100 * case.uncertainty.coverage:g} % coverage"
+    if label not in case.uncertainty.sets:
+        return f"No statement at {coverage}: {case.uncertainty.reasons[label]}"
+    return f"Haemorrhage {named_words(case)[label]}: {certain_words(case)[label]} at {coverage}"
 
 
 def named_words(case: ExplainedCase) -> dict[str, str]:

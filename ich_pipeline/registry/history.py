@@ -118,7 +118,7 @@ def read() -> Log:
             end = hashlib.sha256(line).hexdigest()
             continue
         if not fault and (entry.number, entry.before) != (number, end):
-            fault = f"{place()}: line {number} does not follow the line before it: a line was removed, added or changed"
+            fault = f"{place()}: line {number} does not follow the line before it: a line was removed, added or changed, or is of another machine"
         if not fault and written != entry.digest:
             fault = f"{place()}: line {number} was changed"
         entries.append(entry)
@@ -127,9 +127,12 @@ def read() -> Log:
 
 
 def append(entry: Entry) -> None:
-    """Write an entry; number and predecessor are filled in. The caller holds the registry's lock."""
+    """Write an entry; number and predecessor are filled in. The caller holds the registry's lock.
+
+    Where the registry knows a later entry than the file, the new one follows that: the gap stays in the file for good.
+    """
     log = read()
-    entry = replace(entry, number=len(log.entries) + 1, before=log.end)
+    entry = replace(entry, number=len(log.entries) + 1, before=_lost(log, entry.model)[1] or log.end)
     private_folder(place().parent)
     descriptor = os.open(place(), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -147,18 +150,24 @@ def append(entry: Entry) -> None:
 
 def fault(log: Log, model: str) -> str:
     """What is wrong with the log, its end included, as a sentence; empty where nothing is."""
-    from mlflow.exceptions import MlflowException
-
     if log.fault:
         return log.fault
+    number, lost = _lost(log, model)
+    if lost:
+        return f"{place()} lacks entry {number}, which the registry knows: its end is gone, or another machine wrote it"
+    return ""
+
+
+def _lost(log: Log, model: str) -> tuple[str, str]:
+    """Number and digest of the entry that the registry knows as the last and the file does not hold; empty where it does."""
+    from mlflow.exceptions import MlflowException
+
     try:
         last = store.client().get_registered_model(model).tags.get(LAST, "")
     except MlflowException:  # no such model
-        return ""
+        return "", ""
     number, _, digest = last.partition(" ")
-    if last and digest not in {entry.digest for entry in log.entries}:
-        return f"{place()} lacks entry {number}, which the registry knows: its end is gone, or another machine wrote it"
-    return ""
+    return ("", "") if digest in {entry.digest for entry in log.entries} else (number, digest)
 
 
 def periods(entries: Sequence[Entry], model: str) -> list[Period]:
@@ -169,25 +178,44 @@ def periods(entries: Sequence[Entry], model: str) -> list[Period]:
         found.append(Period(moves[0].previous, None, moment(moves[0].when)))
     for entry, following in itertools.zip_longest(moves, moves[1:]):
         assert entry.version is not None
-        until = moment(following.when) if following else None
-        found.append(Period(entry.version, moment(entry.when), until))
+        begin, until = moment(entry.when), moment(following.when) if following else None
+        found.append(Period(entry.version, begin, until))
+        if following and following.previous not in (None, entry.version):
+            # The alias was moved past the log, or this move was stopped before it was made: both may have answered.
+            found.append(Period(following.previous, begin, until))
     return found
 
 
-def champion_before(entries: Sequence[Entry], model: str) -> int | None:
-    """The version to go back to: the champion before the present one, and after a rollback the one before that."""
+def champion_before(entries: Sequence[Entry], model: str, present: int | None = None) -> int | None:
+    """The version to go back to: the champion before the present one, and after a rollback the one before that.
+
+    Args:
+        entries: of the log.
+        model: its name.
+        present: the champion, which may have been moved past the log; None to take it from the log.
+    """
     line: list[int] = []
     for entry in entries:
         if entry.model != model or entry.version is None:
             continue
-        if not line and entry.previous is not None:
-            line.append(entry.previous)
+        _standing(line, entry.previous)
         if entry.what == "rollback" and entry.version in line:
             while line[-1] != entry.version:
                 line.pop()
-        elif line[-1:] != [entry.version]:  # else a move that was logged and stopped, and done again
+        else:
             line.append(entry.version)
+    _standing(line, present)
     return line[-2] if len(line) > 1 else None
+
+
+def _standing(line: list[int], champion: int | None) -> None:
+    """End the line of champions with the one that stood: what was logged and never came is not in it, what came unlogged is."""
+    if champion is None:
+        return
+    if champion not in line:
+        line.append(champion)
+    while line[-1] != champion:
+        line.pop()
 
 
 def moment(text: str) -> datetime:

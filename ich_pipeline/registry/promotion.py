@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
@@ -73,7 +75,16 @@ def promote(
             )
         what = "promote" if found.passes else "override"
         said = _logged(
-            Entry(0, what, name, target.number, target.content, *_by(champion, person), reason.strip(), found.to_json())
+            Entry(
+                0,
+                what,
+                name,
+                target.number,
+                target.content,
+                *_by(champion, person),
+                reason.strip(),
+                _kept(found, params),
+            )
         )
         return f"{versions.move(target, champion)} Gate: {found.sentence}.{said}"
 
@@ -86,7 +97,8 @@ def rollback(params: Params, *, reason: str = "", person: str = "") -> str:
     """
     name = params.registry.model_name
     with store.locked(LOCK):
-        number = history.champion_before(history.read().entries, name)
+        present = next((v.number for v in versions.versions(name) if versions.CHAMPION in v.aliases), None)
+        number = history.champion_before(history.read().entries, name, present)
         if number is None:
             raise InputError(
                 f"{name} has no earlier champion in {history.place()}: `ich promote --version N` names one."
@@ -138,12 +150,14 @@ def prune(name: str, days: int, newest: int, person: str = "") -> Pruning:
     """Remove the versions that :func:`prunable` names, with their files; they are in the log.
 
     Raises:
-        InputError: the files of one lie outside this project.
+        InputError: the files of one lie outside this project, or the log, which says what a rollback needs, is not whole.
     """
+    from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     with store.locked(LOCK):
         plan = prunable(name, days, newest)
+        _refuse_without_log(name, plan)
         _refuse_files_elsewhere(plan.removed)
         if not plan.removed:
             return plan
@@ -154,23 +168,45 @@ def prune(name: str, days: int, newest: int, person: str = "") -> Pruning:
         for version in plan.removed:  # the files first: what is stopped between is found again by the next
             model_id = client.get_model_version(name, str(version.number)).model_id
             get_artifact_repository(version.uri).delete_artifacts()
-            shutil.rmtree(versions.FETCHED / version.content, ignore_errors=True)
+            if version.content and version.content not in {stays.content for stays, _ in plan.kept}:
+                shutil.rmtree(versions.FETCHED / version.content, ignore_errors=True)
             if model_id:
-                client.delete_logged_model(model_id)
+                with contextlib.suppress(MlflowException):  # purged already
+                    client.delete_logged_model(model_id)
             client.delete_model_version(name, str(version.number))
         versions.versions(name)
         return plan
+
+
+def _refuse_without_log(name: str, plan: Pruning) -> None:
+    log = history.read()
+    wrong = history.fault(log, name)
+    if (
+        not wrong
+        and any(versions.CHAMPION in v.aliases for v, _ in plan.kept)
+        and not history.periods(log.entries, name)
+    ):
+        wrong = f"{history.place()} has no entry of {name}, which has a champion"
+    if wrong:
+        raise InputError(
+            f"{wrong}; it says what a rollback needs, so nothing was removed: put the file back from a copy."
+        )
 
 
 def _refuse_files_elsewhere(removed: Sequence[Version]) -> None:
     """MLflow writes down whole paths: the record of a copied project names the files of the one that it was copied from."""
     for version in removed:
         folder = versions.local_folder(version.uri)
-        if store.is_own() and folder is not None and not folder.is_relative_to(store.MLRUNS.absolute()):
+        if folder is not None and not folder.is_relative_to(store.MLRUNS.absolute()):
             raise InputError(
                 f"the files of version {version.number} lie in {folder}, outside this project's {store.MLRUNS}/: another "
                 "project may need them, so nothing was removed."
             )
+
+
+def _kept(found: Judgement, params: Params) -> dict[str, Any]:
+    """What the log keeps of the gate, its settings among it: a margin that was widened for one promotion stays there."""
+    return {**found.to_json(), "params": params.gate.model_dump()}
 
 
 def _judgement(params: Params, target: Version, champion: Version | None) -> Judgement:

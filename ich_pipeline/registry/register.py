@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ich_pipeline.config import Params
 from ich_pipeline.core.files import write_text
@@ -22,6 +22,10 @@ from ich_pipeline.registry.tracking import open_run
 from ich_pipeline.serving.bundle import read_sources
 from ich_pipeline.serving.code import PACKAGE
 from ich_pipeline.serving.content import Content, check_sealed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 OF_TESTS = (versions.HEADLINE, versions.TEST, tested.SCORES)  # prefixes of tags that a new judgement replaces
 # What reading a case imports, the packages that decode compressed pixels among them.
@@ -195,8 +199,8 @@ def _describe(name: str, number: int, said: Mapping[str, str], card: str, scores
     """Put what the tests say now in the place of what they said when the version was registered."""
     client = store.client()
     before = client.get_model_version(name, str(number))
-    if before.run_id:
-        said = {**said, **tested.keep(client, before.run_id, scores)}
+    if run_id := _run_of(client, before):  # else it stays without scores, and the gate says so
+        said = {**said, **tested.keep(client, run_id, scores)}
     for tag in before.tags:
         if tag not in said and (tag == versions.CAUTION or tag.startswith(OF_TESTS)):
             client.delete_model_version_tag(name, str(number), tag)
@@ -205,6 +209,16 @@ def _describe(name: str, number: int, said: Mapping[str, str], card: str, scores
             client.set_model_version_tag(name, str(number), tag, value)
     if before.description != card:
         client.update_model_version(name, str(number), description=card)
+
+
+def _run_of(client: MlflowClient, version: ModelVersion) -> str | None:
+    """The run that registered a version; None where it is gone: `mlflow gc` purges runs, and leaves versions."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(version.run_id).info.run_id if version.run_id else None
+    except MlflowException:
+        return None
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,8 +89,13 @@ def experiment_id(found: MlflowClient) -> str:
     """Identifier of the project's experiment, which :func:`client` has made."""
     experiment = found.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
-        raise LookupError(f"MLflow at {tracking_uri()} lost its experiment {EXPERIMENT}")
+        raise LookupError(f"MLflow at {shown_uri()} lost its experiment {EXPERIMENT}")
     return experiment.experiment_id
+
+
+def shown_uri() -> str:
+    """:func:`tracking_uri` for sentences: without the user and the password that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", tracking_uri())
 
 
 @contextlib.contextmanager

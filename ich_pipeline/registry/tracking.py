@@ -148,7 +148,7 @@ def _parent(client: MlflowClient, params: Params) -> tuple[str, bool]:
             return client.get_run(named).info.run_id, True
         except MlflowException:
             raise InputError(
-                f"{RUN_ID} is {named!r}, a run that MLflow at {store.tracking_uri()} does not have: unset it, or set "
+                f"{RUN_ID} is {named!r}, a run that MLflow at {store.shown_uri()} does not have: unset it, or set "
                 "MLFLOW_TRACKING_URI to the store that has it."
             ) from None
     with store.locked():

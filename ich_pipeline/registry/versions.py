@@ -76,7 +76,7 @@ def live(name: str) -> Version:
             if alias in version.aliases:
                 return version
     raise InputError(
-        f"No version of {name} in MLflow at {store.tracking_uri()} has the alias {CHAMPION} or {CHALLENGER}: "
+        f"No version of {name} in MLflow at {store.shown_uri()} has the alias {CHAMPION} or {CHALLENGER}: "
         "run `make repro`, which registers one."
     )
 

@@ -7,8 +7,8 @@ import contextlib
 import ipaddress
 import logging
 import math
+import secrets
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -99,16 +99,22 @@ class Service:
             await asyncio.sleep(self.rules.poll_seconds)
             await asyncio.to_thread(self.pool.look)
 
-    def health(self) -> dict[str, Any]:
-        """For ``/healthz``."""
-        refused = self.pool.refused
+    def health(self, known: bool) -> dict[str, Any]:
+        """For ``/healthz``; reasons, which may name folders and servers, for those alone who are ``known``."""
+        refused, silent = self.pool.refused, self.pool.silent
         return {
             "status": "ok",
             "version": self.pool.current.headers["ICH-Version"],
-            "refused": refused and {"version": f"{refused[0].name}/{refused[0].number}", "reason": refused[1]},
-            "registry": self.pool.silent or "answers",
+            "refused": refused
+            and {"version": f"{refused[0].name}/{refused[0].number}", "reason": refused[1] if known else "see the log"},
+            "registry": ((silent if known else "does not answer; see the log") if silent else "answers"),
             "cases": self.admitted,
         }
+
+    def knows(self, authorization: bytes) -> bool:
+        """Whether a request shows the token, or needs none."""
+        token = self.rules.token
+        return token is None or compare_digest(authorization, b"Bearer " + token.encode())
 
     async def case(self, request: Request, page: bool, demonstration: bool) -> Response:
         """Read a request's files."""
@@ -120,9 +126,9 @@ class Service:
                 headers={"Retry-After": str(self._seconds_to_wait())},
             )
         self.admitted += 1
-        folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        began = time.perf_counter()
+        folder, began = self.scratch / secrets.token_hex(16), time.perf_counter()
         try:
+            folder.mkdir(mode=0o700)
             if int(request.headers.get("content-length") or 0) > rules.limits.bytes:
                 raise TooLarge(f"the body is larger than {rules.limits.bytes:,} bytes: send one study, or one series.")
             if request.headers.get("content-encoding", "identity") != "identity":
@@ -215,8 +221,8 @@ def make_app(service: Service) -> FastAPI:
             return _refuse(500, f"a fault of the program ({type(error).__name__}).")
 
     @app.get("/healthz", summary="Whether it answers, and which version is refused")
-    async def healthz() -> dict[str, Any]:
-        return service.health()
+    async def healthz(request: Request) -> dict[str, Any]:
+        return service.health(service.knows(request.headers.get("authorization", "").encode("latin-1")))
 
     @app.get("/version", summary="The version that answers: training data, tests, digest")
     async def version() -> dict[str, Any]:
@@ -295,14 +301,11 @@ class Guard:
         if self._service.ending:
             said = "the server ends: send it again in a while, or to another one."
             return _refuse(503, said, {"Retry-After": "10", "Connection": "close"})
-        token = self._service.rules.token
-        if token is None:
+        if self._service.rules.token is None:
             # A page from elsewhere, in a browser on this machine, could otherwise send here or read from here.
             if not is_loopback(_host(headers.get(b"host", b""))) or b"origin" in headers:
                 return _refuse(403, "without a token this server answers programs on this machine alone.")
-        elif scope["path"] != "/healthz" and not compare_digest(
-            headers.get(b"authorization", b""), b"Bearer " + token.encode()
-        ):
+        elif scope["path"] != "/healthz" and not self._service.knows(headers.get(b"authorization", b"")):
             return _refuse(401, "the token is missing or wrong: send Authorization: Bearer TOKEN.", _ASK)
         return None
 

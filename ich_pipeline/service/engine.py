@@ -89,6 +89,7 @@ class Timed(OneProcess):
     def stop(self) -> None:
         """End the process, whatever it is at; the next task starts another."""
         self._child.stop()
+        self._child._at = None  # a file of this request, which the next one's sentence must not name
 
 
 class Engine:
@@ -181,7 +182,10 @@ def _read(work: Work) -> Done:
         beyond = [one for one in unread if one.reason is Reason.ARCHIVE_BOMB]
         if beyond:
             raise TooLarge(f"an archive expands too far ({in_words(beyond)}): send fewer files.")
-        studies, skipped = find_studies(listing, "the request", system.params.ingest, remedy="send one study's files")
+        ingest = system.params.ingest.model_copy(
+            update={"workers": 1}
+        )  # a request starts no more processes than its engine
+        studies, skipped = find_studies(listing, "the request", ingest, remedy="send one study's files")
         if work.page and len(studies) > 1:
             raise InputError(
                 f"the files belong to {len(studies)} studies, and a page is of one: send one, or take JSON."

@@ -128,6 +128,7 @@ class Pool:
             InputError: there is no version, or it is refused.
         """
         self.refused: tuple[Version, str] | None = None  # what the alias names and is not served, and why
+        self._lasting = False  # it is the version's fault, and will not go by itself
         self.silent = ""  # why the registry says nothing
         self._record, self._engines, self._seconds = record, engines, seconds
         self._threads = ThreadPoolExecutor(engines, thread_name_prefix="case")
@@ -156,14 +157,16 @@ class Pool:
         if version == self.current.opened.version:
             self.refused = None
             return
-        if self.refused and self.refused[0] == version:
+        if self.refused and self.refused[0] == version and self._lasting:
             return
         try:
             served = Served.load(self._record, version, self._engines)
         except Exception as error:  # whatever it is, the version that answers goes on
-            why = _sentence(error) if isinstance(error, InputError) else f"a fault ({type(error).__name__})"
-            self.refused = (version, why)
-            log.error("%s version %d is refused: %s", version.name, version.number, why)
+            lasting = isinstance(error, InputError)
+            why = _sentence(error) if lasting else f"a fault ({type(error).__name__}); it is tried again"
+            if self.refused != (version, why):
+                log.error("%s version %d is refused: %s", version.name, version.number, why)
+            self.refused, self._lasting = (version, why), lasting
             return
         with self._lock:
             old, self.current = self.current, served

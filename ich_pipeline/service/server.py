@@ -107,6 +107,8 @@ class _Server(uvicorn.Server):
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._service.ending:  # asked twice: at once
+            self.should_exit = self.force_exit = True
         self._service.ending = True
 
     async def on_tick(self, counter: int) -> bool:

@@ -51,7 +51,7 @@ def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Pat
         assert row["slices"] == "6" and row["page"] == f"{case['case_id']}.html"
         assert case["case_id"] in out
         sure = case["uncertainty"]
-        assert sure["statement"].startswith("At 90 % coverage: haemorrhage ")
+        assert sure["statement"].startswith("Haemorrhage ") and "at 90 % coverage" in sure["statement"]
         assert sure["statement"] in (tmp_path / row["page"]).read_text()
         assert sure["disagreement"] is None and sure["reason"] == "one member: no disagreement"
         last = params.label_set.columns[-1]

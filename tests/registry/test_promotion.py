@@ -152,6 +152,22 @@ def test_a_changed_removed_or_added_line_is_named(registered: int) -> None:
     assert ich("history")[0] == 0
 
 
+def test_a_lost_end_stays_to_be_seen_and_nothing_is_removed_then(registered: int, params: Params) -> None:
+    whole, name = history.place().read_bytes(), params.registry.model_name
+    known = store.client().get_registered_model(name).tags[history.LAST]
+    history.place().write_text(lines()[0] + "\n")
+    status, _, err = ich("models", "prune", "--days", "0", "--newest", "1", "--yes")
+    assert status == 2 and "nothing was removed" in err and "lacks entry 4" in err
+    history.append(Entry(0, "prune", name, None, "", None, "anna", history.now()))
+    assert ich("history")[0] == 1 and "line 2 does not follow" in history.read().fault
+    history.place().unlink()
+    status, _, err = ich("models", "prune", "--yes")
+    assert status == 2 and "nothing was removed" in err
+    history.place().write_bytes(whole)
+    store.client().set_registered_model_tag(name, history.LAST, known)
+    assert ich("history")[0] == 0
+
+
 def test_a_line_that_a_kill_cut_off_does_not_count(registered: int, params: Params) -> None:
     whole = history.place().read_bytes()
     history.place().write_bytes(whole + whole[:100])
@@ -232,6 +248,16 @@ def test_the_way_back_leads_to_ever_earlier_champions() -> None:
     made += entries(("rollback", 1, 2))
     assert history.champion_before(made, "m") is None
     assert history.champion_before([*made, *entries(("promote", 5, 1))], "m") == 1
+
+
+def test_the_way_back_knows_what_never_came_and_what_came_past_the_log() -> None:
+    stopped = entries(("promote", 1, None), ("promote", 2, 1), ("promote", 3, 1))  # 2 was logged and never came
+    assert history.champion_before(stopped, "m") == 1
+    past = entries(("promote", 1, None), ("promote", 2, 1), ("promote", 4, 3))  # 3 came past the log
+    assert history.champion_before(past, "m") == 3
+    assert history.champion_before(past[:2], "m", present=3) == 2
+    assert history.champion_before(past[:2], "m", present=1) is None
+    assert [p.version for p in history.periods(past, "m")] == [1, 2, 3, 4]
 
 
 def test_champions_have_their_times() -> None:

@@ -102,7 +102,7 @@ def test_pages_say_how_sure_the_system_is(reports):
     for page in reports.glob("cases/*.html"):
         text = page.read_text(encoding="utf-8")
         assert re.search(
-            r"At 90 % coverage: haemorrhage (absent|present|undecided|fits neither|not excluded|doubtful)\.", text
+            r"Haemorrhage (not )?suspected: (supported|undecided|doubtful|fits neither) at 90 % coverage\.", text
         )
         assert "One member: no disagreement." in text
     index = (reports / "index.html").read_text(encoding="utf-8")

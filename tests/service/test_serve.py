@@ -197,6 +197,17 @@ def test_a_full_queue_is_said(server: Server, studies: Studies) -> None:
     assert all(int(one.headers["Retry-After"]) >= 1 and "send this one again" in one.json()["detail"] for one in full)
 
 
+def test_a_folder_that_cannot_be_made_costs_no_place_in_the_queue(server: Server, studies: Studies) -> None:
+    (scratch,) = (server.log.parent / PLACE).iterdir()
+    away = scratch.rename(server.log.parent / "away")
+    try:
+        refused = [server.post(studies.files[0][:1]).status_code for _ in range(5)]  # more than are read and may wait
+    finally:
+        away.rename(scratch)
+    assert refused == [507] * 5
+    assert server.post(studies.files[0]).status_code == 200
+
+
 def test_memory_stays(server: Server, studies: Studies) -> None:
     sizes = []
     for number in range(20):
