@@ -50,7 +50,7 @@ RULES = {  # what a case score is, in words
     "noisy_or": "the chance that the finding is real in one slice at least, if slices were independent",
 }
 Maps = Mapping[tuple[str, int], NDArray[np.float64]]  # (label, slice index) → map_in_head
-UNREAD = "Not read: read this scan yourself."
+UNREAD = "Read this scan yourself."
 UNUSUAL = 95.0  # percentile of held-out true positives from which a slice counts as far from anything in training
 
 
@@ -244,12 +244,11 @@ class Verdict:
 def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
     """A negative decision is never green: it says that nothing reached a threshold, not that nothing is there."""
     if case.decision is None:
-        return Verdict("neutral", UNREAD, "" if case.unlike else case_sentence(case))
+        return Verdict("neutral", "Not read" if case.unlike else case_sentence(case), UNREAD)
     if case.no_answer:
         said = said_all_the_same(case)
-        return Verdict(
-            "neutral", UNREAD, f"{sentence(case.no_answer)}. For demonstration alone: {said[:1].lower()}{said[1:]}"
-        )
+        why = f"{sentence(case.no_answer)}; for demonstration only: {said[:1].lower()}{said[1:]}"
+        return Verdict("neutral", "Not read", f"{UNREAD} {why}")
     said = case_sentence(case)
     if truth is not None and truth.case and not case.decision:
         return Verdict("alarm", "Missed: the reference is positive", f"The system says: {said[:1].lower()}{said[1:]}")
