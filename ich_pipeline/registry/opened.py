@@ -1,4 +1,4 @@
-"""A version as a server needs it: its files, found to be what was registered, and what it was made from and tested on."""
+"""A version as a server needs it: its files, found to be what was registered, and what it was made from."""
 
 from __future__ import annotations
 
@@ -20,14 +20,11 @@ class Opened:
         folder: its files (an MLflow model).
         training_data: JSON values of :class:`ich_pipeline.serving.origin.Origin`; its ``words``; and ``dvc``, DVC's hash of the
             raw input: ``untracked`` where DVC tracked none, empty where the run that made the version is gone.
-        tests: name of each test that its networks and ensemble were evaluated on → sha256 of that test's label file, as the
-            test ledger has them.
     """
 
     version: Version
     folder: Path
     training_data: dict[str, Any]
-    tests: dict[str, str]
 
 
 def open_version(version: Version) -> Opened:
@@ -40,7 +37,6 @@ def open_version(version: Version) -> Opened:
 
     from mlflow.exceptions import MlflowException
 
-    from ich_pipeline.registry import ledger
     from ich_pipeline.serving.bundle import read_origin
 
     client = store.client()
@@ -50,7 +46,5 @@ def open_version(version: Version) -> Opened:
     except MlflowException:  # purged
         data = ""
     origin = read_origin(folder / BUNDLE)
-    model = found.tags.get(versions.MODEL)
-    tests = {look.test: look.test_set for look in ledger.looks() if look.model == model}
     training_data = {**origin.to_json(), "words": origin.words, "dvc": data}
-    return Opened(version, folder, training_data, dict(sorted(tests.items())))
+    return Opened(version, folder, training_data)

@@ -93,14 +93,14 @@ class Served:
             "version": version.number,
             "digest": version.content,
             "training_data": data,
-            "tests": opened.tests,
+            "tests": version.tests,
             "caution": version.caution,
         }
         headers = {
             "ICH-Version": f"{version.name}/{version.number}",
             "ICH-Digest": version.content,
             "ICH-Training-Data": f"{data['data']}; cohort={data['cohort']}; patients={data['patients']}; dvc={data['dvc']}",
-            "ICH-Tests": "; ".join(f"{test}={labels}" for test, labels in opened.tests.items()) or "none",
+            "ICH-Tests": "; ".join(f"{test}={labels}" for test, labels in version.tests.items()) or "none",
         }
         idle: queue.SimpleQueue[Engine] = queue.SimpleQueue()
         for engine in started:

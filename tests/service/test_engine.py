@@ -59,7 +59,7 @@ def test_a_slow_request_and_a_crash_cost_that_request(
     engine = Engine()
     files = tuple((path, path.name) for path in studies.files[0])
     work = Work(files, tmp_path, params.ingest.archives, False, False)
-    engine.load(Opened(version, folder, {}, {}))
+    engine.load(Opened(version, folder, {}))
     process = engine._process._child._process
     assert process is not None
     with pytest.raises(Interrupted, match=r"longer than 0\.001 s") as slow:

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 
 from ich_pipeline.cli.main import app
 from ich_pipeline.config import Params
-from ich_pipeline.registry import ledger, versions
+from ich_pipeline.registry import versions
 from ich_pipeline.service.server import PLACE
 from tests.made.mutations import mutated
 from tests.made.system import PATIENT_ID, PATIENT_NAME, Studies
@@ -130,7 +130,7 @@ def test_what_it_says_of_itself(server: Server, params: Params) -> None:
     version = versions.live(NAME)
     found = server.ask("GET", "/version").json()
     assert (found["name"], found["version"], found["digest"]) == (NAME, 1, version.content)
-    assert found["training_data"]["manufacturers"] == ["Philips", "SIEMENS"] and found["tests"] == {}
+    assert found["training_data"]["manufacturers"] == ["Philips", "SIEMENS"] and found["tests"] == version.tests != {}
     assert server.ask("GET", "/healthz").json() == {
         "status": "ok",
         "version": f"{NAME}/1",
@@ -223,15 +223,14 @@ def second(server: Server, bundle: Path, params: Params, tmp_path_factory: pytes
     """Version 2, which decides otherwise, was evaluated, and lies damaged on the disk; its damaged file."""
     from ich_pipeline.ensemble.model import Ensemble
     from ich_pipeline.registry.register import register
-    from ich_pipeline.serving.bundle import read_sources
     from ich_pipeline.serving.content import seal
+    from tests.made.gate_cases import good_scores
 
     folder = tmp_path_factory.mktemp("second") / "bundle"
     shutil.copytree(bundle, folder)
     replace(Ensemble.load(folder / "ensemble.json"), decision="high_sensitivity").save(folder / "ensemble.json")
     versions.set_alias(NAME, versions.CHAMPION, 1)
-    register(folder, seal(folder), params, {}, "# Card")
-    ledger.record_look("prospective", "5" * 64, ledger.model_digest(read_sources(folder)), "6" * 64)
+    register(folder, seal(folder), params, {}, "# Card", scores=[replace(good_scores(), test_set="5" * 64)])
     place = versions.model_folder(versions.resolve("2", NAME)) / "artifacts/bundle/ensemble.json"
     place.with_suffix(".kept").write_bytes(place.read_bytes())
     place.write_bytes(place.read_bytes() + b" ")
@@ -274,8 +273,8 @@ def test_a_damaged_version_is_refused_and_a_whole_one_takes_over_under_load(
         cases = json.loads((expected[one.headers["ICH-Version"]] / "predictions.json").read_text())["cases"]
         assert one.json()["cases"] == [c for c in cases if c["case_id"] == one.json()["cases"][0]["case_id"]]
         assert one.json()["model"] == one.headers["ICH-Version"].replace("/", " version ")
-    assert server.ask("GET", "/version").json()["tests"] == {"prospective": "5" * 64}
-    assert found[-1].headers["ICH-Tests"] == f"prospective={'5' * 64}"
+    assert server.ask("GET", "/version").json()["tests"] == {"test_prospective": "5" * 64}
+    assert found[-1].headers["ICH-Tests"] == f"test_prospective={'5' * 64}"
     print(f"{len(found)} requests while the version changed:", [one.headers["ICH-Version"][-1] for one in found])
     assert len(server.processes()) == 3, "the first version is let go"
 
