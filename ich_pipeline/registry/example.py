@@ -1,20 +1,26 @@
-"""What a registered model carries for whoever serves it: an example of its input, and a document of input and answer."""
+"""What a registered model carries for whoever serves it: an example of its input, its answer to that, and a document of both."""
 
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ich_pipeline.phantom.draw import Draw
 from ich_pipeline.phantom.head import Head
 from ich_pipeline.phantom.render import FIELD_OF_VIEW_MM, render
 from ich_pipeline.serving import answer, model_input
+from ich_pipeline.serving.golden import golden
+from ich_pipeline.serving.system import System
 
 DOCUMENT = "input.md"
 SIZE = 96  # pixels of the example's slices
 HEIGHTS_MM = (-20.0, 0.0, 20.0, 40.0)  # of its slices, in the head
+SPACING_MM = (FIELD_OF_VIEW_MM / SIZE, FIELD_OF_VIEW_MM / SIZE)
 
 CALLS = """\
 # Input and answer
@@ -40,14 +46,24 @@ as arrays in HU; a model of synthetic heads answers arrays with `demonstration` 
 
 def example_input() -> pd.DataFrame:
     """One case of the model's input: slices of a synthetic head without noise, as arrays in HU with positions and spacing."""
-    head = Head.drawn(Draw("example of the model's input"))
     rows = []
-    for height in HEIGHTS_MM:
+    for hu, height in zip(_example_hu(), HEIGHTS_MM, strict=True):
         buffer = io.BytesIO()
-        np.save(buffer, np.rint(render(head, (), height, SIZE).hu).astype(np.int16), allow_pickle=False)
-        rows.append((buffer.getvalue(), height, FIELD_OF_VIEW_MM / SIZE, FIELD_OF_VIEW_MM / SIZE, "example"))
+        np.save(buffer, hu, allow_pickle=False)
+        rows.append((buffer.getvalue(), height, *SPACING_MM, "example"))
     columns = pd.Index(["hu", "position_mm", *model_input.SPACING, "case"])
     return pd.DataFrame(rows, columns=columns)
+
+
+def example_answer(bundle: Path) -> dict[str, Any]:
+    """What a bundle answers to the example, as :mod:`ich_pipeline.serving.golden` keeps it."""
+    positions_mm = np.array(HEIGHTS_MM)
+    return golden(System.load(bundle).read_hu(_example_hu(), positions_mm, "example", SPACING_MM, demonstration=True))
+
+
+def _example_hu() -> NDArray[np.int16]:
+    head = Head.drawn(Draw("example of the model's input"))
+    return np.stack([np.rint(render(head, (), height, SIZE).hu).astype(np.int16) for height in HEIGHTS_MM])
 
 
 def input_document() -> str:

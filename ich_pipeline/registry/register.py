@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ich_pipeline.config import Params
-from ich_pipeline.core.files import write_text
+from ich_pipeline.core.files import write_json, write_text
 from ich_pipeline.gate.scores import CaseScores
 from ich_pipeline.registry import store, tested, versions
-from ich_pipeline.registry.example import DOCUMENT, example_input, input_document
+from ich_pipeline.registry.example import DOCUMENT, example_answer, example_input, input_document
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
 from ich_pipeline.registry.tracking import open_run
 from ich_pipeline.serving.bundle import read_sources
 from ich_pipeline.serving.code import PACKAGE
 from ich_pipeline.serving.content import Content, check_sealed
+from ich_pipeline.serving.golden import FILE as GOLDEN
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -142,13 +143,14 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
     )
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as made:
         warnings.simplefilter("ignore", UserWarning)  # it asks for type hints, from which it would infer the signature
-        document = Path(made) / DOCUMENT
+        document, golden = Path(made) / DOCUMENT, Path(made) / GOLDEN
         write_text(document, input_document())
+        write_json(golden, example_answer(folder))
         with mlflow.start_run(run_id=run_id):
             logged = mlflow.pyfunc.log_model(
                 name=params.registry.model_name,
                 python_model=str(PACKAGE / "registry" / "model_code.py"),
-                artifacts={"bundle": str(folder), "input": str(document)},
+                artifacts={"bundle": str(folder), "input": str(document), "golden": str(golden)},
                 input_example=example_input(),
                 code_paths=[str(PACKAGE)],
                 pip_requirements=requirements(),

@@ -164,7 +164,7 @@ def _load(opened: Opened) -> None:
     from ich_pipeline.serving.system import System
 
     system = System.load(opened.folder / BUNDLE, opened.version.content)
-    self_test(system, opened.folder / EXAMPLE)
+    self_test(system, opened.folder)
     _version = (system, *called_and_cautions(opened.version, opened.folder / BUNDLE))
 
 
@@ -205,23 +205,25 @@ def _read(work: Work) -> Done:
     return Done(work.folder / RESULT, cases, outcome.peak_mib)
 
 
-def self_test(system: System, example: Path) -> None:
+def self_test(system: System, folder: Path) -> None:
     """Let a version read the example that it was registered with, twice, and draw its page; its libraries are warm then.
 
     Args:
         system: loaded.
-        example: one case in HU, as :func:`ich_pipeline.registry.example.example_input` makes it.
+        folder: the MLflow model, which holds the example and what the version answered to it when it was registered.
 
     Raises:
-        InputError: there is no such example, a score is no probability, or the second answer is another.
+        InputError: there is no such example, a score is no probability, the second answer is another, or the answer is not
+            the one of then (:mod:`ich_pipeline.serving.golden`).
     """
     import numpy as np
 
     from ich_pipeline.core.files import json_text
     from ich_pipeline.report.case_page import case_page
     from ich_pipeline.serving.answer import answer
+    from ich_pipeline.serving.golden import FILE, check_golden
 
-    hu, positions_mm, spacing_mm = _example(example)
+    hu, positions_mm, spacing_mm = _example(folder / EXAMPLE)
     said = set()
     for _ in range(2):
         case = system.read_hu(hu, positions_mm, "example", spacing_mm, demonstration=True)
@@ -231,6 +233,7 @@ def self_test(system: System, example: Path) -> None:
         said.add(json_text(answer(case, uids=False, thumbnails=False)))
     if len(said) > 1:
         raise InputError("it answers its example otherwise the second time")
+    check_golden(case, folder / "artifacts" / FILE)
     case_page(case)
 
 

@@ -126,6 +126,10 @@ def test_a_version_carries_an_example_and_a_document_of_its_input(registered: in
     assert example is not None
     (one,) = model.predict(example)
     assert (one["case"], len(one["slices"])) == ("example", len(example))
+    golden = json.loads((folder / "artifacts" / "golden.json").read_text())
+    (shown,) = model.predict(example, params={"demonstration": True})
+    assert golden["sentence"] == shown["sentence"]
+    assert np.allclose([list(s["final"].values()) for s in shown["slices"]], golden["final"], rtol=0, atol=1e-6)
     given = example["hu"][1]
     hu = np.load(io.BytesIO(base64.b64decode(given) if isinstance(given, str) else given))
     assert hu.shape == (96, 96) and (hu < -900).mean() > 0.2 and 20 < np.median(hu[hu > 0]) < 50
