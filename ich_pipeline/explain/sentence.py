@@ -17,7 +17,7 @@ def case_sentence(case: ExplainedCase) -> str:
     """``Suspected: intraparenchymal, left, slices 4–8; epidural possible, slice 6; others not named.``
 
     The first finding is the one whose case score lies farthest above its threshold (:func:`ich_pipeline.explain.case.margin`); what else
-    reaches its own is "possible". Slices are counted from 1 towards the head (:func:`named_slices`). Where "any" stays below its
+    reaches its own is "possible", with its side where that is known. Slices are counted from 1 towards the head (:func:`named_slices`). Where "any" stays below its
     threshold and a finding does not, that finding is to be checked. Where the model has no answer and
     is asked for a demonstration, that comes first. The side is the patient's, of the finding's maps in the slices that are explained for it;
     it is "not determined" unless these maps told the side well enough on validation (:meth:`ich_pipeline.explain.choice.MapChoice.names_side`).
@@ -35,7 +35,7 @@ def said_all_the_same(case: ExplainedCase) -> str:
     subtypes = [case.labels.index(name) for name in case.labels.subtypes]
     unjudged = [_name(case, k) for k in subtypes if np.isnan(case.case_thresholds[k])]
     tail = f"; {_listed(unjudged)} not judged" if unjudged else ""
-    possible = [f"{_name(case, k)} possible, {_slices(case, k)}" for k in (found[1:] if case.decision else found)]
+    possible = [_possible(case, k) for k in (found[1:] if case.decision else found)]
     if not case.decision:
         return (
             f"Check: {'; '.join(possible)}; haemorrhage as a whole not suspected{tail}."
@@ -47,6 +47,11 @@ def said_all_the_same(case: ExplainedCase) -> str:
     rest = "; others not named" if len(found) + len(unjudged) < len(subtypes) else ""
     side = case.side(case.labels.columns[found[0]]) or "side not determined"
     return f"Suspected: {_name(case, found[0])}, {side}, {_slices(case, found[0])}{''.join(f'; {one}' for one in possible)}{rest}{tail}."
+
+
+def _possible(case: ExplainedCase, column: int) -> str:
+    side = case.side(case.labels.columns[column])
+    return f"{_name(case, column)} possible, {f'{side}, ' if side else ''}{_slices(case, column)}"
 
 
 def leading_finding(case: ExplainedCase) -> str | None:
@@ -155,12 +160,21 @@ def _slices(case: ExplainedCase, column: int) -> str:
     reached = _reached(case, column)
     if len(reached) == 1 and not case.final[reached[0], column] >= case.slice_thresholds[column]:
         return f"highest in slice {reached[0] + 1}"
+    return f"slice{'s' if len(reached) > 1 else ''} {stretches(reached, range(1, len(case.final) + 1))}"
+
+
+def stretches(reached: Sequence[int], numbers: Sequence[int]) -> str:
+    """``4–8 and 11``: slices in words, the longest stretches of them.
+
+    Args:
+        reached: indices, in order, one at least.
+        numbers: what every slice is called; within a stretch they rise or fall.
+    """
     breaks = [0, *(k + 1 for k, (one, other) in enumerate(pairwise(reached)) if other - one > 1), len(reached)]
     runs = [reached[first:last] for first, last in pairwise(breaks)]
     longest = sorted(sorted(runs, key=len, reverse=True)[:RUNS], key=lambda run: run[0])
-    spoken = [f"{run[0] + 1}–{run[-1] + 1}" if len(run) > 1 else f"{run[0] + 1}" for run in longest]
-    more = " and others" if len(runs) > RUNS else ""
-    return f"slice{'s' if len(reached) > 1 else ''} {_listed(spoken)}{more}"
+    spoken = [f"{numbers[run[0]]}–{numbers[run[-1]]}" if len(run) > 1 else f"{numbers[run[0]]}" for run in longest]
+    return f"{_listed(spoken)}{' and others' if len(runs) > RUNS else ''}"
 
 
 def _listed(words: Sequence[str]) -> str:

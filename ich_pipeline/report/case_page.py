@@ -25,6 +25,7 @@ from ich_pipeline.explain.sentence import (
     named_slices,
     named_words,
     said_all_the_same,
+    stretches,
 )
 from ich_pipeline.precedent.model import DISTANCES
 from ich_pipeline.report.niivue import viewer
@@ -107,7 +108,8 @@ def case_page(
         withheld=withheld,
         filters=window_filters(case.windows),
         verdict=_verdict(case, truth),
-        scores=[] if withheld else _scores(case),
+        scores=[] if withheld else _scores(case, maps),
+        remarks=[] if withheld else _remarks(case),
         certain=certain_words(case),
         certain_said=certain_sentence(case),
         named=named_words(case),
@@ -194,7 +196,7 @@ def _mark(case: ExplainedCase, i: int, named: Sequence[int]) -> Literal["", "nam
         return ""
     if i in named:
         return "named" if case.decision else "check"
-    return "check" if case.decision and case.final[i, 0] >= case.slice_thresholds[0] else ""
+    return "check" if case.final[i, 0] >= case.slice_thresholds[0] else ""
 
 
 def _apart(case: ExplainedCase, i: int) -> str:
@@ -257,14 +259,38 @@ def _verdict(case: ExplainedCase, truth: Truth | None) -> Verdict:
     return Verdict("alarm" if case.decision else "check" if named_slices(case) else "neutral", said)
 
 
-def _scores(case: ExplainedCase) -> list[dict[str, Any]]:
+def _remarks(case: ExplainedCase) -> list[str]:
+    """What stands below the headline beside the case score: what contradicts it, and the slices as a PACS counts them."""
+    said, named = [], named_slices(case)
+    sure = certain_words(case).get(case.labels.any)
+    if case.uncertainty is not None and sure not in (None, "supported") and case.labels.any in case.uncertainty.sets:
+        said.append(f"{sure} at {100 * case.uncertainty.coverage:g} % coverage")
+    if not named:
+        over = [i for i in range(len(case.hu)) if _mark(case, i, named) == "check"]
+        if over:
+            many = len(over) > 1
+            said.append(
+                f"slice{'s' if many else ''} {stretches(over, range(1, len(case.hu) + 1))} "
+                f"reach{'' if many else 'es'} the threshold of a slice, the case does not reach its own: look there"
+            )
+    numbers = [number for number in case.scan.instance_numbers if number is not None]
+    if named and len(numbers) == len(case.hu) and numbers != list(range(1, len(numbers) + 1)):
+        said.append(
+            f"the slices {'named first' if case.decision else 'named'} are InstanceNumber {stretches(named, numbers)}"
+        )
+    return said
+
+
+def _scores(case: ExplainedCase, maps: Maps) -> list[dict[str, Any]]:
     tone = "" if case.no_answer else "alarm" if case.decision else "check"
     tones = {name: {"suspected": tone, "possible": "check"}.get(word, "") for name, word in named_words(case).items()}
     rows = []
     for k, label in enumerate(case.labels.columns):
         value = float(case.case_scores[k])
         own = case.threshold if k == 0 else float(case.case_thresholds[k])
-        rows.append({"label": label, "value": value, "threshold": None if np.isnan(own) else own, "tone": tones[label]})
+        shown = max((i for name, i in maps if name == label), key=lambda i: float(case.final[i, k]), default=None)
+        limit = None if np.isnan(own) else own
+        rows.append({"label": label, "value": value, "threshold": limit, "tone": tones[label], "shown": shown})
     return rows
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ich_pipeline.ensemble.uncertainty import CaseUncertainty
+from ich_pipeline.explain.scan import Scan
 from ich_pipeline.explain.sentence import certain_sentence
 from ich_pipeline.report.case_page import case_page
 from tests.made.explained import made_case, maps
@@ -32,7 +33,7 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     assert _rows(page)["subdural"].endswith(": fits neither")
     assert [k for k, words in _rows(page).items() if words.endswith(": not available")] == list(labels.subtypes[1:4])
     assert "Subarachnoid: validation has 3 patients with the finding." in page
-    assert "“Any” ± 0.12" in page
+    assert "“Any” differ by 0.12" in page
     # Every finding has the first line's word for it, and how clear that is.
     assert "epidural" in _first_line(page) and _rows(page)["epidural"] in (
         "suspected: supported",
@@ -47,7 +48,7 @@ def test_the_page_speaks_of_every_finding_and_of_disagreement(params):
     few = "validation has 3 patients with the finding, and 90% coverage needs at least 9"
     nothing = dataclasses.replace(known, sets={}, reasons=dict.fromkeys(labels.columns, few))
     page = case_page(made_case(params, values, **of_any, uncertainty=nothing))
-    assert "No statement at 90 % coverage." in page and page.count(few) == 1 and "“Any” ± 0.12" in page
+    assert "No statement at 90 % coverage." in page and page.count(few) == 1 and "“Any” differ by 0.12" in page
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,34 @@ def _of_sets(params, sets: dict[str, str], *, score: float = 0.6, **changed):
     if not changed.get("decision", True):
         values[:] = 0.2
     return made_case(params, values, slice_thresholds=low, **shown, uncertainty=known, **changed)
+
+
+def test_below_the_headline_stands_what_speaks_against_it_and_how_a_pacs_counts(params):
+    columns = params.label_set.columns
+    uncertain = CaseUncertainty(
+        0.9, {"any": "undecided"}, dict.fromkeys(columns[1:], "few"), {}, None, None, "one member"
+    )
+    values = np.full((3, len(columns)), 0.1)
+    values[1, 0] = 0.6
+    own = {"slice_thresholds": np.full(len(columns), 0.5), "shown": {}, "attention": {}, "uncertainty": uncertain}
+    page = case_page(made_case(params, values, decision=False, threshold=0.7, **own))
+    assert 'class="verdict neutral"' in page and re.findall(r'class="(check)" title="slice (\d)', page) == [
+        ("check", "2")
+    ]
+    assert _below(page) == (
+        "case score 0.60 &lt; 0.70 (balanced operating point) · undecided at 90 % coverage · slice 2 reaches the threshold "
+        "of a slice, the case does not reach its own: look there"
+    )
+    values[1:, [0, 5]] = 0.9
+    downwards = Scan((1.0, 1.0), 2, (9, 8, 7))
+    page = case_page(made_case(params, values, scan=downwards, **{**own, "uncertainty": None}))
+    assert "slices 2–3" in _first_line(page)
+    assert _below(page).endswith("· the slices named first are InstanceNumber 8–7")
+    upwards = Scan((1.0, 1.0), 2, (1, 2, 3))  # nothing to say
+    page = case_page(made_case(params, values, scan=upwards, **{**own, "uncertainty": None}))
+    assert "InstanceNumber" not in _below(page)
+
+
+def _below(page: str) -> str:
+    """The text that begins with the case score, its white space evened."""
+    return " ".join(re.findall(r"case score [^<]* (?:&lt;|≥|<) [^<]*", page)[0].split())

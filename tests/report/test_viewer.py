@@ -151,6 +151,22 @@ def test_outline_attention_and_planes(shown: Page) -> None:
     shown.wait("caseViewer.screenSlices.length === 1")
 
 
+def test_a_finding_in_the_table_leads_to_its_slice_and_outline(tab: Page, params, tmp_path: Path) -> None:
+    values = np.full((9, len(params.label_set)), 0.1)
+    values[SUSPICIOUS, 0] = 0.9
+    values[[3, 6], [1, 5]] = 0.8
+    shown = {"shown": {3: ("epidural",), 6: ("subdural",)}, "attention": {3: maps("epidural"), 6: maps("subdural")}}
+    page = case_page(made_case(params, values, slice_thresholds=np.full(len(params.label_set), 0.5), **shown))
+    (tmp_path / "case.html").write_text(page, encoding="utf-8")
+    tab.open(tmp_path / "case.html")
+    assert tab.ready() == "ready", tab.value("document.getElementById('fallback').textContent")
+    assert tab.value("document.querySelectorAll('[data-finding]').length") == 2
+    for label, slice_ in (("epidural", 3), ("subdural", 6), ("epidural", 3)):
+        tab.click(f"[data-finding={label}]")
+        assert tab.value(AT) == slice_ and text(tab, "of").startswith(f"outline: {label}")
+    assert tab.requests == [] and tab.errors == []
+
+
 def test_pictures_enlarge(shown: Page) -> None:
     shown.value("document.querySelector('.query [data-enlarge]').scrollIntoView({block: 'center'})")
     shown.click(".query [data-enlarge]")
