@@ -189,6 +189,7 @@ def _maps_table(maps: MapChoice) -> pd.DataFrame:
                 "Dice": _rounded(one.dice),
                 "side": _rounded(one.side.value),
                 "side low": _rounded(one.side.low),
+                "side from": one.side_from,
                 "side named": maps.names_side(name),
             }
             for name, one in maps.scores.items()

@@ -115,7 +115,7 @@ class ExplainedCase:
         return self.judged.unlike if self.judged else ()
 
     def side(self, label: str) -> Side | None:
-        """The side of a finding in the slices that are explained for it; None where the maps do not point well enough to say it."""
+        """The side of a finding in the slices that are explained for it; None where the maps do not say one surely enough."""
         if self.maps is None or not self.maps.names_side(label):
             return None
         drawn = self.maps.scores[label].map_label
@@ -124,7 +124,7 @@ class ExplainedCase:
             for i, maps in self.attention.items()
             if label in self.shown[i] and drawn in maps
         ]
-        return side_of_maps(found, self.maps.fraction)
+        return side_of_maps(found, self.maps.fraction, self.maps.scores[label].side_from)
 
     @property
     def verdict(self) -> str:

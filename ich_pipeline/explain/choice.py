@@ -22,7 +22,7 @@ from ich_pipeline.explain.atlas_build import map_labels
 from ich_pipeline.explain.attention import Attention
 from ich_pipeline.explain.lesions import MaskedSlice
 from ich_pipeline.explain.localisation import Draws, Localisation, dice_by_fraction, score_values
-from ich_pipeline.explain.side import left_share, region_share, side_of
+from ich_pipeline.explain.side import LIMITS, ONE_SIDE, left_share, region_share, side_of
 from ich_pipeline.tables.labels import Labels
 
 SCHEMA = "maps/1"
@@ -56,8 +56,9 @@ class MapScore:
         label: what is looked for.
         map_label: whose map is drawn for it.
         hit: the maximum lies within the tolerance of the label's own lesion.
-        side: the region lies on the side of the lesion (left, right, both).
+        side: of the slices whose region lies on one side, by the share ``side_from``, those whose lesion lies on it too.
         dice: mean, of the region with the lesion; None without a map.
+        side_from: the least of :data:`~ich_pipeline.explain.side.LIMITS` from which a side may be named, the first where none.
     """
 
     label: str
@@ -65,6 +66,7 @@ class MapScore:
     hit: Share
     side: Share
     dice: float | None
+    side_from: float = ONE_SIDE
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,7 @@ class MapChoice:
     def names_side(self, label: str) -> bool:
         """Whether the side of this finding may be named: its accuracy is high enough, and surely above chance."""
         found = self.scores.get(label)
-        if found is None or found.side.value is None or found.side.low is None:
-            return False
-        return found.side.value >= SIDE_RIGHT and found.side.low >= SIDE_SURE
+        return found is not None and _sure(found.side)
 
     def save(self, folder: Path) -> None:
         """Write ``maps.json`` into an existing folder."""
@@ -296,7 +296,7 @@ def _map_score(
 ) -> MapScore:
     """Of the map that is drawn for a label, on the slices that show the label."""
     drawn = label if label in map_labels(labels, settings) else labels.any
-    hits, sides, overlap = [], [], []
+    hits, shares, overlap = [], [], []
     for i in scored.rows[label]:
         one, lesion = slices[i], slices[i].lesions[label]
         placed = scored.attention.map(i, labels.index(drawn))
@@ -306,11 +306,35 @@ def _map_score(
         )
         hits.append(bool(found and found.hit))
         overlap.append(found.dice if found else 0.0)
-        said, true = region_share(placed, one.hu, settings.region_fraction), left_share(lesion, one.head)
-        sides.append(said is not None and true is not None and side_of(said) == side_of(true))
+        shares.append((region_share(placed, one.hu, settings.region_fraction), left_share(lesion, one.head)))
     who = [patients[i] for i in scored.rows[label]]
     dice = float(np.mean(overlap)) if overlap else None
-    return MapScore(label, drawn, share_of(hits, who, draws), share_of(sides, who, draws), dice)
+    sides = {limit: _sides(shares, who, limit, draws) for limit in LIMITS}
+    limit = next((one for one, share in sides.items() if _sure(share)), LIMITS[0])
+    return MapScore(label, drawn, share_of(hits, who, draws), sides[limit], dice, limit)
+
+
+def _sides(
+    shares: Sequence[tuple[float | None, float | None]], who: Sequence[str], limit: float, draws: Draws
+) -> Share:
+    """How often the side is right where a map says one.
+
+    Args:
+        shares: left of the midline, of a map's region and of the lesion.
+        who: the patients.
+    """
+    said = [
+        (side_of(of_map, limit), lesion, one)
+        for (of_map, lesion), one in zip(shares, who, strict=True)
+        if of_map is not None
+    ]
+    stated = [(side == (lesion is not None and side_of(lesion)), one) for side, lesion, one in said if side is not None]
+    return share_of([right for right, _ in stated], [one for _, one in stated], draws)
+
+
+def _sure(side: Share) -> bool:
+    """Whether sides that are right so often may be named."""
+    return side.value is not None and side.low is not None and side.value >= SIDE_RIGHT and side.low >= SIDE_SURE
 
 
 def share_of(right: Sequence[bool], patients: Sequence[str], draws: Draws) -> Share:

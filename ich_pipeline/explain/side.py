@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from ich_pipeline.explain.placed import PlacedMap, head_of
 
-Side = Literal["left", "right", "both sides"]
+Side = Literal["left", "right"]
 
 ONE_SIDE = 0.75  # share from which a finding lies on one side
+LIMITS = (ONE_SIDE, 0.85, 0.9, 0.95)  # shares of a map from which its side may be said
 ROUND = 1.05  # a head is longer than wide by this much at least, or its axis is not taken
 PIXELS = 128  # of the picture that a map is weighed on
 
@@ -42,20 +43,23 @@ def left_share(values: NDArray[np.number | np.bool_], head: NDArray[np.bool_]) -
     return float((values * np.clip(beyond + 0.5, 0, 1)).sum() / total)  # pixels on the line count to both
 
 
-def side_of(share: float) -> Side:
-    """The side of what lies left by this share."""
-    return "left" if share >= ONE_SIDE else "right" if share <= 1 - ONE_SIDE else "both sides"
+def side_of(share: float, limit: float = ONE_SIDE) -> Side | None:
+    """The side of what lies left by this share; None between the limits."""
+    return "left" if share >= limit else "right" if share <= 1 - limit else None
 
 
-def side_of_maps(maps: Iterable[tuple[PlacedMap | None, NDArray[np.integer]]], fraction: float) -> Side | None:
-    """The side of the regions of one finding's maps, all slices together; None where no map locates anything.
+def side_of_maps(
+    maps: Iterable[tuple[PlacedMap | None, NDArray[np.integer]]], fraction: float, limit: float = ONE_SIDE
+) -> Side | None:
+    """The side of the regions of one finding's maps, all slices together; None between the limits, or where no map locates anything.
 
     Args:
         maps: map and slice (Rows, Columns) in HU.
         fraction: of a map's maximum, from which a pixel belongs to its region.
+        limit: share from which it is one side.
     """
     shares = [share for placed, hu in maps if (share := region_share(placed, hu, fraction)) is not None]
-    return side_of(float(np.mean(shares))) if shares else None
+    return side_of(float(np.mean(shares)), limit) if shares else None
 
 
 def region_share(placed: PlacedMap | None, hu: NDArray[np.integer], fraction: float) -> float | None:

@@ -7,7 +7,7 @@ import pytest
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.explain.attention import Attention
-from ich_pipeline.explain.choice import NO_MASKS, MapChoice, choose_maps, share_of
+from ich_pipeline.explain.choice import NO_MASKS, MapChoice, _sides, _sure, choose_maps, share_of
 from ich_pipeline.explain.geometry import CellGrid
 from ich_pipeline.explain.lesions import MaskedSlice
 from ich_pipeline.tables.labels import Labels
@@ -85,6 +85,17 @@ def test_the_method_that_points_best_is_taken(explain):
     assert (applied.method, applied.layer, applied.region_fraction) == ("layercam", "fine", choice.fraction)
     assert choice.names_side("epidural")
     assert not choice.names_side("no such")
+
+
+def test_a_side_is_said_from_the_share_on_at_which_maps_that_say_one_are_right():
+    clear = [(0.97, 1.0), (0.02, 0.0)] * 10
+    undecided, doubtful = [(0.5, 1.0), (None, 0.0)] * 5, [(0.8, 0.1)] * 3 + [(0.88, 0.5)]
+    who = [str(k) for k in range(len(clear + undecided + doubtful))]
+    shares = {limit: _sides(clear + undecided + doubtful, who, limit, DRAWS) for limit in (0.75, 0.85, 0.9)}
+    assert [(one.right, one.of) for one in shares.values()] == [(20, 24), (20, 21), (20, 20)]
+    assert [_sure(one) for one in shares.values()] == [False, True, True]
+    assert not _sure(_sides(clear[:3], who[:3], 0.75, DRAWS)), "three patients are too few"
+    assert not _sure(_sides(undecided, who[:10], 0.75, DRAWS)), "no map says one"
 
 
 def test_a_map_that_misses_names_no_side(explain):

@@ -41,7 +41,8 @@ def test_left_is_where_the_columns_go():
     assert left_share(mask[:, ::-1], shape) == 0
     assert left_share(shape, shape) == pytest.approx(0.5, abs=0.01)
     assert left_share(np.zeros_like(mask), shape) is None
-    assert [side_of(s) for s in (1.0, 0.75, 0.5, 0.25, 0.0)] == ["left", "left", "both sides", "right", "right"]
+    assert [side_of(s) for s in (1.0, 0.75, 0.5, 0.25, 0.0)] == ["left", "left", None, "right", "right"]
+    assert [side_of(s, 0.9) for s in (0.91, 0.89, 0.11, 0.09)] == ["left", None, None, "right"]
 
 
 @pytest.mark.parametrize("degrees", [-20, 0, 15])
@@ -58,8 +59,9 @@ def test_the_midline_turns_with_the_head(degrees):
 def test_slices_are_weighed_together():
     left, right = (_at(4, 6), head()), (_at(4, 1), head())
     assert side_of_maps([left, left], 0.5) == "left"
-    assert side_of_maps([left, right], 0.5) == "both sides"
+    assert side_of_maps([left, right], 0.5) is None
     assert side_of_maps([left, left, left, right], 0.5) == "left"
+    assert side_of_maps([left, left, left, right], 0.5, 0.9) is None
     assert side_of_maps([(None, head())], 0.5) is None
 
 
