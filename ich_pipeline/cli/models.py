@@ -133,7 +133,9 @@ def models(context: typer.Context) -> None:
 @models_app.command()
 @sentences
 def verify(
-    model: Annotated[str | None, typer.Argument(help="NAME/ALIAS or NAME/NUMBER; without it the one that predicts.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="NAME/ALIAS or NAME/NUMBER; without it the one that predicts.")
+    ] = None,
 ) -> None:
     """Check a version's files against the record, and its signature where ICH_VERIFY_KEY names a public key."""
     from ich_pipeline.config import load_params
