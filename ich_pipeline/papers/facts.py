@@ -74,7 +74,9 @@ def facts(inputs: Inputs) -> dict[str, Any]:
         "cohorts": {one.name: one for one in _cohorts(inputs, chosen)},
         "members": [member_title(name) for name in combiner.members],
         "combiner": combiner.kind.replace("_", " "),
-        "degrees": {name: degree for name, degree in ensemble.degrees.items() if name in combiner.members},
+        "degrees": {
+            name: degree for name, degree in ensemble.degrees.items() if name in combiner.members and degree > 0
+        },
         "case_score": RULES[ensemble.case_score.rule],
         "point": ensemble.decision.replace("_", " "),
         "threshold": f"{ensemble.decision_threshold:.4f}",

@@ -121,12 +121,12 @@ def _licences(name: str, version: str | None = None) -> Iterator[dict[str, Any]]
         return
     if version is not None and about["Version"] != version:
         return
-    if expression := about.get("License-Expression"):
-        yield {"expression": expression}
+    if expression := about.get_all("License-Expression"):
+        yield {"expression": expression[0]}
         return
     classifiers = [one.split(" :: ")[-1] for one in about.get_all("Classifier", []) if one.startswith("License :: ")]
     classifiers = [one for one in classifiers if one not in _NO_NAMES]
-    plain = " ".join((about.get("License") or "").split())
+    plain = " ".join("".join(about.get_all("License", [])).split())
     names = classifiers or ([plain] if 0 < len(plain) <= _LONGEST_NAME and plain != "UNKNOWN" else [])
     yield from ({"license": {"name": one}} for one in sorted(set(names)))
 

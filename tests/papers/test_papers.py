@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -117,7 +118,8 @@ def test_cells_stay_in_their_row(of):
 
 
 def test_cards_hold_to_the_fields_of_atlas(papers):
-    for kind, key in (("model", "Model"), ("dataset", "Dataset")):
+    kinds: tuple[tuple[Literal["model", "dataset"], str], ...] = (("model", "Model"), ("dataset", "Dataset"))
+    for kind, key in kinds:
         card = json.loads((papers / f"{kind}_card.json").read_text(encoding="utf-8"))
         check_card(card, kind)
         assert card["$schema"].endswith(f"/2025-11/{kind}.json") and set(card) == {"$schema", key}
