@@ -53,6 +53,8 @@ def ensure_registered() -> tuple[str, bool]:
 
 
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
+    from ich_pipeline.papers.fill import NAMES
+    from ich_pipeline.papers.sbom import LOCK, sbom
     from ich_pipeline.registry.register import headline, register
     from ich_pipeline.serving.bundle import Parts, assemble
 
@@ -73,7 +75,11 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
         metrics = headline(results, params.labels.any)
         caution = " ".join(_cautions())
         card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
-        registered = register(bundle, content, params, metrics, card, caution, _scores(params))
+        papers = [layout.REPORTS / name for name in NAMES]
+        if LOCK.is_file():  # a folder of data and settings alone has none
+            papers.append(Path(folder) / "sbom.json")
+            write_json(papers[-1], sbom())
+        registered = register(bundle, content, params, metrics, card, caution, _scores(params), papers)
     if write:
         with atomic_dir(layout.REGISTER) as target:
             write_json(target / CONTENT.name, content.to_json())

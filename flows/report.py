@@ -1,4 +1,4 @@
-"""Stage report: metrics, figures, case pages, atlas page, model card and the page that links them all."""
+"""Stage report: metrics, figures, case pages, atlas page, model card, the page that links them all, and the papers."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def inputs_of(params: Params) -> Inputs:
 
 def body(stage: Stage) -> StageResult:
     """Read every stage's outs, write reports/."""
+    from ich_pipeline.papers.fill import write_papers
     from ich_pipeline.report.build import build_report
 
     inputs = inputs_of(stage.params)
     chosen = build_report(inputs, layout.REPORTS, stage.track)
+    write_papers(inputs, layout.REPORTS)
     point = stage.params.ensemble.decision
     tables = {
         f"{test.name}, {level}": pd.DataFrame(result_rows(test.metrics, level, point))

@@ -116,6 +116,21 @@ def ingest(
 
 @app.command()
 @sentences
+def sbom(
+    out: Annotated[Path, typer.Option("--out", help="JSON file.")],
+    lock: Annotated[Path, typer.Argument(help="Lock file with hashes.")] = Path("requirements.lock"),
+) -> None:
+    """Write the packages of the lock file, with hashes and licences, as a CycloneDX bill of materials."""
+    from ich_pipeline.core.files import write_json
+    from ich_pipeline.papers.sbom import sbom
+
+    found = sbom(lock)
+    write_json(out, found)
+    typer.echo(f"{out}: {len(found['components'])} packages of {lock}, CycloneDX {found['specVersion']}.")
+
+
+@app.command()
+@sentences
 def profile(
     name: Annotated[str | None, typer.Argument(help="Profile to copy over params.yaml.")] = None,
     show: Annotated[str | None, typer.Option("--show", help="Print this profile instead.")] = None,

@@ -132,6 +132,25 @@ def models(context: typer.Context) -> None:
 
 @models_app.command()
 @sentences
+def verify(
+    model: Annotated[
+        str | None, typer.Argument(help="NAME/ALIAS or NAME/NUMBER; without it the one that predicts.")
+    ] = None,
+) -> None:
+    """Check a version's files against the record, and its signature where ICH_VERIFY_KEY names a public key."""
+    from ich_pipeline.config import load_params
+    from ich_pipeline.registry import signature, versions
+
+    name = load_params().registry.model_name
+    version = versions.resolve(model, name) if model else versions.live(name)
+    versions.verified_folder(version)
+    by = signature.check(version)
+    said = f"signed by key {by}" if by else f"no signature was asked for ({signature.VERIFY_KEY} names no key)"
+    typer.echo(f"{version.name} version {version.number}: every file is as it was registered; {said}.")
+
+
+@models_app.command()
+@sentences
 def prune(
     days: Annotated[
         int, typer.Option("--days", min=0, max=36500, help="Keep what was champion within so many days.")

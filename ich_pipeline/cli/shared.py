@@ -24,7 +24,7 @@ EXTRAS = {  # of pyproject.toml, and what they bring
     "train": ("tensorflow", "keras"),
     "pipeline": (
         *("mlflow", "great_expectations", "dvc", "prefect", "onnxruntime", "onnx", "tf2onnx"),
-        *("fastapi", "uvicorn", "prometheus_client"),
+        *("fastapi", "uvicorn", "prometheus_client", "cryptography", "jsonschema"),
     ),
     "dask": ("dask", "distributed"),
     "jax": ("jax",),

@@ -85,11 +85,22 @@ class ExplainParams(Section):
     basis_pool: Literal["atlas", "training"]
 
 
+Link = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=128)]
+
+
+class ReportLinks(Section):
+    """Where others find the model and the data: for the ATLAS cards, which say that the authors must state it otherwise."""
+
+    model: Link | None = None
+    dataset: Link | None = None
+
+
 class ReportParams(Section):
     """What the report shows."""
 
     case_pages: Annotated[int, Field(ge=1)]  # a test cohort
     attention_examples: Annotated[int, Field(ge=1)]  # a subtype
+    links: ReportLinks = ReportLinks()  # a default, since parameter files of before lack it
 
 
 class RegistryParams(Section):
@@ -124,10 +135,7 @@ class GateSubgroups(Section):
 
 
 class GateParams(Section):
-    """A challenger against the champion (:mod:`ich_pipeline.gate`); fixed before a challenger is made.
-
-    Defaults, since parameter files of before have no such section.
-    """
+    """A challenger against the champion (:mod:`ich_pipeline.gate`); fixed before a challenger is made."""
 
     # The test that decides. One, or of two chances the better would be taken.
     test: Literal["test_retrospective", "test_prospective"] = "test_prospective"

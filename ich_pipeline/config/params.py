@@ -86,7 +86,7 @@ class Params(Section):
     explain: judging.ExplainParams
     report: judging.ReportParams
     registry: judging.RegistryParams
-    gate: judging.GateParams = judging.GateParams()
+    gate: judging.GateParams
     retrain: judging.RetrainParams
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+PAPERS = "papers"  # of the run's artifacts: cards, change plan, checklists, bill of materials
 OF_TESTS = (versions.HEADLINE, versions.TEST, tested.SCORES)  # prefixes of tags that a new judgement replaces
 # What reading a case imports, the packages that decode compressed pixels among them.
 REQUIREMENTS = (
@@ -58,6 +59,7 @@ def register(
     card: str,
     caution: str = "",
     scores: Sequence[CaseScores] = (),
+    papers: Sequence[Path] = (),
 ) -> tuple[int, bool]:
     """See to it that the registry holds this content and that ``challenger`` names it.
 
@@ -69,6 +71,7 @@ def register(
         card: the model card (Markdown), the version's description.
         caution: what its tests do not show; whoever promotes it or predicts with it reads that.
         scores: of the cases of its tests, for the gate; kept in the run, of a known content the newest.
+        papers: files that go with it; kept likewise.
 
     Returns:
         the version's number, and whether it is new.
@@ -81,11 +84,12 @@ def register(
     with store.locked("register"):
         known = claim(name, content.digest)
         if known is not None:
-            _describe(name, known, _said(metrics, caution), card, scores)
+            _describe(name, known, _said(metrics, caution), card, scores, papers)
             return known, False
         with open_run("register", None, params, replace=False) as recorder:
             recorder.metrics(metrics)
             said = _said(metrics, caution) | tested.keep(recorder.client, recorder.run_id, scores)
+            _keep_papers(recorder.client, recorder.run_id, papers)
             with _module_functions():
                 uri = _log_model(recorder.run_id, folder, params)
                 number = _create_version(recorder.run_id, uri, folder, content, params, said, card)
@@ -197,12 +201,25 @@ def _said(metrics: Mapping[str, float], caution: str) -> dict[str, str]:
     return tags | ({versions.CAUTION: caution} if caution else {})
 
 
-def _describe(name: str, number: int, said: Mapping[str, str], card: str, scores: Sequence[CaseScores]) -> None:
+def _keep_papers(client: MlflowClient, run_id: str, papers: Sequence[Path]) -> None:
+    for path in papers:
+        client.log_artifact(run_id, str(path), PAPERS)
+
+
+def _describe(
+    name: str,
+    number: int,
+    said: Mapping[str, str],
+    card: str,
+    scores: Sequence[CaseScores],
+    papers: Sequence[Path],
+) -> None:
     """Put what the tests say now in the place of what they said when the version was registered."""
     client = store.client()
     before = client.get_model_version(name, str(number))
     if run_id := _run_of(client, before):  # else it stays without scores, and the gate says so
         said = {**said, **tested.keep(client, run_id, scores)}
+        _keep_papers(client, run_id, papers)
     for tag in before.tags:
         if tag not in said and (tag == versions.CAUTION or tag.startswith(OF_TESTS)):
             client.delete_model_version_tag(name, str(number), tag)

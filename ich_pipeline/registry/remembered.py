@@ -18,7 +18,7 @@ from ich_pipeline.core.files import write_json
 from ich_pipeline.registry import store
 
 FOLDER = Path(".state/versions")
-SCHEMA = "versions/1"
+SCHEMA = "versions/2"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Version:
         files: digest of all its files; empty for versions registered before there was one.
         uri: where its files lie.
         tests: by name of the test, SHA-256 of its labels: which cases it had.
+        signature: of name, content and files in base64; empty where it was registered without a key.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Version:
     files: str
     uri: str
     tests: dict[str, str]
+    signature: str
 
 
 State = list[list[int]]

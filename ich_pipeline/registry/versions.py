@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlparse
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir
-from ich_pipeline.registry import remembered, store
+from ich_pipeline.registry import remembered, signature, store
 from ich_pipeline.registry.remembered import Version
 from ich_pipeline.serving.code import BUNDLE, IN_MODEL, check_code
 from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of
@@ -25,6 +25,7 @@ CAUTION = "ich.caution"  # tag of a version: what its tests do not show
 HEADLINE = "ich.metric."  # prefix of the tags that hold its headline metrics
 MODEL = "ich.model"  # tag of a version: digest of its networks and ensemble, as the test ledger names them
 PROFILE = "ich.profile"
+SIGNATURE = "ich.signature"  # tag of a version: of its name, content and files, where a key was given
 TEST = "ich.test."  # prefix of the tags that say which cases a test had: SHA-256 of its sealed labels
 CHALLENGER = "challenger"
 CHAMPION = "champion"
@@ -160,13 +161,15 @@ def verified_folder(version: Version) -> Path:
     code, and what MLflow adds.
 
     Raises:
-        InputError: they are gone, one of them was changed, or the version is of a time when nobody wrote down what they were.
+        InputError: they are gone, one of them was changed, the version is of a time when nobody wrote down what they were, or
+            a key is configured (:mod:`~ich_pipeline.registry.signature`) that did not sign it.
     """
     called = f"{version.name} version {version.number}"
     if not (version.content and version.files):
         raise InputError(
             f"{called} was registered without a digest of all its files, so nobody can say whether they are as they were: {REMEDY}."
         )
+    signature.check(version)
     folder = model_folder(version)
     try:
         found = content_of(folder, _ADDED)
@@ -181,10 +184,13 @@ def verified_folder(version: Version) -> Path:
 
 
 def note_files(name: str, number: int) -> None:
-    """Write down beside a version that was made just now what its files are."""
+    """Write down beside a version that was made just now what its files are; signed, where there is a key."""
     client = store.client()
-    folder = model_folder(_version(client, client.get_model_version(name, str(number))))
-    client.set_model_version_tag(name, str(number), FILES, content_of(folder, _ADDED).digest)
+    made = _version(client, client.get_model_version(name, str(number)))
+    files = content_of(model_folder(made), _ADDED).digest
+    if signed := signature.sign(name, made.content, files):
+        client.set_model_version_tag(name, str(number), SIGNATURE, signed)
+    client.set_model_version_tag(name, str(number), FILES, files)
 
 
 def _intact(version: Version) -> bool:
@@ -235,4 +241,5 @@ def _version(client: MlflowClient, found: ModelVersion) -> Version:
         files=tags.get(FILES, ""),
         uri=client.get_model_version_download_uri(whole.name, whole.version),
         tests={k.removeprefix(TEST): v for k, v in sorted(tags.items()) if k.startswith(TEST)},
+        signature=tags.get(SIGNATURE, ""),
     )

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.papers.fill import NAMES as PAPERS
 from ich_pipeline.precedent.model import FILE as PRECEDENT
 from ich_pipeline.report.cautions import cautions
 from ich_pipeline.serving.bundle import Parts
@@ -192,7 +193,8 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     write_json(root / "reports" / "metrics.json", {"data": "synthetic", **metrics})
     said = cautions(metrics, params.tests, params.labels.any)
     write_json(root / "reports" / "headline.json", {"data": "synthetic", "cautions": said})
-    write_text(root / "reports" / "model_card.md", "# Model card\n")
+    for name in ("model_card.md", *PAPERS):
+        write_text(root / "reports" / name, f"# {name}\n")
     write_learners(root, ("Philips", "SIEMENS"), "H31s", "folder")
     write_tests(root, params)
     return root

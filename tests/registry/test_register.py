@@ -18,9 +18,10 @@ import pytest
 
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.papers.fill import NAMES
 from ich_pipeline.registry import store, versions
 from ich_pipeline.registry.ledger import model_digest
-from ich_pipeline.registry.register import headline, register, requirements
+from ich_pipeline.registry.register import PAPERS, headline, register, requirements
 from ich_pipeline.serving.answer import answer
 from ich_pipeline.serving.bundle import read_sources
 from ich_pipeline.serving.content import content_of, seal
@@ -344,12 +345,16 @@ def test_the_stage_and_a_lost_store(registered: int, bundle: Path, params: Param
     from flows.engine.stage import Stage
 
     stage = Stage("register", None, params, logging.getLogger("test"), lambda fraction, text: None)
+    Path("requirements.lock").write_text(f"numpy==2.2.0 \\\n    --hash=sha256:{'0' * 64}\n")
     result = stage_module.body(stage)
     assert result.summary.endswith("(holds this content already), alias challenger")
     content = json.loads(Path("work/register/content.json").read_text())
     assert content == content_of(bundle).to_json()
     known = versions.with_content(params.registry.model_name, content["digest"])
     assert known is not None and stage_module.ensure_registered() == (str(known.number), False)
+    run = str(store.client().get_model_version(known.name, str(known.number)).run_id)
+    kept = {Path(one.path).name for one in store.client().list_artifacts(run, PAPERS)}
+    assert kept == {*NAMES, "sbom.json"}, "the papers that go with it"
     Path("mlruns").rename("mlruns-lost")  # in another process: MLflow keeps the lost database open in this one
     code = "from flows.register import ensure_registered as e; print(e(), e())"
     environment = {**os.environ, "PYTHONPATH": str(project_root)}

@@ -12,6 +12,7 @@ import pytest
 from ich_pipeline.evaluation import style
 from ich_pipeline.explain.beside import CENTRE, RANDOM
 from ich_pipeline.explain.boxes import BoxSummary
+from ich_pipeline.papers.fill import write_papers
 from ich_pipeline.report.boxed import OWN
 from ich_pipeline.report.build import _model_card, build_report
 from ich_pipeline.report.cases import listed_failures
@@ -31,6 +32,7 @@ def reports(inputs, tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp("reports")
     (target / ".gitignore").write_text("/index.html\n")  # DVC keeps one there
     build_report(inputs, target)
+    write_papers(inputs, target)  # the stage does both, and the pages link them
     return target
 
 

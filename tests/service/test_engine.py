@@ -81,7 +81,7 @@ def test_a_slow_request_and_a_crash_cost_that_request(
     folder: Path, studies: Studies, params: Params, tmp_path: Path
 ) -> None:
     digest = content_of(folder / "artifacts" / "bundle").digest
-    version = Version("ich-ensemble", 1, (), digest, {}, "", 0, "", "", str(folder), {})
+    version = Version("ich-ensemble", 1, (), digest, {}, "", 0, "", "", str(folder), {}, "")
     engine = Engine()
     files = tuple((path, path.name) for path in studies.files[0])
     work = Work(files, tmp_path, params.ingest.archives, False, False)
