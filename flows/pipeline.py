@@ -21,6 +21,7 @@ from flows.engine.dvc import dvc, lines, stage_names, stages_to_run
 from flows.engine.prefect_api import api_url, become_client, running_ui
 from flows.engine.stage_task import run_stage
 from flows.engine.timetable import Timetable
+from ich_pipeline.commands.frozen import note_learners
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.stopping import stop_on_signals
@@ -37,8 +38,7 @@ class Outcome:
 
 def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     """The whole graph with one ``dvc repro``; no server needed."""
-    say(data.ensure(params))
-    remove_left_over(params)
+    say(prepare(params))
     if not stages_to_run():
         say("Everything is up to date.")
         return _registered(ran=False)
@@ -104,9 +104,8 @@ def run_inside_flow(params: Params) -> Outcome:
 
     @task(name="data", persist_result=False)
     def data_task() -> State | None:
-        remove_left_over(params)
         try:
-            logger.info(data.ensure(params))
+            logger.info(prepare(params))
         except Exception as error:
             failures.append(error)
             return failed(error)
@@ -259,6 +258,14 @@ def main() -> int:
         return run_as_flow(params, url) if url else run_plain(params, lambda line: print(line, flush=True))
 
     return run_and_report(run, "pipeline")
+
+
+def prepare(params: Params) -> str:
+    """Before the graph runs: data/, what is left over, and who learned by now; says what was done about data/."""
+    said = data.ensure(params)
+    remove_left_over(params)
+    note_learners()
+    return said
 
 
 def remove_left_over(params: Params) -> None:
