@@ -24,12 +24,12 @@ from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json, write_text
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.splits.patient_cohorts import PERSON
+from ich_pipeline.tables.cohort_mark import FROZEN_KEY
 from ich_pipeline.tables.cohort_names import PROSPECTIVE, TESTS
 from ich_pipeline.tables.label_tables import UID, labels_text
 from ich_pipeline.tables.labels import Labels
 
 FILE = Path("frozen.json")
-KEY_FILE = "frozen.key"  # of data/
 SCHEMA = "frozen/1"
 LEARN, WAIT, ASIDE = "learn", "wait", "aside"
 _PHANTOM = Key(hashlib.sha256(b"synthetic patients have no secrets").digest())
@@ -165,7 +165,7 @@ def find_key(data: Path, manifest: Manifest) -> Key:
     Raises:
         InputError: data/ has another key, or none.
     """
-    path = data / KEY_FILE
+    path = data / FROZEN_KEY
     key = _read_key(path) if path.exists() else _PHANTOM
     if key.fingerprint != manifest.key:
         raise InputError(
@@ -177,7 +177,7 @@ def find_key(data: Path, manifest: Manifest) -> Key:
 
 def make_key(data: Path, synthetic: bool) -> Key:
     """The key that is there, or a new one; synthetic patients need no secret."""
-    path = data / KEY_FILE
+    path = data / FROZEN_KEY
     if not synthetic and not path.exists():
         write_text(path, secrets.token_hex(32) + "\n")
     return _PHANTOM if synthetic else _read_key(path)
