@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flows import ledger
+from flows.arrivals import note_seen
 from flows.engine import beforehand, data, layout, reproduction, side_by_side
 from flows.engine.boundary import exit_status
 from flows.engine.dvc import dvc, lines, stage_names, stages_to_run
@@ -81,8 +82,12 @@ def run_as_flow(params: Params, url: str) -> Outcome:
     return outcomes[0]
 
 
-def run_inside_flow(params: Params) -> Outcome:
+def run_inside_flow(params: Params, look: Callable[[], None] | None = None) -> Outcome:
     """The body of the flow; also the scheduled retraining's.
+
+    Args:
+        params: of the project.
+        look: called when the cohorts are drawn and nothing has been trained yet; what it raises ends the run.
 
     Raises:
         InputError, DvcError: what went wrong, in one sentence; or any other exception. The stage's task is marked as failed
@@ -155,11 +160,16 @@ def run_inside_flow(params: Params) -> Outcome:
     beforehand.check(params)
     names = stage_names()
     overall = progress_artifact("pipeline", f"0 of {len(names)} stages")
+    first = names[: names.index("split") + 1] if look else []
+    for name in first:
+        run_together([name], "")  # none of these records a run
+    if look:
+        look()
 
     def repro(run_id: str) -> None:
-        done = 0
+        done = len(first)
         try:
-            for together in side_by_side.groups(names, together=slots is not None):
+            for together in side_by_side.groups(names[len(first) :], together=slots is not None):
                 run_together(together, run_id)
                 done += len(together)
                 overall(done / len(names), f"{done} of {len(names)} stages, last {together[-1]}")
@@ -200,6 +210,7 @@ def _registered(ran: bool) -> Outcome:
     from flows.register import ensure_registered
 
     version, new = ensure_registered()
+    note_seen()
     return Outcome(ran, version, new)
 
 

@@ -11,6 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.arrivals import Arrivals, TooFewNew, look
 from flows.engine.boundary import exit_status
 from flows.engine.prefect_show import failed
 from flows.pipeline import closing, run_inside_flow
@@ -61,9 +62,13 @@ def retrain() -> State:
     os.chdir(ROOT)  # a served run starts where the server chose; every stage reads relative to the project
     try:
         params = load_params()
+        arrived: list[Arrivals] = []
         with project_locked():
-            outcome = run_inside_flow(params)
+            outcome = run_inside_flow(params, lambda: arrived.append(look(params)))
             judged = gate(params, int(outcome.version))
+    except TooFewNew as few:
+        create_markdown_artifact(str(few), key="retrain", description="what the retraining ended with")
+        return Completed(name="Skipped", message=str(few))
     except Exception as error:  # told where `make schedule` runs, which shows what its runs print
         exit_status("retrain", partial(_again, error), stopped="")
         return failed(error)
@@ -73,6 +78,11 @@ def retrain() -> State:
         else f"Nothing new: version {outcome.version} of {params.registry.model_name} holds this content already."
     )
     text += f" Gate: {judged.sentence}."
+    for one in arrived:
+        text += f" {one.sentence}" * bool(one.sentence)
+        if one.drift is not None and len(one.drift):
+            rows = one.drift.round(4).to_dict("records")
+            create_table_artifact(rows, key="drift", description=f"{one.new} new patients beside those before")
     create_markdown_artifact(
         f"{text}\n\n{closing(outcome, params)}", key="retrain", description="what the retraining ended with"
     )

@@ -1,0 +1,65 @@
+"""Who is new since the last run that ended well: how many, and how they differ from those before.
+
+``.state/patients.json`` keeps the patient_keys of that run. Where it is lost everybody is new: then a run is one too many,
+and never one too few.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from flows.engine import layout
+from ich_pipeline.config import Params
+from ich_pipeline.core.files import read_json, read_table, write_json
+from ich_pipeline.quality.drift import drift, in_words
+from ich_pipeline.tables.cohort_names import TESTS
+from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.schemas import COHORTS_TABLE, SERIES_TABLE, SLICES_TABLE
+
+SEEN = layout.STATE / "patients.json"
+
+
+class TooFewNew(Exception):
+    """There are new patients, and fewer than ``retrain.minimum_new_patients``; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """How many are new, and what is said of them; empty where nobody is."""
+
+    new: int
+    sentence: str = ""
+    drift: pd.DataFrame | None = None
+
+
+def look(params: Params) -> Arrivals:
+    """Of the tables that ingest and split wrote just now.
+
+    Raises:
+        TooFewNew: a retraining waits for more.
+    """
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    present = set(series.loc[series["chosen"], "patient_key"])
+    seen = set(read_json(SEEN)) if SEEN.is_file() else set()
+    new = present - seen
+    least = params.retrain.minimum_new_patients
+    if 0 < len(new) < least:
+        raise TooFewNew(
+            f"Skipped: {len(new)} new patients, fewer than retrain.minimum_new_patients {least}. `make repro` trains all the same."
+        )
+    if not new or not seen:
+        return Arrivals(len(new))
+    slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
+    cohorts = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)
+    learners = set(cohorts.loc[~cohorts["cohort"].isin(TESTS), "patient_key"])
+    labels = params.label_set
+    found = drift(series, slices, read_labels(layout.LABELS, labels), labels, new, learners)
+    return Arrivals(len(new), in_words(found, len(new), len(present) - len(new)), found)
+
+
+def note_seen() -> None:
+    """Keep who is in ``work/ingest``, once what was made of them is registered."""
+    series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
+    write_json(SEEN, sorted(set(series.loc[series["chosen"], "patient_key"])))
