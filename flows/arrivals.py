@@ -7,13 +7,17 @@ and never one too few.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from flows.engine import layout
+from ich_pipeline.cohorts.add import NOTHING
+from ich_pipeline.commands.cohort import NEXT, add
 from ich_pipeline.config import Params
 from ich_pipeline.core.files import read_json, read_table, write_json
 from ich_pipeline.quality.drift import drift, in_words
+from ich_pipeline.sources.remote import Remote
 from ich_pipeline.tables.cohort_names import TESTS
 from ich_pipeline.tables.label_tables import read_labels
 from ich_pipeline.tables.schemas import COHORTS_TABLE, SERIES_TABLE, SLICES_TABLE
@@ -21,8 +25,8 @@ from ich_pipeline.tables.schemas import COHORTS_TABLE, SERIES_TABLE, SLICES_TABL
 SEEN = layout.STATE / "patients.json"
 
 
-class TooFewNew(Exception):
-    """There are new patients, and fewer than ``retrain.minimum_new_patients``; the message is a sentence."""
+class NotYet(Exception):
+    """A retraining waits for more patients, or for files that are still arriving; the message is a sentence."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,35 @@ class Arrivals:
     drift: pd.DataFrame | None = None
 
 
+def bring(params: Params, now: float) -> str:
+    """Add what is new of ``retrain.watched`` to ``data/``; says what was done, empty where nothing was.
+
+    Args:
+        params: of the project.
+        now: seconds since the epoch.
+
+    Raises:
+        NotYet: the folder is not quiet yet.
+        InputError: what ``ich cohort add`` refuses.
+    """
+    watched = params.retrain.watched
+    if watched is None:
+        return ""
+    places = [path for path in (Path(watched.labels), *Path(watched.source).rglob("*")) if path.is_file()]
+    newest = max((path.stat().st_mtime for path in places), default=0.0)
+    if now - newest < 60 * watched.quiet_minutes:
+        raise NotYet(
+            f"Skipped: a file came into retrain.watched.source within {watched.quiet_minutes:g} minutes, and more may come."
+        )
+    said = add(watched.source, Path(watched.labels), params, lenient=False, remote=Remote()).removesuffix(f" {NEXT}")
+    return "" if said.endswith(NOTHING) else said
+
+
 def look(params: Params) -> Arrivals:
     """Of the tables that ingest and split wrote just now.
 
     Raises:
-        TooFewNew: a retraining waits for more.
+        NotYet: a retraining waits for more.
     """
     series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     present = set(series.loc[series["chosen"], "patient_key"])
@@ -46,7 +74,7 @@ def look(params: Params) -> Arrivals:
     new = present - seen
     least = params.retrain.minimum_new_patients
     if 0 < len(new) < least:
-        raise TooFewNew(
+        raise NotYet(
             f"Skipped: {len(new)} new patients, fewer than retrain.minimum_new_patients {least}. `make repro` trains all the same."
         )
     if not new or not seen:

@@ -45,6 +45,8 @@ from ich_pipeline.tables.cohort_mark import LEVEL, MARK, PHANTOM, cohort_kind, h
 from ich_pipeline.tables.label_tables import SHOWN, UID, read_labels, write_labels
 from ich_pipeline.tables.labels import Labels
 
+NOTHING = "nothing was changed."  # the end of the sentence where nothing is new
+
 
 def add(
     source: Path | str,
@@ -121,7 +123,7 @@ def add(
     table = pd.concat([before, found[columns], more[columns]]).drop_duplicates(UID)
     fresh = len(table) - len(before)
     if not files and not fresh:
-        return f"{target} holds all of {source} already; nothing was changed."
+        return f"{target} holds all of {source} already; {NOTHING}"
     with atomic_dir(target) as partial:
         _second_names(target, partial)
         if files:
@@ -132,12 +134,8 @@ def add(
         if is_remote(source):
             shutil.rmtree(fetched, ignore_errors=True)
     patients = {h.patient_id for h in headers if h.is_ct_image} - {h.patient_id for h in known if h.is_ct_image}
-    parts = [
-        f"{len(files):,} of {len(given.files):,} files copied, the others are in {target} already; {len(patients):,} new "
-        f"patients, {fresh:,} slices more labelled.",
-        *account.sentences(),
-    ]
-    return " ".join(parts)
+    said = f"{len(files):,} of {len(given.files):,} files copied, the others are in {target} already; new patients: {len(patients):,}; slices newly labelled: {fresh:,}."
+    return " ".join([said, *account.sentences()])
 
 
 def _check_cohort(target: Path) -> None:

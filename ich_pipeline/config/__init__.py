@@ -31,6 +31,7 @@ from ich_pipeline.config.judging import (
     ReportParams,
     RetrainParams,
     SubgroupParams,
+    WatchedParams,
 )
 from ich_pipeline.config.learning import (
     AugmentationParams,
@@ -84,6 +85,7 @@ __all__ = [
     "TestCohortParams",
     "TrainingParams",
     "ValidateParams",
+    "WatchedParams",
     "WindowSpec",
     "WindowingParams",
     "load_params",

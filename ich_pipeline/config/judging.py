@@ -146,6 +146,14 @@ class NextTestParams(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the new patients who wait for it; the others learn
 
 
+class WatchedParams(Section):
+    """Where new data arrive: looked at whenever the schedule fires."""
+
+    source: str  # a folder, or s3://bucket/prefix
+    labels: str  # its plain label table
+    quiet_minutes: Annotated[float, Field(ge=0)] = 30  # since the newest file of a folder: before that more may come
+
+
 class RetrainParams(Section):
     """Scheduled retraining, and what a test must bear over years."""
 
@@ -155,6 +163,7 @@ class RetrainParams(Section):
     minimum_new_patients: Annotated[int, Field(ge=0)] = 0  # with fewer the scheduled retraining is skipped
     looks: Annotated[int, Field(ge=1)] = 20  # at a test, after which it is called no longer new
     next_test: NextTestParams = NextTestParams()
+    watched: WatchedParams | None = None
 
     @model_validator(mode="after")
     def _schedulable(self) -> RetrainParams:

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows import arrivals
 from ich_pipeline.cohorts.add import add
 from ich_pipeline.cohorts.bring import bring
-from ich_pipeline.config import Params
+from ich_pipeline.config import Params, WatchedParams
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.tables.label_tables import UID, read_labels
 
@@ -73,7 +74,8 @@ def test_only_what_is_new_is_copied(tmp_path: Path, params: Params, write_export
     source = export(write_export, tmp_path / "second", [2, 3])
     said = add(source, table(tmp_path / "second.csv", params, [2, 3]), data, params)
     assert (
-        said == "3 of 6 files copied, the others are in " + f"{data} already; 1 new patients, 3 slices more labelled."
+        said
+        == "3 of 6 files copied, the others are in " + f"{data} already; new patients: 1; slices newly labelled: 3."
     )
     assert {path: (path.read_bytes(), path.stat().st_ino) for path in before} == before  # not copied anew either
     new = {path for path in (data / "dicom").rglob("*") if path.is_file()} - set(before)
@@ -126,7 +128,7 @@ def test_a_growing_table_and_labels_that_come_later(
     kept = [line for line in (data / "labels.csv").read_text().splitlines() if not line.startswith("2.25.10")]
     (data / "labels.csv").write_text("\n".join(kept) + "\n")
     said = add(source, tmp_path / "all.csv", data, params)
-    assert said.startswith("0 of 3 files copied") and said.endswith("0 new patients, 3 slices more labelled.")
+    assert said.startswith("0 of 3 files copied") and said.endswith("new patients: 0; slices newly labelled: 3.")
     assert len(read_labels(data / "labels.csv", params.label_set)) == 9
 
 
@@ -179,6 +181,25 @@ def test_a_report_grows(tmp_path: Path, params: Params, write_export: WriteExpor
     assert "Left out: 1 " in said
     with (data / "labels_report.csv").open() as file:
         assert [row["identifier"] for row in csv.DictReader(file)] == ["2.25.77"]
+
+
+def test_a_watched_folder_is_added_once_it_is_quiet(
+    tmp_path: Path, params: Params, write_export: WriteExport, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = export(write_export, tmp_path / "second", [3])
+    labels = table(tmp_path / "second.csv", params, [3])
+    watched = WatchedParams(source=str(source), labels=str(labels), quiet_minutes=30)
+    params = params.model_copy(update={"retrain": params.retrain.model_copy(update={"watched": watched})})
+    before, now = contents(data), time.time()
+    with pytest.raises(arrivals.NotYet, match=r"a file came into retrain\.watched.source within 30 minutes"):
+        arrivals.bring(params, now + 60)
+    assert contents(data) == before
+    assert arrivals.bring(params, now + 3600).startswith("3 of 3 files copied")
+    assert len(contents(data)) == len(before) + 3
+    assert arrivals.bring(params, now + 3600) == ""
+    unwatched = params.model_copy(update={"retrain": params.retrain.model_copy(update={"watched": None})})
+    assert arrivals.bring(unwatched, now) == ""
 
 
 @pytest.mark.long
