@@ -56,7 +56,7 @@ def bring(params: Params, now: float) -> str:
     newest = max((path.stat().st_mtime for path in places), default=0.0)
     if now - newest < 60 * watched.quiet_minutes:
         raise NotYet(
-            f"Skipped: a file came into retrain.watched.source within {watched.quiet_minutes:g} minutes, and more may come."
+            f"a file came into retrain.watched.source within {watched.quiet_minutes:g} minutes, and more may come."
         )
     said = add(watched.source, Path(watched.labels), params, lenient=False, remote=Remote()).removesuffix(f" {NEXT}")
     return "" if said.endswith(NOTHING) else said
@@ -75,7 +75,7 @@ def look(params: Params) -> Arrivals:
     least = params.retrain.minimum_new_patients
     if 0 < len(new) < least:
         raise NotYet(
-            f"Skipped: {len(new)} new patients, fewer than retrain.minimum_new_patients {least}. `make repro` trains all the same."
+            f"{len(new)} new patients, fewer than retrain.minimum_new_patients {least}. `make repro` trains all the same."
         )
     if not new or not seen:
         return Arrivals(len(new))

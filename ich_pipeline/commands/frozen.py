@@ -30,7 +30,7 @@ from ich_pipeline.splits.frozen import (
 from ich_pipeline.splits.patient_cohorts import PERSON, case_table
 from ich_pipeline.tables.cohort_mark import PHANTOM, cohort_kind
 from ich_pipeline.tables.cohort_names import CAUTIONS, PROSPECTIVE, TESTS
-from ich_pipeline.tables.label_tables import read_labels
+from ich_pipeline.tables.label_tables import UID, read_labels
 from ich_pipeline.tables.schemas import COHORTS_TABLE, SERIES_TABLE, SLICES_TABLE
 
 DATA, INGEST, SPLIT = Path("data"), Path("work/ingest"), Path("work/split")
@@ -69,14 +69,17 @@ def freeze(params: Params) -> str:
         if manifest.tests:
             return _freeze_again(params, manifest)
         cohorts = read_table(SPLIT / "cohorts.parquet", COHORTS_TABLE)
-        said = [
-            re.sub(r" \(\d{8}\)", "", one) for one in read_json(SPLIT / CAUTIONS)
-        ]  # no day of a study goes into git
+        known = set(read_labels(DATA / "labels.csv", params.label_set)[UID])
+        sealed = {name: SPLIT / "sealed" / f"{name}.csv" for name in TESTS}
+        if not all(known.issuperset(read_labels(path, params.label_set)[UID]) for path in sealed.values()):
+            raise InputError(f"{SPLIT}/ is of another cohort than {DATA}/ holds: `make repro` first.")
+        # No day of a study goes into git.
+        said = [re.sub(r" \(\d{8}\)", "", one) for one in read_json(SPLIT / CAUTIONS)]
         key = make_key(DATA, cohort_kind(DATA) == PHANTOM)
         begun = params.retrain.next_test
         manifest = Manifest(key.fingerprint, begun.patients, begun.share)
         for name in TESTS:
-            digest = sha256_of(SPLIT / "sealed" / f"{name}.csv")
+            digest = sha256_of(sealed[name])
             cautions = [one for one in said if one.startswith(f"{name}:")]
             of_test = cohorts[cohorts["cohort"] == name]
             manifest = manifest.with_test(frozen_test(name, of_test, key, _today(), digest, cautions))

@@ -157,6 +157,15 @@ def test_a_corrected_label_of_a_test_is_another_test(arrive: Arrive, capsys: pyt
     assert run("split", split_body) == 0
 
 
+def test_a_split_of_another_cohort_is_not_frozen(arrive: Arrive) -> None:
+    arrive(30)
+    assert run("split", split_body) == 0
+    arrive(20)
+    status, said = ich("tests", "freeze")
+    assert (status, said) == (2, "ich: work/split/ is of another cohort than data/ holds: `make repro` first.\n")
+    assert not Path("frozen.json").exists() and not Path("data/frozen.key").exists()
+
+
 def test_who_learned_is_noted_before_the_next_run(arrive: Arrive) -> None:
     note_learners()
     assert not Path("frozen.json").exists()
