@@ -83,7 +83,7 @@ def retrain() -> State:
     for one in arrived:
         text += f" {one.sentence}" * bool(one.sentence)
         if one.drift is not None and len(one.drift):
-            rows = one.drift.round(4).to_dict("records")
+            rows = [{str(name): value for name, value in row.items()} for row in one.drift.round(4).to_dict("records")]
             create_table_artifact(rows, key="drift", description=f"{one.new} new patients beside those before")
     create_markdown_artifact(
         f"{text}\n\n{closing(outcome, params)}", key="retrain", description="what the retraining ended with"

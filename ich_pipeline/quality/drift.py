@@ -6,6 +6,7 @@ Each patient counts once, by the latest study. Nothing is decided by it: a perso
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,7 @@ def _numbers(patients: pd.DataFrame, is_new: np.ndarray) -> list[tuple[str, str,
         values = patients[name].to_numpy(float)
         new, old = (values[side & np.isfinite(values)] for side in (is_new, ~is_new))
         if min(len(new), len(old)) >= FEWEST:
-            rows.append((name, f"{np.median(old):.3g}", f"{np.median(new):.3g}", float(ks_2samp(new, old).pvalue)))
+            rows.append((name, f"{np.median(old):.3g}", f"{np.median(new):.3g}", _p(ks_2samp(new, old))))
     return rows
 
 
@@ -115,5 +116,9 @@ def _prevalence(
         has = shown[name].to_numpy() == 1
         counts = [[int((has & side).sum()), int((~has & side).sum())] for side in (is_new, ~is_new)]
         of_new, before = (f"{positive / (positive + negative):.0%}" for positive, negative in counts)
-        rows.append((f"patients with {name}", before, of_new, float(fisher_exact(counts).pvalue)))
+        rows.append((f"patients with {name}", before, of_new, _p(fisher_exact(counts))))
     return rows
+
+
+def _p(result: Any) -> float:
+    return float(result.pvalue)

@@ -66,7 +66,7 @@ def test_what_differs_is_found_and_named() -> None:
     drifted = set(found.loc[found["drifted"], "trait"])
     assert {"Manufacturer", "SliceThickness", "hu_p99", "patients with subdural"} <= drifted
     assert "air_share" not in drifted and "PatientSex" not in drifted
-    row = found.set_index("trait").loc["Manufacturer"]
+    (row,) = found[found["trait"] == "Manufacturer"].to_dict("records")
     assert row["new"] == "D 100%" and not row["before"].startswith("D")
     assert "SliceThickness 0.6, before 2.5 (q " in in_words(found, 40, 160)
 
