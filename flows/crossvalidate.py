@@ -121,12 +121,14 @@ def _splits(params: Params, folds: int) -> list[Any]:
     from ich_pipeline.splits.folds import draw_folds
     from ich_pipeline.splits.patient_cohorts import case_table
     from ich_pipeline.tables.label_tables import read_labels
+    from ich_pipeline.tables.schemas import COHORTS_TABLE
 
     series = read_table(layout.INGEST / "series.parquet", SERIES_TABLE)
     slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     labels = params.label_set
     cases = case_table(series, slices, read_labels(layout.LABELS, labels), labels)
-    return draw_folds(cases, labels, folds, params.split.validation, params.seed)
+    known = read_table(layout.SPLIT / "cohorts.parquet", COHORTS_TABLE)["case_id"]  # frozen tests keep cases out of it
+    return draw_folds(cases[cases["case_id"].isin(known)], labels, folds, params.split.validation, params.seed)
 
 
 def _key(params: Params, folds: int) -> str:

@@ -41,7 +41,7 @@ def publish(params: Params) -> list[str]:
         else (f"The test ledger is not what was written: look {broken} was changed, or one before it is gone.")
     )
     write_text(PAGE, render("test_ledger.html.j2", counts=counts, rows=rows, present=present, warning=warning))
-    sentences = [c.sentence for c in counts if (c.test, c.test_set) in present]
+    sentences = [c.sentence_after(params.retrain.looks) for c in counts if (c.test, c.test_set) in present]
     return sentences + ([warning] if warning else [])
 
 

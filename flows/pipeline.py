@@ -15,12 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from flows import ledger
+from flows.arrivals import note_seen
 from flows.engine import beforehand, data, layout, reproduction, side_by_side
 from flows.engine.boundary import exit_status
 from flows.engine.dvc import dvc, lines, stage_names, stages_to_run
 from flows.engine.prefect_api import api_url, become_client, running_ui
 from flows.engine.stage_task import run_stage
 from flows.engine.timetable import Timetable
+from ich_pipeline.commands.frozen import note_learners
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.stopping import stop_on_signals
@@ -37,8 +39,7 @@ class Outcome:
 
 def run_plain(params: Params, say: Callable[[str], None]) -> Outcome:
     """The whole graph with one ``dvc repro``; no server needed."""
-    say(data.ensure(params))
-    remove_left_over(params)
+    say(prepare(params))
     if not stages_to_run():
         say("Everything is up to date.")
         return _registered(ran=False)
@@ -81,8 +82,12 @@ def run_as_flow(params: Params, url: str) -> Outcome:
     return outcomes[0]
 
 
-def run_inside_flow(params: Params) -> Outcome:
+def run_inside_flow(params: Params, look: Callable[[], None] | None = None) -> Outcome:
     """The body of the flow; also the scheduled retraining's.
+
+    Args:
+        params: of the project.
+        look: called when the cohorts are drawn and nothing has been trained yet; what it raises ends the run.
 
     Raises:
         InputError, DvcError: what went wrong, in one sentence; or any other exception. The stage's task is marked as failed
@@ -104,9 +109,8 @@ def run_inside_flow(params: Params) -> Outcome:
 
     @task(name="data", persist_result=False)
     def data_task() -> State | None:
-        remove_left_over(params)
         try:
-            logger.info(data.ensure(params))
+            logger.info(prepare(params))
         except Exception as error:
             failures.append(error)
             return failed(error)
@@ -156,11 +160,16 @@ def run_inside_flow(params: Params) -> Outcome:
     beforehand.check(params)
     names = stage_names()
     overall = progress_artifact("pipeline", f"0 of {len(names)} stages")
+    first = names[: names.index("split") + 1] if look else []
+    for name in first:
+        run_together([name], "")  # none of these records a run
+    if look:
+        look()
 
     def repro(run_id: str) -> None:
-        done = 0
+        done = len(first)
         try:
-            for together in side_by_side.groups(names, together=slots is not None):
+            for together in side_by_side.groups(names[len(first) :], together=slots is not None):
                 run_together(together, run_id)
                 done += len(together)
                 overall(done / len(names), f"{done} of {len(names)} stages, last {together[-1]}")
@@ -201,6 +210,7 @@ def _registered(ran: bool) -> Outcome:
     from flows.register import ensure_registered
 
     version, new = ensure_registered()
+    note_seen()
     return Outcome(ran, version, new)
 
 
@@ -259,6 +269,14 @@ def main() -> int:
         return run_as_flow(params, url) if url else run_plain(params, lambda line: print(line, flush=True))
 
     return run_and_report(run, "pipeline")
+
+
+def prepare(params: Params) -> str:
+    """Before the graph runs: data/, what is left over, and who learned by now; says what was done about data/."""
+    said = data.ensure(params)
+    remove_left_over(params)
+    note_learners()
+    return said
 
 
 def remove_left_over(params: Params) -> None:

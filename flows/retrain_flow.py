@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.arrivals import Arrivals, NotYet, bring, look
 from flows.engine.boundary import exit_status
 from flows.engine.prefect_show import failed
 from flows.pipeline import closing, run_inside_flow
@@ -61,9 +63,14 @@ def retrain() -> State:
     os.chdir(ROOT)  # a served run starts where the server chose; every stage reads relative to the project
     try:
         params = load_params()
+        brought = bring(params, time.time())
+        arrived: list[Arrivals] = []
         with project_locked():
-            outcome = run_inside_flow(params)
+            outcome = run_inside_flow(params, lambda: arrived.append(look(params)))
             judged = gate(params, int(outcome.version))
+    except NotYet as reason:
+        create_markdown_artifact(str(reason), key="retrain", description="what the retraining ended with")
+        return Completed(name="Skipped", message=str(reason))
     except Exception as error:  # told where `make schedule` runs, which shows what its runs print
         exit_status("retrain", partial(_again, error), stopped="")
         return failed(error)
@@ -72,7 +79,12 @@ def retrain() -> State:
         if outcome.new_version
         else f"Nothing new: version {outcome.version} of {params.registry.model_name} holds this content already."
     )
-    text += f" Gate: {judged.sentence}."
+    text += f" Gate: {judged.sentence}. {brought}".rstrip()
+    for one in arrived:
+        text += f" {one.sentence}" * bool(one.sentence)
+        if one.drift is not None and len(one.drift):
+            rows = [{str(name): value for name, value in row.items()} for row in one.drift.round(4).to_dict("records")]
+            create_table_artifact(rows, key="drift", description=f"{one.new} new patients beside those before")
     create_markdown_artifact(
         f"{text}\n\n{closing(outcome, params)}", key="retrain", description="what the retraining ended with"
     )

@@ -18,6 +18,7 @@ from ich_pipeline.quality.page import write_results
 from ich_pipeline.quality.people import doubted_patients, person_cautions
 from ich_pipeline.quality.twins import twin_cautions
 from ich_pipeline.splits.folds import deal_learners
+from ich_pipeline.splits.frozen import assign, find_key, read_manifest, refuse_changed
 from ich_pipeline.splits.patient_cohorts import case_table, label_file, split_cases, summary_table
 from ich_pipeline.tables.cohort_names import CAUTIONS, COHORTS, TESTS
 from ich_pipeline.tables.label_tables import read_labels, write_labels
@@ -35,19 +36,24 @@ def body(stage: Stage) -> StageResult:
     slices = read_table(layout.INGEST / "slices.parquet", SLICES_TABLE)
     table = read_labels(layout.LABELS, labels)
     cases = case_table(series, slices, table, labels)
-    split = split_cases(cases, labels, stage.params.split, stage.params.seed)
+    without = int(series["chosen"].sum()) - len(cases)
+    manifest, frozen, said, aside = read_manifest(layout.FROZEN), None, [], []
+    if manifest.tests:
+        placed = assign(cases, manifest, find_key(layout.DATA, manifest))
+        refuse_changed(placed, manifest, placed.digests(slices, table, labels))
+        cases, frozen, said, aside = placed.cases, placed.tests, [*placed.notes], [*placed.cautions]
+    split = split_cases(cases, labels, stage.params.split, stage.params.seed, frozen)
     folds = deal_learners(split.cohorts, cases, labels, stage.params)
     chosen = series.loc[series["chosen"]]
-    aside = [*twin_cautions(chosen), *person_cautions(doubted_patients(chosen))]
-    notes = [*split.notes, *folds.notes, *aside]
-    without = int(series["chosen"].sum()) - len(cases)
+    doubts = [*twin_cautions(chosen), *person_cautions(doubted_patients(chosen))]
+    notes, cautions = [*said, *split.notes, *folds.notes, *doubts], [*aside, *split.cautions, *doubts]
     if without:
         notes.append(f"{without:,} cases without any labelled slice are in no cohort.")
     for note in notes:
         stage.log.info(note)
     title = "Data quality: cohorts"
     files = {cohort: label_file(cohort, split, slices, table) for cohort in COHORTS}
-    suites = cohort_suites(split.cohorts, cases, files, stage.params)
+    suites = cohort_suites(split.cohorts, cases, files, stage.params, frozen=frozen is not None)
     if len(folds.table):
         suites += (folds_suite(split.cohorts, folds.table),)
     results, verdict = judge(stage, title, suites, notes)
@@ -59,7 +65,7 @@ def body(stage: Stage) -> StageResult:
             place = folder / ("sealed" if cohort in TESTS else "labels") / f"{cohort}.csv"
             write_labels(place, file, labels)
         write_text(folder / "summary.csv", summary.to_csv(index=False, lineterminator="\n"))
-        write_json(folder / CAUTIONS, [*split.cautions, *aside])
+        write_json(folder / CAUTIONS, cautions)
         (folder / "validate").mkdir()
         write_results(folder / "validate", title, results, notes)
     return StageResult(

@@ -28,5 +28,6 @@ ATLAS = WORK / "atlas"
 REGISTER = WORK / "register"
 REPORTS = Path("reports")
 
+FROZEN = Path("frozen.json")
 STATE = Path(".state")
 MLRUNS = Path("mlruns")

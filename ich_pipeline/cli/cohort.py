@@ -66,6 +66,22 @@ def cohort_folder(
     typer.echo(bring_deidentified(source, labels, deidentify, load_params(), replace, lenient, remote, ocr))
 
 
+@cohort_app.command("add")
+@sentences
+def cohort_add(
+    source: Source,
+    labels: Annotated[Path, typer.Option("--labels", help="SOPInstanceUID and one 0/1 column a finding.")],
+    lenient: Lenient = False,
+    endpoint_url: Endpoint = None,
+    cache: Cache = None,
+) -> None:
+    """Add new patients and studies to the cohort in data/: only what is new is copied, labels are merged."""
+    from ich_pipeline.commands.cohort import add
+    from ich_pipeline.config import load_params
+
+    typer.echo(add(source, labels, load_params(), lenient, Remote(endpoint_url, cache)))
+
+
 @cohort_app.command("rsna2019")
 @sentences
 def cohort_rsna2019(

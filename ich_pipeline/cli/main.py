@@ -23,6 +23,7 @@ from ich_pipeline.cli.evaluate import evaluate
 from ich_pipeline.cli.models import history, models_app, promote, rollback
 from ich_pipeline.cli.serve import serve
 from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.cli.tests import tests_app
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
 from ich_pipeline.sources.remote import Remote
@@ -288,6 +289,7 @@ app.command()(serve)
 for command in (promote, rollback, history):
     app.command()(command)
 app.add_typer(models_app, name="models")
+app.add_typer(tests_app, name="tests")
 
 
 def main() -> None:

@@ -7,8 +7,6 @@ archives there: they are opened to check the labels, and again by the ingest. Th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace as changed
@@ -42,7 +40,7 @@ from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, named, open_source
-from ich_pipeline.tables.cohort_mark import CQ500, LEVEL, MARK, OWN
+from ich_pipeline.tables.cohort_mark import CQ500, FROZEN_KEY, LEVEL, OWN, write_mark
 from ich_pipeline.tables.formulas import csv_text, table_text
 from ich_pipeline.tables.identifiers import spoilt
 from ich_pipeline.tables.label_tables import STUDY, UID, write_case_labels, write_labels
@@ -205,14 +203,15 @@ def bring(
             "left_out": {code.value: count for code, count in account.counts(notes=False).items()},
             **({"marks": len(drawn)} if marks else {}),
         }
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         copy_files(source, given, fetched, partial / "dicom", track)
         for name, path in (besides or {}).items():
             shutil.copyfile(path, partial / name)
         _write_tables(partial, rows, table, labels)
         account.write(partial / REPORT)
         write_masks(partial / "masks.csv", drawn)
-        write_json(partial / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
+        write_mark(partial, kind, settings)
+        if (target / FROZEN_KEY).exists():  # frozen tests stay frozen where the whole export is brought anew
+            shutil.copyfile(target / FROZEN_KEY, partial / FROZEN_KEY)
         if is_remote((called or (source,))[0]):
             # Before the folder gets its name: a kill from then on leaves nothing behind.
             shutil.rmtree(fetched, ignore_errors=True)
@@ -267,9 +266,27 @@ def _marks_in_words(drawn: Sequence[Mark], positive: int) -> str:
 def _headers(
     source: Path | str, given: Listing, scratch: Path, account: LabelAccount, params: Params, track: Track
 ) -> tuple[list[Header], bool]:
-    """Headers of all files and of all members of archives, and whether there are members; what cannot be read is a fault."""
+    """Headers of all files and of all members of archives, and whether there are members."""
     with opened(given, scratch, params.ingest.archives, track) as listing:
-        headers = read_headers(listing.files, params.ingest, track)
+        return headers_of(source, listing, account, params, track), len(listing) > len(given)
+
+
+def headers_of(
+    source: Path | str, listing: Listing, account: LabelAccount, params: Params, track: Track
+) -> list[Header]:
+    """Headers of all files of a source whose archives are open.
+
+    Args:
+        source: what a sentence calls it.
+        listing: its files.
+        account: gets what cannot be read, as faults.
+        params: how the ingest reads.
+        track: progress.
+
+    Raises:
+        InputError: there is no CT image, or a file cannot be read.
+    """
+    headers = read_headers(listing.files, params.ingest, track)
     unread = not_read(listing)
     if not any(header.is_ct_image for header in headers):
         but = f" (not read: {in_words(unread)})" if unread else ""
@@ -282,7 +299,7 @@ def _headers(
             raise InputError(f"{place} cannot be read ({header.detail}): mend its permissions or remove it.")
     for one in unread:
         account.add(LabelFault.NOT_READ, one.name, detail=f"{one.reason}{f', {one.detail}' if one.detail else ''}")
-    return headers, len(listing) > len(given)
+    return headers
 
 
 def _write_tables(folder: Path, rows: LabelRows, table: pd.DataFrame, labels: Labels) -> None:

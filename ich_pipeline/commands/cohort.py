@@ -185,6 +185,15 @@ def bring(
         return _bring(kind, source, labels, params, replace=replace, lenient=lenient, remote=remote, marks=marks)
 
 
+def add(source: Path | str, labels: Path, params: Params, lenient: bool, remote: Remote) -> str:
+    """Add what is new of a source and its plain label table to the cohort in ``data/``."""
+    from ich_pipeline.cohorts.add import add as add_to
+
+    with project_locked():
+        put_back(DATA)
+        return f"{add_to(source, labels, DATA, params, terminal, lenient=lenient, remote=remote)} {NEXT}"
+
+
 def _bring(kind: str, source: Path | str, labels: Path, params: Params, **options: Any) -> str:
     from ich_pipeline.cohorts import bring as adapters
 

@@ -57,6 +57,7 @@ class Outcome:
     not_read: tuple[Judged, ...] = ()  # damaged or locked archives and the like
     caution: str = ""  # what the tests of the model do not show
     code: str = ""  # a caution where the model was registered with other code than this
+    tests: Mapping[str, str] = field(default_factory=dict)  # of the model, by name: SHA-256 of the sealed labels
     peak_mib: float = 0.0  # memory that this process and the one that reads files took at most, together
 
     @property
@@ -202,7 +203,7 @@ def _read(
     with part("load"):
         system = System.load(bundle, version.content, process)
     called, said = called_and_cautions(version, bundle)
-    read = Studies(system, staged, identifiers, demonstration, said, called)
+    read = Studies(system, staged, identifiers, demonstration, said, called, version.tests)
     for study, headers in track(studies.items(), "reading", len(studies)):
         read.study(study, headers)
     outcome = read.outcome(studies, skipped, unread)
@@ -243,6 +244,7 @@ class Studies:
         demonstration: bool,
         cautions: tuple[str, str],
         called: str,
+        tests: Mapping[str, str],
         *,
         home: str | None = WORKLIST,
         pages: bool = True,
@@ -252,7 +254,7 @@ class Studies:
         self.entries: list[Entry] = []
         self.failures: dict[str, str] = {}  # case_id → reason
         self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
-        self.cautions, self._called = cautions, called
+        self.cautions, self._called, self._tests = cautions, called, tests
         self._system, self._out, self._identifiers, self._demonstration = system, out, identifiers, demonstration
         self._home, self._pages = home, pages
 
@@ -269,6 +271,7 @@ class Studies:
             {case_id(study): study for study in studies},
             unread,
             *self.cautions,
+            tests=self._tests,
             peak_mib=peak_mib() + self._system.reader.peak_mib(),
         )
 
@@ -317,6 +320,7 @@ def document(outcome: Outcome) -> dict[str, Any]:
     """``predictions.json``."""
     return {
         "model": outcome.model,
+        "tests": dict(outcome.tests),
         "caution": outcome.cautions,
         "cases": outcome.answers,
         "failures": outcome.failures,

@@ -147,11 +147,31 @@ class GateParams(Section):
     subgroups: GateSubgroups = GateSubgroups()
 
 
+class NextTestParams(Section):
+    """The next prospective test (:mod:`ich_pipeline.splits.frozen`); read once, when the tests are frozen."""
+
+    patients: Annotated[int, Field(ge=2)] = 100  # it opens with so many
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the new patients who wait for it; the others learn
+
+
+class WatchedParams(Section):
+    """Where new data arrive: looked at whenever the schedule fires."""
+
+    source: str  # a folder, or s3://bucket/prefix
+    labels: str  # its plain label table
+    quiet_minutes: Annotated[float, Field(ge=0)] = 30  # since the newest file of a folder: before that more may come
+
+
 class RetrainParams(Section):
-    """Scheduled retraining."""
+    """Scheduled retraining, and what a test must bear over years."""
 
     cron: str
     timezone: str
+    # Defaults, since parameter files of before have none.
+    minimum_new_patients: Annotated[int, Field(ge=0)] = 0  # with fewer the scheduled retraining is skipped
+    looks: Annotated[int, Field(ge=1)] = 20  # at a test, after which it is called no longer new
+    next_test: NextTestParams = NextTestParams()
+    watched: WatchedParams | None = None
 
     @model_validator(mode="after")
     def _schedulable(self) -> RetrainParams:

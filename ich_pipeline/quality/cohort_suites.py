@@ -17,7 +17,7 @@ BALANCE_TOLERANCE = 0.1  # of the wanted share of positive cases; a warning only
 
 
 def cohort_suites(
-    cohorts: pd.DataFrame, cases: pd.DataFrame, files: dict[str, pd.DataFrame], params: Params
+    cohorts: pd.DataFrame, cases: pd.DataFrame, files: dict[str, pd.DataFrame], params: Params, frozen: bool = False
 ) -> tuple[Suite, ...]:
     """All suites of the split stage.
 
@@ -26,15 +26,16 @@ def cohort_suites(
         cases: every case with labels, with each label (1 where any slice shows it).
         files: the label table of each cohort.
         params: thresholds and label names.
+        frozen: the tests were not drawn now, and later patients learn.
     """
     return (
-        membership_suite(cohorts, cases),
+        membership_suite(cohorts, cases, frozen),
         prevalence_suite(cohorts, cases, files, params),
         learning_suite(cohorts, cases, params.label_set),
     )
 
 
-def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame) -> Suite:
+def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame, frozen: bool = False) -> Suite:
     """One row a case: who is where, and when."""
     rows = cohorts.copy()
     by_patient = rows.groupby("patient_key")
@@ -88,7 +89,7 @@ def membership_suite(cohorts: pd.DataFrame, cases: pd.DataFrame) -> Suite:
             severity="warning", unit="days",
         ),
     )  # fmt: skip
-    return Suite("cohorts", "Cohorts", "cases", rows, ("case_id",), checks)
+    return Suite("cohorts", "Cohorts", "cases", rows, ("case_id",), checks[:-1] if frozen else checks)
 
 
 def folds_suite(cohorts: pd.DataFrame, folds: pd.DataFrame) -> Suite:

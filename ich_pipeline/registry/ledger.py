@@ -90,6 +90,12 @@ class Count:
         models = "one model" if self.models == 1 else f"{self.models} different models"
         return f"{self.test}: this test set has been looked at {times}, with {models}."
 
+    def sentence_after(self, most: int) -> str:
+        """The same, and beyond ``most`` looks that it is no longer new."""
+        fresh = "`ich tests next` opens a fresh one when it is full"
+        tired = f" Models were chosen by it more than {most} times: it is no longer new; {fresh}."
+        return self.sentence + (tired if self.looks > most else "")
+
 
 def record_look(test: str, test_set: str, model: str, results: str) -> Look:
     """Append a look; the arguments are those of :class:`Look`."""

@@ -12,7 +12,10 @@ from ich_pipeline.core.yaml_text import read_yaml
 
 DATA_DVC = Path("data.dvc")
 # What a result depends on. dvc.lock and reports/ change while a pipeline runs, which makes nothing dirty.
-SOURCES = ("ich_pipeline", "flows", "params.yaml", "dvc.yaml", "data.dvc", "requirements.lock", "pyproject.toml")
+SOURCES = (
+    *("ich_pipeline", "flows", "params.yaml", "dvc.yaml", "data.dvc", "frozen.json"),
+    *("requirements.lock", "pyproject.toml"),
+)
 
 
 def data_hash() -> str:

@@ -150,7 +150,7 @@ def _ended(crash: Crash, seconds: float | None = None) -> str:
 
 
 # What follows runs in the process.
-_version: tuple[System, str, tuple[str, str]] | None = None
+_version: tuple[System, dict[str, str], str, tuple[str, str]] | None = None
 
 
 def _ready(_: None) -> None:
@@ -165,7 +165,7 @@ def _load(opened: Opened) -> None:
 
     system = System.load(opened.folder / BUNDLE, opened.version.content)
     self_test(system, opened.folder)
-    _version = (system, *called_and_cautions(opened.version, opened.folder / BUNDLE))
+    _version = (system, opened.version.tests, *called_and_cautions(opened.version, opened.folder / BUNDLE))
 
 
 def _read(work: Work) -> Done:
@@ -176,7 +176,7 @@ def _read(work: Work) -> Done:
     from ich_pipeline.sources.opened import in_words, not_read, opened
 
     assert _version is not None
-    system, called, cautions = _version
+    system, tests, called, cautions = _version
     with opened(Listing(work.files), work.folder / "members", work.archives) as listing:
         unread = not_read(listing)
         beyond = [one for one in unread if one.reason is Reason.ARCHIVE_BOMB]
@@ -190,7 +190,8 @@ def _read(work: Work) -> Done:
             raise InputError(
                 f"the files belong to {len(studies)} studies, and a page is of one: send one, or take JSON."
             )
-        read = Studies(system, work.folder, False, work.demonstration, cautions, called, home=None, pages=work.page)
+        about = (cautions, called, tests)
+        read = Studies(system, work.folder, False, work.demonstration, *about, home=None, pages=work.page)
         for study, headers in studies.items():
             read.study(study, headers)
     outcome = read.outcome(studies, skipped, unread)

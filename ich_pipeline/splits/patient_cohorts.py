@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -59,7 +59,9 @@ def case_table(series: pd.DataFrame, slices: pd.DataFrame, table: pd.DataFrame, 
     return chosen.merge(shown, on="case_id", how="inner").sort_values("case_id", ignore_index=True)
 
 
-def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: int) -> Split:
+def split_cases(
+    cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: int, frozen: Mapping[str, str] | None = None
+) -> Split:
     """Draw the cohorts.
 
     Args:
@@ -67,6 +69,8 @@ def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: 
         labels: label names.
         params: shares of the cohorts.
         seed: of the random order.
+        frozen: :data:`PERSON` of every test patient and the test, where the tests are frozen
+            (:mod:`ich_pipeline.splits.frozen`): then none is drawn, and everybody else trains or validates.
 
     Raises:
         InputError: a cohort would be empty.
@@ -78,24 +82,35 @@ def split_cases(cases: pd.DataFrame, labels: Labels, params: SplitParams, seed: 
             f"data/ holds {count} patients with labels, but the four cohorts need at least one each: add patients to data/dicom and data/labels.csv."
         )
     notes: list[str] = []
-    kept = _single_patient_findings(patients, labels, notes)
-    pool = [patient for patient in patients if patient.key not in kept]
-
-    prospective = _draw_test(
-        sorted(pool, key=lambda p: (p.date, p.key), reverse=True),
-        patients,
-        params.prospective,
-        PROSPECTIVE,
-        [],
-        params,
-        notes,
-    )
-    cautions = _date_cautions(prospective, pool, patients)
-    notes += cautions
-    pool = without(pool, prospective)
-    retrospective = _draw_test(
-        shuffled(pool, seed, RETROSPECTIVE), patients, params.retrospective, RETROSPECTIVE, prospective, params, notes
-    )
+    cautions: list[str] = []
+    kept: set[str] = set()
+    if frozen is None:
+        kept = _single_patient_findings(patients, labels, notes)
+        pool = [patient for patient in patients if patient.key not in kept]
+        prospective = _draw_test(
+            sorted(pool, key=lambda p: (p.date, p.key), reverse=True),
+            patients,
+            params.prospective,
+            PROSPECTIVE,
+            [],
+            params,
+            notes,
+        )
+        cautions = _date_cautions(prospective, pool, patients)
+        notes += cautions
+        pool = without(pool, prospective)
+        retrospective = _draw_test(
+            shuffled(pool, seed, RETROSPECTIVE),
+            patients,
+            params.retrospective,
+            RETROSPECTIVE,
+            prospective,
+            params,
+            notes,
+        )
+    else:
+        retrospective, prospective = ([p for p in patients if frozen.get(p.key) == test] for test in TESTS)
+        pool = without(patients, prospective)
     pool = without(pool, retrospective)
     # The kept patients count as left for training: they keep their finding out of validation.
     left = [*pool, *(patient for patient in patients if patient.key in kept)]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import write_text
+from ich_pipeline.core.files import write_json, write_text
 from ich_pipeline.core.yaml_text import NoYaml, read_yaml, yaml_text
 
 MARK = "cohort.json"
+FROZEN_KEY = "frozen.key"  # beside the mark, of a cohort whose tests are frozen (:mod:`ich_pipeline.splits.frozen`)
 LEVEL = "level"  # of the labels: "slice" or "case"
 PHANTOM = "phantom"
 SYNTHETIC = "synthetic"  # what figures, metrics and runs of the phantom are marked with
 CQ500 = "cq500"
 OWN = "folder"  # also of data/ without a mark: then a user made it by hand
+
+
+def write_mark(data: Path, kind: str, settings: dict[str, Any]) -> None:
+    """Write the mark, with a digest of the settings."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    write_json(data / MARK, {"kind": kind, "settings": settings, "settings_sha256": digest})
 
 
 def cohort_kind(data: Path) -> str | None:

@@ -96,17 +96,18 @@ def read_case_labels(path: Path, labels: Labels) -> pd.DataFrame:
 
 
 def write_labels(path: Path, table: pd.DataFrame, labels: Labels) -> None:
-    """Write a label table atomically: ``SOPInstanceUID``, then ``labels.columns``; rows in the table's order."""
-    _write(path, table, [UID, *labels.columns])
+    """Write :func:`labels_text` atomically."""
+    write_text(path, labels_text(table, labels))
+
+
+def labels_text(table: pd.DataFrame, labels: Labels) -> str:
+    """A label table as CSV: ``SOPInstanceUID``, then ``labels.columns``; rows in the table's order."""
+    return table_text(table.loc[:, [UID, *labels.columns]])
 
 
 def write_case_labels(path: Path, table: pd.DataFrame, labels: Labels) -> None:
     """Write a table of case labels atomically: ``StudyInstanceUID``, then ``labels.columns``; rows in the table's order."""
-    _write(path, table, [STUDY, *labels.columns])
-
-
-def _write(path: Path, table: pd.DataFrame, columns: list[str]) -> None:
-    write_text(path, table_text(table.loc[:, columns]))
+    write_text(path, table_text(table.loc[:, [STUDY, *labels.columns]]))
 
 
 def check_against(

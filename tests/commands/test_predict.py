@@ -44,6 +44,7 @@ def test_reads_every_study_and_names_none(studies, params: Params, tmp_path: Pat
     found = json.loads((tmp_path / "predictions.json").read_text())
     rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
     assert len(pages) == 2
+    assert found["tests"] == versions.live("ich-ensemble").tests != {}
     assert [case["case_id"] for case in found["cases"]] == pages == [row["case_id"] for row in rows]
     for case, row in zip(found["cases"], rows, strict=True):
         assert set(case["probabilities"]) == set(params.label_set.columns)

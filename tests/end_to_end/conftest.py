@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 PICTURE = re.compile(rb"data:image/[a-z+]+;base64,[A-Za-z0-9+/=]+")
-COPIED = ("ich_pipeline", "flows", "dvc.yaml", ".dvcignore", ".gitignore", "pyproject.toml")
+COPIED = ("ich_pipeline", "flows", "dvc.yaml", "frozen.json", ".dvcignore", ".gitignore", "pyproject.toml")
 
 
 @dataclass(frozen=True)

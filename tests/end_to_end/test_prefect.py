@@ -253,6 +253,13 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
         _run_from_ui(api, auth, deployment["id"], log)
         assert _versions(pages["mlflow_ui"]) == before, "nothing changed, so nothing is registered"
         project.params(lambda v: v["explain"].update(atlas_per_label=3))
+        project.params(lambda v: v["retrain"].update(minimum_new_patients=2))
+        seen = project.root / ".state" / "patients.json"
+        everyone = seen.read_text()
+        seen.write_text(json.dumps(json.loads(everyone)[1:]))  # one is new, and a retraining waits for two
+        assert _run_from_ui(api, auth, deployment["id"], log) == "Skipped"
+        assert _versions(pages["mlflow_ui"]) == before
+        seen.write_text(everyone)
         _run_from_ui(api, auth, deployment["id"], log)
         after = _versions(pages["mlflow_ui"])
         assert len(after) == len(before) + 1
@@ -272,15 +279,17 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
     assert "PH00" not in text and "2.25." not in text
 
 
-def _run_from_ui(api: str, auth: str, deployment: str, log: Path) -> None:
-    """Start a run of the deployment as its button in the UI does, and wait until it has completed."""
+def _run_from_ui(api: str, auth: str, deployment: str, log: Path) -> str:
+    """Start a run of the deployment as its button in the UI does, wait until it has completed; the name of its state."""
     run = post(api, f"/deployments/{deployment}/create_flow_run", {}, auth)
-    deadline, state = time.monotonic() + WAIT, ""
+    deadline, state, found = time.monotonic() + WAIT, "", {}
     while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(1)
-        state = get(f"{api}/flow_runs/{run['id']}", auth)["state_type"]
+        found = get(f"{api}/flow_runs/{run['id']}", auth)
+        state = found["state_type"]
     assert state == "COMPLETED", log.read_text()[-3000:]
+    return found["state_name"]
 
 
 def _versions(url: str) -> list[str]:
