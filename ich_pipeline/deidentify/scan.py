@@ -228,12 +228,12 @@ def _words(output: bytes, ds: Dataset, forbidden: set[str]) -> list[str]:
 def _searched(vr: str, texts: Collection[str]) -> set[str]:
     """What of a value may be an identifier. Parts of numbers and UIDs are no words.
 
-    A short number in an attribute of numbers is the machine's: a patient called 2500 makes no window width tell who it is, and
+    A short number in an attribute of numbers is the machine's, and an age is an age: a patient called 2500 makes no window width tell who it is, and
     setting such files aside would drop patients by their number.
     """
     if vr == "UI":
         return set(texts)
-    if vr in ("DS", "IS"):
+    if vr in ("DS", "IS", "AS"):
         return {text for text in texts if len(text.strip("+-0. ")) >= LONG}
     return words_in(texts) | set(texts)
 

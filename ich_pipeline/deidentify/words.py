@@ -31,11 +31,11 @@ _LISTS = (
     # what the ingest judges by: contrast agent or none, another part of the body, images of two energies
     "NON NECT CECT NONIONIC IONIC GIVEN ML CONTRASTED KONTRASTMITTEL ANGIOGRAPHY ANGIOGRAM SECOND HALS HWS CSP LSP TSP CSPINE "
     "LSPINE TSPINE THORAX SHOULDER CAROTID CAROTIDS CERVIX BONEPLUS VMI VNC VNCA VIRTUAL NONCONTRAST IODIN IODINE IOD "
-    "IODWATER IODMAP JOD KEV MONO MONOE MONOPLUS MONOCHROMATIC ZEFF EFF EFFECTIVE ATOMIC NUMBER NUM ELECTRON DENSITY "
-    "ELECTRONDENSITY RHO RHOZ MATERIAL DECOMPOSITION MAP MAPS MAT SPECIFIC REMOVED FRACTIONAL VALUE BASED MODIFIED",
+    "IODWATER IODMAP IODE JOD JODKARTE JODBILD JODDICHTE YODO CASUPP CA SUPP URIC ACID KEV MONO MONOE MONOPLUS MONOCHROMATIC ZEFF EFF EFFECTIVE ATOMIC NUMBER NUM ELECTRON DENSITY "
+    "ELECTRONDENSITY ELEKTRONENDICHTE ELECTRONIQUE ELECTRONICA RHO RHOZ MATERIAL DECOMPOSITION MAP MAPS MAT SPECIFIC REMOVED FRACTIONAL VALUE BASED MODIFIED",
     # contrast agents
     "IOMERON IOPAMIDOL IOPAMIRO ISOVUE OMNIPAQUE IOHEXOL ULTRAVIST IOPROMIDE VISIPAQUE IODIXANOL XENETIX IOBITRIDOL "
-    "IMERON IOVERSOL OPTIRAY AGENT BOLUS",
+    "IMERON IOVERSOL OPTIRAY AGENT BOLUS VOR AVANT NACH INJ PORTAL VENOS VENOES VENOSE VENOESE VENOSA VEINEUX OP",
     # makers and their machines
     "GE GEMS MEDICAL SYSTEMS SYSTEM SIEMENS HEALTHINEERS HEALTHCARE PHILIPS TOSHIBA CANON HITACHI FUJIFILM NEUSOFT UNITED "
     "IMAGING SHIMADZU SAMSUNG NEUROLOGICA MEC LIGHTSPEED BRIGHTSPEED OPTIMA REVOLUTION DISCOVERY HISPEED VCT EVO APEX "
@@ -43,7 +43,10 @@ _LISTS = (
     "INGENUITY ICT IQON MX8000 MX16 SPECTRAL INCISIVE ACCESS AQUILION ONE PRIME LIGHTNING GENESIS ASTEION ACTIVION "
     "SCENARIA SUPRIA XPRESS GX RHAPSODE CERETOM PHANTOM SYNTHETIC CORE PRO",
 )
-_STEMS = "ANGIO CONTRAST KONTRAST CRANI CEREBR NEURO CAROTID BONE VIRTUAL IODINE MONOENERG MONOCHROM"
+_STEMS = (
+    "ANGIO CONTRAST KONTRAST INJECT INJEKT INYECT INIETT ARTERI PORTALVEN CRANI CEREBR NEURO CAROTID BONE VIRTUAL VIRTUEL "
+    "IODINE DENSIT MONOENERG MONOCHROM"
+)
 _EXACT = frozenset(w for text in (*_LISTS, _STEMS) for w in text.split())
 _INGEST = frozenset(
     part
@@ -59,11 +62,12 @@ _NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,4})?(?:MM|CM|KEV|KV|KVP|MA|MAS|SEC|S|HU|
 _STEM = re.compile(rf"{_STEMS.replace(' ', '|')}|MONO(?![A-Z])")
 # Signs that the separators below would take away, and with them the meaning: W/O CONTRAST, C-, 4 ml/s.
 _SPELT = (
-    (re.compile(r"\bW ?/ ?O\b", re.IGNORECASE), "WO"),
-    (re.compile(r"\bC-(?!\w)", re.IGNORECASE), "NO C"),
+    (re.compile(r"(?<![A-Z0-9])W ?/ ?O(?![A-Z0-9])", re.IGNORECASE), "WO"),
+    (re.compile(r"(?<![A-Z0-9])C-(?![A-Z0-9])", re.IGNORECASE), "NO C"),
     (re.compile(r"(?<=\d)( ?(?:cc|ml)) ?/ ?s\b", re.IGNORECASE), r"\1 sec"),
 )
 _PHILIPS_KERNELS = frozenset({"A", "B", "C", "D", "E", "L", "UA", "UB", "UC", "YA", "YB", "YC", "YD", "EB", "EC"})
+_SIGNS = re.compile(r"[^\w+]+|(?=\+\w)")
 _SEPARATORS = re.compile(r"([\s,;:_/()\[\]^=&|-]+)")
 
 
@@ -107,12 +111,17 @@ def clean(text: str, own: frozenset[str] = frozenset(), kernel: bool = False) ->
 
 
 def _kept_of(word: str, own: frozenset[str], kernel: bool) -> str:
-    """A known word, or the beginning of an unknown one that the ingest judges by; empty for any other."""
+    """A known word; of an unknown one the known parts between signs, or the beginning that the ingest judges by; else nothing."""
     folded = fold(word).strip("+.")
     if not folded or folded in own:
         return ""
     if is_known(word, kernel):
         return unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
+    if (parts := [part for part in _SIGNS.split(word) if part]) != [
+        word
+    ]:  # the ingest parts words at any sign; numbers may be a date, and go
+        said = (part for part in parts if not part.strip("+").isdigit())
+        return " ".join(filter(None, (_kept_of(part, own, kernel) for part in said)))
     stem = _STEM.match(folded)
     return "" if stem is None or stem[0] in own else stem[0]
 

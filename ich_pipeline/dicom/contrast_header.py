@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
-_NO_WORDS = r"WITHOUT|W ?/ ?O|WO|NON(?![ -]?IONIC)|NO|NONE|PRE|PLAIN|NATIVE?|UNENHANCED|NCCT|NECT|OHNE|SANS|SIN|SENZA"
+_NO_WORDS = r"WITHOUT|W ?/ ?O|WO|NON(?![ -]?IONIC)|NO|NONE|PRE(?![ -]?OP)|PLAIN|NATIVE?|UNENHANCED|NCCT|NECT|OHNE|VOR[ -]KM|SANS|AVANT INJ\w*|SIN|SENZA"
 _DENIED = re.compile(rf"\b({_NO_WORDS})\b|\bC-")
-_NAMED = re.compile(r"\b(CTA|CTV|CTP|CECT|ANGIO\w*|CONTRAST\w*|ENHANCED|KONTRAST\w*|MIT KM|PERFUSION)\b|\bC\+|\+C\b")
+_NAMED = re.compile(
+    r"\b(CTA|CTV|CTP|CECT|ANGIO\w*|CONTRAST\w*|ENHANCED|KONTRAST\w*|KM|PERFUSION|INJ|IN(JECT|JEKT|YECT|IETT)\w*"
+    r"|ARTERI\w*|PORTALVEN\w*|VEN(OUS|OS|OES|OSE|OESE|OSA)|VEINEUX)\b|\bC\+|\+C\b"
+)
 # "4cc sec 150cc", "3.5 ml/s", "100 ml": how fast, and how much, was injected. A volume below 20 ml may be something else.
 _INJECTED = re.compile(r"\b\d+ ?(CC|ML) ?/? ?(S|SEC|SECOND)\b|\b([2-9]\d|1\d\d) ?(CC|ML)\b")
 _SAYS_NONE = re.compile(rf"^({_NO_WORDS})\b")
@@ -16,8 +20,9 @@ NO_AGENT = frozenset(
 
 
 def plain(text: str) -> str:
-    """Upper case, and every sign but letters, digits, ``+``, ``-`` and ``/`` a space, so that words can be told apart."""
-    return re.sub(r"[^A-Z0-9+/-]+", " ", text.upper()).strip()
+    """Upper case without accents, and every sign but letters, digits, ``+``, ``-`` and ``/`` a space, so that words can be told apart."""
+    letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return re.sub(r"[^A-Z0-9+/-]+", " ", letters.upper()).strip()
 
 
 def named_by_header(agent: str, volume_ml: float | None, description: str) -> str:

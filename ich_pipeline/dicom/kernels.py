@@ -33,7 +33,7 @@ def sharpness(kernel: str, description: str = "") -> Sharpness:
         if known != "unknown":
             return known
     if not kernel.strip():
-        return _words(description.upper())
+        return _words(description.upper().replace("_", " "))
     return "unknown"
 
 

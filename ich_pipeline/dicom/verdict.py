@@ -44,8 +44,9 @@ NEVER_READ = frozenset({Reason.CONTRAST, Reason.BONE_KERNEL})  # whatever else i
 _VALUES = frozenset({"VMI", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"})
 _MATERIAL = "MAT_"
 _WORDS = re.compile(
-    r"\b(VMI|VNC|VNCA|VIRTUAL\w*|IODINE?|IOD(WATER|MAP)?|JOD|\d*KEV|MONO ?(E|\+|PLUS|\d+|ENERG\w*|CHROM\w*)?|Z ?-?EFF\w*"
-    r"|EFF\w* ?(Z|ATOMIC\w*)|ATOMIC NUMBER|ELECTRON ?DENS\w*|RHO ?/? ?Z|MATERIAL ?(DENS\w*|DECOMP\w*|MAP)|IODINE\w+)(?![\w])"
+    r"\b(VMI|VNC|VNCA|VIRTU[AE]L\w*|IODINE?|IODE|IOD(WATER|MAP)?|JOD(KARTE|BILD|DICHTE)?|YODO|\d*KEV"
+    r"|MONO[ -]?(E|\+|PLUS|\d+|ENERG\w*|CHROM\w*)?|Z ?-?EFF\w*|EFF\w*[ -]?(Z|ATOMIC\w*)|ATOMIC NUMBER|ELECTRON[ -]?DENS\w*"
+    r"|ELEKTRONENDICHTE|DENSIT\w* ELECTRON\w*|CA ?SUPP|URIC ACID|RHO ?/? ?Z|MATERIAL[ -]?(DENS\w*|DECOMP\w*|MAP)|IODINE\w+)(?![\w])"
 )
 
 

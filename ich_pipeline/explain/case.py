@@ -76,7 +76,7 @@ class ExplainedCase:
             same, it is shown for demonstration.
         maps: how well the maps pointed on validation, by which a side is named or not; None where nothing is explained.
         judged: how like those of training the scan and its slices are; None where the model has no answer whatever the scan
-            is like, and in versions that cannot say.
+            is like.
         scan: what a page says of the series: its numbers, the spacing of ``hu``, and what may tell whose it is.
     """
 

@@ -16,6 +16,8 @@ import pandas as pd
 from ich_pipeline.tables.ages import age_years
 
 SEXES = {"F", "M"}
+FOLLOWED_YEARS = 40.0  # digital CT is no older: so far apart no two ages are one person's, where dates are missing
+_INITIALS = {"W": "F"}  # German exports write W, others whole words
 BIRTHS_APART_YEARS = 2.0  # an age is given in whole years, so two births of one person lie up to one apart
 
 
@@ -50,9 +52,11 @@ def doubted_patients(series: pd.DataFrame) -> list[Doubted]:
     for key, own in series.groupby("patient_key", sort=True):
         ages = {age for age in own["PatientAge"].fillna("").map(age_years) if not math.isnan(age)}
         parts = []
-        if set(own["PatientSex"].fillna("").str.upper()) >= SEXES:
+        initials = own["PatientSex"].fillna("").str.strip().str.upper().str[:1]
+        if set(initials.replace(_INITIALS)) >= SEXES:
             parts.append("both sexes")
-        if _spread(_birth_by_age(*row) for row in own[["StudyDate", "PatientAge"]].fillna("").itertuples(index=False)):
+        births = [_birth_by_age(*row) for row in own[["StudyDate", "PatientAge"]].fillna("").itertuples(index=False)]
+        if _spread(births) or (ages and max(ages) - min(ages) > FOLLOWED_YEARS):
             parts.append(f"ages from {min(ages):.0f} to {max(ages):.0f}")
         if _spread(_years(value) for value in own["PatientBirthDate"].fillna("")):
             parts.append("birth dates more than 2 years apart")

@@ -211,7 +211,10 @@ def _read_slots(group: Group, ingest: IngestParams, failed: Mapping[str, tuple[R
             taken = (
                 min(read, key=lambda one: hashlib.sha256(one[1].hu.tobytes()).digest()) if len(read) > 1 else read[0]
             )
-            taken = next(one for one in read if np.array_equal(one[1].hu, taken[1].hu))
+            same = [one for one in read if np.array_equal(one[1].hu, taken[1].hu)]
+            # Of a series that was sent twice all slices from one of the two, in whatever order they are.
+            before = found.used[-1].series_uid if found.used else ""
+            taken = next((one for one in same if one[0].series_uid == before), same[0])
             found.hu[len(found.used)] = taken[1].hu
             found.verdicts[taken[0].name] = (Reason.USED, taken[1].note)
             found.used.append(taken[0])

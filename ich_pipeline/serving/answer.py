@@ -30,7 +30,7 @@ an excess beyond ``limit`` is not read, as the share ``false_alarms`` of scans o
 no such number; a number that nearly every training scan has and this one lacks is named in ``unlike``, unless ``limit`` is very wide.
 A slice's ``excess`` is of its distance to the nearest training slices, in what the network sees and in what lies where, against slices of
 held-out scans; one beyond ``slice_limit`` is ``unlike``.
-It is null where the model has no answer for patients at all, and in versions that cannot say.
+It is null where the model has no answer for patients at all.
 ``probabilities`` are case scores: a rule over the slices' probabilities (such as the largest). They rank cases and are
 compared with ``threshold``, but are no calibrated probabilities of the case; the key keeps its name for those who read it.
 The slices' ``first``, ``second`` and ``final`` are calibrated wherever validation could calibrate the label.

@@ -62,7 +62,7 @@ class System:
         ensemble: degrees, combiner, calibration, thresholds.
         atlas: training examples for the prediction basis.
         maps: which are shown, and how well they pointed on validation; ``params.explain`` follows it.
-        precedent: what scans it learned from; None in a version from before there was that.
+        precedent: what scans it learned from.
         reader: reads the files of a case, in a process of its own.
     """
 
@@ -75,7 +75,7 @@ class System:
     ensemble: Ensemble
     atlas: Atlas
     maps: MapChoice
-    precedent: Precedent | None
+    precedent: Precedent
     reader: CaseReader
 
     @classmethod
@@ -111,8 +111,8 @@ class System:
         atlas.check_network(read_sources(folder)[f"networks/{shown}/{WEIGHTS_FILE}"], folder / "atlas")
         params = params.model_copy(update={"explain": maps.applied(params.explain)})
         known = folder / PRECEDENT / PRECEDENT_FILE
-        precedent = Precedent.load(known) if known.is_file() else None  # check_sealed: none has been taken away
-        if precedent is not None and precedent.architecture != params.explain.architecture:
+        precedent = Precedent.load(known)
+        if precedent.architecture != params.explain.architecture:
             raise InputError(
                 f"{known} is of the network {precedent.architecture}, the maps of {params.explain.architecture}: {AGAIN}."
             )
@@ -213,15 +213,14 @@ class System:
         windows = self.params.windowing.windows
         rows, columns = hu.shape[1:]
         measured = {} if self.rule is None else {MEMBER: self.rule}
-        sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values())}
-        sizes |= set() if self.precedent is None else {self.precedent.image_size}
+        sizes = {r.image_size for r in (*[n.spec for n in self.networks.values()], *measured.values(), self.precedent)}
         with part("window"):
             seen = focus(hu, self.params.windowing, spacing_mm)
             images: dict[int, NDArray[Any]] = {size: seen.prepare(size, windows) for size in sorted(sizes)}
         pixels = FilePixels((rows, columns), seen.frame, turn, shifts_px)
         shown, known = self.networks[self.params.explain.architecture], None
         judged: Judgement | None = None
-        if self.precedent is not None and not no_answer:
+        if not no_answer:
             with part("judging the scan"):
                 features, known = shown.features_and_probabilities(images[shown.spec.image_size])
                 judged = self.precedent.judge_slices(images[self.precedent.image_size], lambda chosen: features[chosen])

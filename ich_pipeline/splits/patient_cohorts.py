@@ -193,7 +193,7 @@ def _date_cautions(prospective: Sequence[Patient], pool: Sequence[Patient], ever
     first = min(patient.date for patient in prospective)
     if len({patient.date for patient in everyone}) == 1:
         return [
-            f"{PROSPECTIVE}: every StudyDate is the same ({first}), so it is not prospective: its patients are an arbitrary draw and "
+            f"{PROSPECTIVE}: every StudyDate is {f'the same ({first})' if first else 'missing'}, so it is not prospective: its patients are an arbitrary draw and "
             "not the latest ones. Give the studies their dates (shifted ones do, if shifted alike)."
         ]
     left_out = sum(patient.date == first for patient in without(pool, prospective))

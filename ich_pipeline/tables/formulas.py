@@ -1,7 +1,8 @@
 """Cells of CSV tables that a spreadsheet would run as formulas: a patient's file may be called ``=cmd|' /C calc'!A0``.
 
 Such a cell gets an apostrophe in front, which spreadsheets take for "this is text". Where one begins so by itself it gets one
-more, so that :func:`plain` always leads back. Numbers stay: ``-12.5`` is no formula.
+more, so that :func:`plain` always leads back. Numbers stay: ``-12.5`` is no formula. Where the computer's language has commas in
+numbers, a spreadsheet ends cells at semicolons: what follows one counts as a cell too.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # What spreadsheets begin a formula with; the last are the same signs as East Asian keyboards write them.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_SIGN = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_FORMULA = re.compile(rf"['\s]*{_SIGN}|'*[\t\r\n]")
+_LATER = re.compile(rf"""(;[\s"]*)('*{_SIGN})""")
+_LATER_SAFE = re.compile(rf"""(;[\s"]*)'('*{_SIGN})""")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def harmless(cell: Any) -> Any:
-    """The cell, with an apostrophe in front where it is text that begins a formula."""
-    if not isinstance(cell, str) or not _FORMULA.match(cell) or _NUMBER.fullmatch(cell):
+    """The cell, with an apostrophe in front where it is text that begins a formula, or where it does so behind a semicolon."""
+    if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell
-    return f"'{cell}"
+    later = _LATER.sub(r"\1'\2", cell)
+    return f"'{later}" if _FORMULA.match(later) else later
 
 
 def plain(cell: str) -> str:
     """What :func:`harmless` made the cell of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    first = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return _LATER_SAFE.sub(r"\1\2", first)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:

@@ -42,6 +42,14 @@ def test_a_number_of_the_machine_stays_though_it_is_a_patients(
     assert str(written.get(where, "")) != str(number)
 
 
+@pytest.mark.parametrize("where", ["PatientID", "StudyID", "AccessionNumber"])
+def test_an_age_stays_though_an_identifier_is_written_alike(where: str, make_ct: MakeCt) -> None:
+    done = deidentify_bytes(as_bytes(make_ct(**{where: "061Y", "PatientAge": "061Y"})), KEY, Options())
+    assert done.data is not None, done.detail
+    written = pydicom.dcmread(io.BytesIO(done.data))
+    assert written.PatientAge == "061Y" and str(written.get(where, "")) != "061Y"
+
+
 def test_a_long_number_of_the_patient_is_still_found(make_ct: MakeCt) -> None:
     done = deidentify_bytes(as_bytes(make_ct(PatientID="20240115", ExposureTime="20240115")), KEY, Options())
     assert done.outcome is Outcome.IDENTIFIER_LEFT

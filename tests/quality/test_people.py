@@ -24,7 +24,9 @@ def studies(*of_one: Study, key: str = "P1") -> pd.DataFrame:
         ([("20230101", "003M", "F", ""), ("20230201", "080Y", "F", "")], "ages from 0 to 80"),
         ([("20100101", "050Y", "", ""), ("20230201", "050Y", "", "")], "ages from 50 to 50"),
         ([("20230101", "", "", "19500101"), ("20230201", "", "", "19530101")], "birth dates more than 2 years apart"),
-        ([("", "003Y", "f", ""), ("", "080Y", "m", "")], "both sexes"),  # without dates ages tell no birth
+        ([("", "053Y", "f", ""), ("", "080Y", "m", "")], "both sexes"),  # without dates ages tell no birth
+        ([("20230101", "050Y", "W", ""), ("20230201", "050Y", "Male ", "")], "both sexes"),
+        ([("", "003Y", "", ""), ("", "080Y", "", "")], "ages from 3 to 80"),
     ],
 )
 def test_what_contradicts_is_said(of_one: list[Study], words: str) -> None:

@@ -216,7 +216,10 @@ def test_what_headers_say_of_a_series(tmp_path, make_slice, save_slice, ingest_p
         ("", None, "Post contrast 5mm", True), ("", None, "Nativ", False), ("", None, "C-SPINE", False),
         ("", None, "UNENHANCED", False), ("", None, "non-enhanced", False), ("", None, "Angio 0.6", True),
         ("", None, "4cc sec 150cc", True), ("", None, "Head 3.5 ml/s", True), ("", None, "100ML 5mm", True),
-        ("", None, "5cc", False), ("", None, "no 4cc sec", False), ("NONE", None, "4cc sec 150cc", False),
+        ("", None, "Kopf KM portalvenös", True), ("", None, "nach KM", True), ("", None, "vor KM", False),
+        ("", None, "après injection", True), ("", None, "crâne sans injection", False), ("", None, "venöse Phase", True),
+        ("", None, "fase arterial", True), ("", None, "CTA pre-op", True), ("", None, "CTA vor OP", True),
+        ("", None, "Trauma, injury", False), ("", None, "5cc", False), ("", None, "no 4cc sec", False), ("NONE", None, "4cc sec 150cc", False),
     ],
 )  # fmt: skip
 def test_contrast_by_the_header(agent, volume, description, named):

@@ -155,6 +155,9 @@ LAST = [
     {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MAT_REMOVED"]},
     {"SeriesDescription": "Mono 40 keV"},
     {"SeriesDescription": "Head VNC 5.0"},
+    {"SeriesDescription": "Virtuell nativ"},
+    {"SeriesDescription": "Jodkarte"},
+    {"SeriesDescription": "densité électronique"},
 ]
 
 
@@ -173,6 +176,21 @@ def test_a_last_resort_is_read_only_where_nothing_else_is(
     beside = read_in_process(tmp_path, ingest_params)
     assert beside.counts["used"] == 4
     assert set(beside.counts) - {"used"} <= {"secondary", "virtual"}
+
+
+def test_of_two_equal_copies_all_slices_come_from_one_series(
+    tmp_path, make_slice, save_slice, ingest_params, read_in_process
+):
+    """Numbers and names of files draw the order anew at every slice."""
+    for i in range(6):
+        for series in ("a", "b"):
+            number = i if series == "a" else 9 - i
+            ds = make_slice(series=series, number=number, hu=head(i), **place(5.0 * i), SOPInstanceUID=f"2.25.7.{i}")
+            save_slice(ds, tmp_path / series / f"{number}")
+    found = read_in_process(tmp_path, ingest_params)
+    assert found.counts == {"used": 6, "duplicate_instance": 6}
+    [row] = found.series.to_dict("records")
+    assert "read as one" not in " ".join(remarks(row))
 
 
 def test_of_two_copies_with_other_pixels_names_decide_nothing(

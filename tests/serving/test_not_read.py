@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.precedent.model import DISTANCES
 from ich_pipeline.precedent.scan_numbers import MEASURED
 from ich_pipeline.serving.answer import answer
+from ich_pipeline.serving.content import seal
 from ich_pipeline.serving.system import System
 from tests.made.system import SLICES, head, write_study
 
@@ -103,3 +106,12 @@ def test_the_page_names_what_is_unlike_and_nothing_else(system: System) -> None:
     assert "<strong>Not read</strong>" in page and "synthetic" not in page
     assert all(f"<li>{one.replace(chr(39), '&#39;')}</li>" in page for one in case.unlike)
     assert "Case scores" not in page and "reached the first reading" not in page
+
+
+def test_a_version_that_does_not_know_what_it_learned_from_is_refused(bundle: Path, tmp_path: Path) -> None:
+    """It would read everything that comes."""
+    folder = shutil.copytree(bundle, tmp_path / "before")
+    shutil.rmtree(folder / "precedent")
+    seal(folder)
+    with pytest.raises(InputError, match=r"precedent\.npz is missing: .* register the model again"):
+        System.load(folder)

@@ -16,7 +16,7 @@ from ich_pipeline.tables.label_tables import csv_rows
 from ich_pipeline.tables.text_tables import read_text_table
 
 STARTS = "=+-@\t\r\n"
-CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.text("='+-@\t\r\n1.2e")
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0")) | st.text("='+-@\t\r\n1.2e; \"")
 
 
 @settings(max_examples=60, deadline=None)
@@ -27,6 +27,8 @@ def test_no_cell_begins_a_formula_and_all_come_back(cell: str):
     assert plain(harmless(cell)) == cell
     if safe[:1] and safe[0] in STARTS:
         float(safe)  # a number, which stays one
+    for part in safe.split(";")[1:]:  # as a spreadsheet with decimal commas sees it
+        assert part.strip('\t\r\n "')[:1] not in set("=+-@"), safe
     for text in (csv_text(["c"], [[cell]]), table_text(pd.DataFrame({"c": [cell]}))):
         assert [plain(row[0]) if row else "" for row in csv.reader(io.StringIO(text, newline=""))] == ["c", cell]
 
@@ -38,7 +40,7 @@ def test_numbers_stay(number: float):
 
 
 @pytest.mark.parametrize(
-    "cell", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "-1+cmd|' /C calc'!A0", "=", "-"]
+    "cell", ["=1+1", "+A1", "-A1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "-1+cmd|' /C calc'!A0", "=", "-", "' =1"]
 )
 def test_every_writer_makes_a_formula_harmless(cell: str, tmp_path):
     for text in (csv_text((cell, "n"), [(cell, -1.5)]), table_text(pd.DataFrame({cell: [cell], "n": [-1.5]}))):
