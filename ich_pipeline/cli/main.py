@@ -22,7 +22,7 @@ from ich_pipeline.cli.deidentify import deidentify
 from ich_pipeline.cli.evaluate import evaluate
 from ich_pipeline.cli.models import history, models_app, promote, rollback
 from ich_pipeline.cli.serve import serve
-from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Record, Source, sentences
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
 from ich_pipeline.sources.remote import Remote
@@ -198,6 +198,7 @@ def predict(
     endpoint_url: Endpoint = None,
     cache: Cache = None,
     accept_missing: AcceptMissing = False,
+    record: Record = True,
     timings: Annotated[bool, typer.Option("--timings", help="Say at the end where the time went.")] = False,
 ) -> None:
     """Read every study: a page each, a worklist (index.html), predictions.json and .csv. Exit status 1 when something could not be read."""
@@ -217,7 +218,8 @@ def predict(
 
         remote = Remote(endpoint_url, cache, accept_missing)
         params = load_params()
-        outcome = read_studies(source, out, params, model, identifiers, terminal, remote, demonstration, process)
+        shown = (model, identifiers, terminal, remote, demonstration, process, record)
+        outcome = read_studies(source, out, params, *shown)
     if timings:
         print_timings(watch, before, outcome.peak_mib)
     rows = prediction_rows(outcome, out)

@@ -30,6 +30,7 @@ from ich_pipeline.config.judging import (
     ReportParams,
     RetrainParams,
     SubgroupParams,
+    WatchParams,
 )
 from ich_pipeline.config.learning import (
     AugmentationParams,
@@ -82,6 +83,7 @@ __all__ = [
     "TestCohortParams",
     "TrainingParams",
     "ValidateParams",
+    "WatchParams",
     "WindowSpec",
     "WindowingParams",
     "load_params",
