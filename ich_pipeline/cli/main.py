@@ -23,6 +23,7 @@ from ich_pipeline.cli.evaluate import evaluate
 from ich_pipeline.cli.models import history, models_app, promote, rollback
 from ich_pipeline.cli.serve import serve
 from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Record, Source, sentences
+from ich_pipeline.cli.watch import feedback, watch
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
 from ich_pipeline.sources.remote import Remote
@@ -270,6 +271,8 @@ def predict(
 app.command()(deidentify)
 app.command()(evaluate)
 app.command()(serve)
+app.command()(watch)
+app.command()(feedback)
 
 
 for command in (promote, rollback, history):

@@ -220,6 +220,10 @@ class Precedent:
         described = _of_cases(scans.numbers, apart, scans.case)
         return [self._judged(of_case, apart[scans.case == k]) for k, of_case in enumerate(described)]
 
+    def not_read(self, described: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of cases that are described as :attr:`held` are beyond the limit, (cases,)."""
+        return (self._excess(described) > self.limit).any(axis=1)
+
     def _judged(self, described: NDArray[np.float64], apart: NDArray[np.float64]) -> Judgement:
         excess = self._excess(described[None])[0]
         order = np.argsort(-excess, kind="stable")
@@ -321,10 +325,7 @@ def fit_precedent(
             "There is no case to choose the limit of strange scans by: raise split.validation in params.yaml."
         )
     apart = [precedent._apart(scans) for precedent, scans in parts]
-    held = [
-        _of_cases(scans.numbers, of_slices, scans.case)
-        for (_, scans), of_slices in zip(parts, apart, strict=True)
-    ]
+    held = [_of_cases(scans.numbers, of_slices, scans.case) for (_, scans), of_slices in zip(parts, apart, strict=True)]
     largest = [precedent._excess(of_cases).max(axis=1) for (precedent, _), of_cases in zip(parts, held, strict=True)]
     limit, rank = _limit(np.concatenate(largest), false_alarms)
     slices = np.concatenate(apart)

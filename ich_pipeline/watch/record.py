@@ -107,7 +107,10 @@ class Recorder:
         columns = case.labels.columns
         reached = zip(columns, case.case_scores, case.case_thresholds, strict=True)
         # The decision of "any" also asks whether the first reading let the case through.
-        called = {**{name: bool(score >= limit) for name, score, limit in reached}, case.labels.any: bool(case.decision)}
+        called = {
+            **{name: bool(score >= limit) for name, score, limit in reached},
+            case.labels.any: bool(case.decision),
+        }
         names = _names(case.case_id, facts.patient_key, case.scan.accession_number)
         outcome: Outcome = ("suspected" if case.decision else "not suspected") if answered else "not read"
         about = {
