@@ -4,8 +4,8 @@ Cases are compared in windows of several sizes (``watch.windows``), each the las
 case of the version: 1–100, 101–200, …. So a look is decided by the cases and not by who looks how often, and each case stands in one
 window of a size. Small windows find large shifts soon, large ones small shifts.
 
-A window has many measurements, each with a two-sample test: Kolmogorov and Smirnov's for numbers, Fisher's for shares, χ² for
-groups. Benjamini and Hochberg's procedure says which moved. While nothing moves, whatever it names is false, and it names
+A window has many measurements, each with a two-sample test: Kolmogorov and Smirnov's for numbers, Fisher's for shares and groups.
+Benjamini and Hochberg's procedure says which moved. While nothing moves, whatever it names is false, and it names
 something in at most the share *level* of the windows (were the measurements independent; related ones name less, see the
 benchmark). The levels are such that all windows of a year give ``watch.false_alarms_a_year`` together:
 level = false alarms a year ÷ sizes × size ÷ cases a year, at most :data:`HIGHEST`.
@@ -25,7 +25,6 @@ from ich_pipeline.watch.measurements import GROUPS, NUMBERS, SCORE, SHARES, Meas
 from ich_pipeline.watch.record import Served
 
 LEAST = 10  # cases with a measurement, on both sides; with fewer it is not compared
-EXPECTED = 5.0  # cases of a group, at least, or χ² does not hold: smaller ones count together
 HIGHEST = 0.05  # level of a window, whatever the budget: who serves few cases looks seldom
 FILES = ("set_aside", "rejected", "failed")
 DO_SCANS = (
@@ -186,34 +185,19 @@ def _shares(reference: Measurements, served: Measurements) -> list[_Found]:
 
 
 def _groups(reference: Measurements, served: Measurements) -> list[_Found]:
-    from scipy.stats import chi2_contingency, fisher_exact
+    """Each group against all others, by Fisher's test; the smallest p times their number (Bonferroni): a new scanner is one group."""
+    from scipy.stats import fisher_exact
 
     found = []
     for name, before in reference.groups.items():
         now = served.groups[name]
-        if min(sum(before.values()), sum(now.values())) < LEAST:
+        totals = [sum(side.values()) for side in (before, now)]
+        if min(totals) < LEAST:
             continue
-        table = _joined(np.array([[side.get(key, 0) for key in sorted({*before, *now})] for side in (before, now)]))
-        if table.shape[1] < 2:
-            p = 1.0
-        elif table.shape[1] == 2:
-            p = float(fisher_exact(table).pvalue)  # type: ignore[union-attr]
-        else:
-            p = float(chi2_contingency(table).pvalue)  # type: ignore[union-attr]
-        found.append((name, words_of(name), _shown(before), _shown(now), p))
+        counts = [[side.get(key, 0) for side in (before, now)] for key in {*before, *now}]
+        p = [fisher_exact([of_group, np.subtract(totals, of_group)]).pvalue for of_group in counts]  # type: ignore[union-attr]
+        found.append((name, words_of(name), _shown(before), _shown(now), min(1.0, len(p) * float(min(p)))))
     return found
-
-
-def _joined(table: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Groups of which fewer than :data:`EXPECTED` are expected on a side count together, the smallest first."""
-    table = table[:, np.argsort(table.sum(axis=0), kind="stable")]
-    while table.shape[1] > 2:
-        expected = table.sum(axis=0)[0] * table.sum(axis=1).min() / table.sum()
-        if expected >= EXPECTED:
-            break
-        joined = np.concatenate([table[:, :1] + table[:, 1:2], table[:, 2:]], axis=1)
-        table = joined[:, np.argsort(joined.sum(axis=0), kind="stable")]
-    return table
 
 
 def _quartiles(values: NDArray[np.float64]) -> str:
