@@ -134,7 +134,7 @@ def of_stages(calibrate: Path, window: Path, ingest: Path, precedent: Path) -> M
     scores = read_table(calibrate / "validation.parquet", VALIDATION_SCORES)
     firsts = scores.drop_duplicates("patient_key")["case_id"]
     scores = scores.loc[scores["case_id"].isin(set(firsts))]
-    cases, of_cases, suspected = _case_scores(ensemble, scores, window)
+    cases, of_cases, suspected = case_scores(ensemble, scores, window)
     series = read_table(ingest / "series.parquet", SERIES_TABLE)
     series = series.loc[series["chosen"] & series["case_id"].isin(set(cases))]
     account = pd.read_csv(ingest / "account.csv", dtype=str, keep_default_na=False)
@@ -170,7 +170,7 @@ def of_stages(calibrate: Path, window: Path, ingest: Path, precedent: Path) -> M
     )
 
 
-def _case_scores(
+def case_scores(
     ensemble: Ensemble, scores: Any, window: Path
 ) -> tuple[list[str], NDArray[np.float64], NDArray[np.bool_]]:
     """Cases, their scores (cases, labels), and which are suspected."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,15 @@ def ich(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 @pytest.fixture
-def served(project: Path) -> Path:
+def bare(tmp_path: Path, project_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory: nothing but params.yaml."""
+    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def served(bare: Path) -> Path:
     """A record of seven studies with an answer, one that was not read, and the first again by version 2."""
     names = load_params().label_set.columns
     record.place().mkdir(parents=True)
@@ -50,7 +59,7 @@ def served(project: Path) -> Path:
             )
         )
         record.append(kept, record.place() / "2026-01.jsonl")
-    return project
+    return bare
 
 
 def table(path: Path, column: str, rows: list[str], findings: str = "any") -> Path:
@@ -158,7 +167,7 @@ def test_a_table_that_is_none_is_one_sentence(served: Path) -> None:
     assert not (served / "feedback").exists()
 
 
-def test_without_a_record(project: Path) -> None:
-    path = table(project / "v.csv", "case_id", ["C1,1,Dr A,2026-02-01"])
+def test_without_a_record(bare: Path) -> None:
+    path = table(bare / "v.csv", "case_id", ["C1,1,Dr A,2026-02-01"])
     status, _, err = ich("feedback", path)
     assert status == 2 and "holds no record of what was served" in err
