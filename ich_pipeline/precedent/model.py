@@ -222,7 +222,7 @@ class Precedent:
 
     def not_read(self, described: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of cases that are described as :attr:`held` are beyond the limit, (cases,)."""
-        return (self._excess(described) > self.limit).any(axis=1)
+        return self._excess(described).max(axis=1, initial=0.0) > self.limit
 
     def _judged(self, described: NDArray[np.float64], apart: NDArray[np.float64]) -> Judgement:
         excess = self._excess(described[None])[0]

@@ -139,7 +139,7 @@ def compare(reference: Measurements, served: Measurements, level: float) -> list
     if not found:
         return []
     p = [one[-1] for one in found]
-    moved, adjusted, *_ = multipletests(p, alpha=level, method="fdr_bh")
+    moved, adjusted = (np.asarray(one) for one in multipletests(p, alpha=level, method="fdr_bh")[:2])
     findings = [
         Finding(*words, p=of, adjusted=float(a), moved=bool(m))
         for (*words, of), a, m in zip(found, adjusted, moved, strict=True)
@@ -172,13 +172,11 @@ def _numbers(reference: Measurements, served: Measurements) -> list[_Found]:
 
 
 def _shares(reference: Measurements, served: Measurements) -> list[_Found]:
-    from scipy.stats import fisher_exact
-
     found = []
     for name, (before, of_before) in reference.shares.items():
         now, of_now = served.shares[name]
         if min(of_before, of_now) >= LEAST:
-            p = float(fisher_exact([[before, of_before - before], [now, of_now - now]]).pvalue)  # type: ignore[union-attr]
+            p = _fisher([[before, of_before - before], [now, of_now - now]])
             texts = [f"{100 * n / of:.3g} % ({n} of {of})" for n, of in ((before, of_before), (now, of_now))]
             found.append((name, words_of(name), *texts, p))
     return found
@@ -186,8 +184,6 @@ def _shares(reference: Measurements, served: Measurements) -> list[_Found]:
 
 def _groups(reference: Measurements, served: Measurements) -> list[_Found]:
     """Each group against all others, by Fisher's test; the smallest p times their number (Bonferroni): a new scanner is one group."""
-    from scipy.stats import fisher_exact
-
     found = []
     for name, before in reference.groups.items():
         now = served.groups[name]
@@ -195,9 +191,16 @@ def _groups(reference: Measurements, served: Measurements) -> list[_Found]:
         if min(totals) < LEAST:
             continue
         counts = [[side.get(key, 0) for side in (before, now)] for key in {*before, *now}]
-        p = [fisher_exact([of_group, np.subtract(totals, of_group)]).pvalue for of_group in counts]  # type: ignore[union-attr]
-        found.append((name, words_of(name), _shown(before), _shown(now), min(1.0, len(p) * float(min(p)))))
+        p = [_fisher([of_group, np.subtract(totals, of_group)]) for of_group in counts]
+        found.append((name, words_of(name), _shown(before), _shown(now), min(1.0, len(p) * min(p))))
     return found
+
+
+def _fisher(table: Any) -> float:
+    from scipy.stats import fisher_exact
+
+    found: Any = fisher_exact(table)
+    return float(found.pvalue)
 
 
 def _quartiles(values: NDArray[np.float64]) -> str:

@@ -125,7 +125,7 @@ def _verdicts(
     for at, line in enumerate(table.lines):
         cell = {name: table.columns[column][at] for name, column in found.items() if column}
         name = cell[ids[0]]
-        tokens = served.get(_token(known, ids[0], name), ())
+        tokens = served.get(_token(known, ids[0], name), [])
         values = {one: cell[one] for one in labels.columns if one in cell}
         wrong = _fault(ids[0], cell, values, labels, len(tokens))
         if not wrong and (tokens[0], cell[READER]) in seen:
@@ -246,7 +246,8 @@ def _notes(version: str, lines: Sequence[Served], truth: Mapping[str, Any], ever
         if line.called is not None:
             counts[line.outcome != "suspected"][line.case in truth] += 1
     (a, b), (c, d) = counts
-    if fisher_exact(counts).pvalue < 1 - CONFIDENCE:  # type: ignore[union-attr]
+    test: Any = fisher_exact(counts)
+    if test.pvalue < 1 - CONFIDENCE:
         found.append(
             f"{version}: {b} of {a + b} suspected cases have a verdict, and {d} of {c + d} others: sensitivity and specificity are "
             "of those that were looked at, and not of all; PPV and NPV hold if these were chosen by nothing else."

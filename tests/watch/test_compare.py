@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +23,23 @@ def by_name(found: list[Finding]) -> dict[str, Finding]:
     return {one.name: one for one in found}
 
 
+def fisher(table: list[list[int]]) -> float:
+    found: Any = stats.fisher_exact(table)
+    return found.pvalue
+
+
+def ks(a: Any, b: Any) -> float:
+    found: Any = stats.ks_2samp(a, b)
+    return found.pvalue
+
+
 def test_every_p_and_every_correction_is_scipy_s() -> None:
     before, now = reference(), of_served(lines(60, 7, shift=0.5, prevalence=0.4))
     found = compare(before, now, 0.05)
     named = by_name(found)
-    assert named["brain_median"].p == stats.ks_2samp(before.numbers["brain_median"], now.numbers["brain_median"]).pvalue
+    assert named["brain_median"].p == ks(before.numbers["brain_median"], now.numbers["brain_median"])
     (a, of_a), (b, of_b) = before.shares["suspected"], now.shares["suspected"]
-    assert named["suspected"].p == stats.fisher_exact([[a, of_a - a], [b, of_b - b]]).pvalue
+    assert named["suspected"].p == fisher([[a, of_a - a], [b, of_b - b]])
     p = np.array([one.p for one in found])
     assert np.allclose([one.adjusted for one in found], stats.false_discovery_control(p), rtol=1e-12)
     assert [one.moved for one in found] == [one.adjusted <= 0.05 for one in found]
@@ -63,7 +74,7 @@ def test_a_new_group_is_found_and_rare_ones_do_no_harm() -> None:
     before = Measurements({}, {}, {"manufacturer": {"Siemens": 100, "GE": 97, "Philips": 3}}, {})
     (found,) = compare(before, Measurements({}, {}, {"manufacturer": {"Siemens": 12, "Canon": 13}}, {}), 0.01)
     assert found.moved and found.served == "Canon 52 %, Siemens 48 %"
-    assert found.p == pytest.approx(4 * stats.fisher_exact([[0, 13], [200, 12]]).pvalue)
+    assert found.p == pytest.approx(4 * fisher([[0, 13], [200, 12]]))
     (found,) = compare(
         before, Measurements({}, {}, {"manufacturer": {"Siemens": 13, "GE": 11, "Philips": 1}}, {}), 0.01
     )
