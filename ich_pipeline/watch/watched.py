@@ -14,11 +14,11 @@ from ich_pipeline.config import Params, WatchParams
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import write_json, write_text
 from ich_pipeline.evaluation.proportions import wilson
-from ich_pipeline.evaluation.style import ACCENT, MUTED, PALETTE, axis_labels, new_figure, save, show_legend
+from ich_pipeline.evaluation.style import ACCENT, MUTED, PALETTE, axis_labels, marked, new_figure, save, show_legend
 from ich_pipeline.registry import versions
 from ich_pipeline.registry.remembered import Version
 from ich_pipeline.report.render import embedded, render
-from ich_pipeline.serving.bundle import REFERENCE
+from ich_pipeline.serving.bundle import REFERENCE, read_origin
 from ich_pipeline.serving.code import BUNDLE
 from ich_pipeline.watch.compare import Finding, Look, look
 from ich_pipeline.watch.measurements import Measurements
@@ -45,6 +45,7 @@ class Watched:
         looks: the windows that are complete, small ones first.
         reference: of the version.
         params: the settings.
+        data: what it learned from, and so what it is served: pictures of synthetic heads are marked.
     """
 
     version: Version
@@ -53,6 +54,7 @@ class Watched:
     looks: tuple[Look, ...]
     reference: Measurements
     params: WatchParams
+    data: str
 
     @property
     def alarm(self) -> bool:
@@ -119,15 +121,16 @@ class Watched:
 
     def page(self) -> str:
         """One self-contained page."""
-        looks = [
-            {
-                "look": one,
-                "begin": _day(one.begin),
-                "end": _day(one.end),
-                "pictures": [(found, _picture(found, self.reference, one.served)) for found in one.moved],
-            }
-            for one in reversed(self.looks)
-        ]
+        with marked(self.data):
+            looks = [
+                {
+                    "look": one,
+                    "begin": _day(one.begin),
+                    "end": _day(one.end),
+                    "pictures": [(found, _picture(found, self.reference, one.served)) for found in one.moved],
+                }
+                for one in reversed(self.looks)
+            ]
         waiting = [size for size in self.params.windows if size > len(self.lines)]
         return render("watch.html.j2", watched=self, looks=looks, waiting=waiting)
 
@@ -149,7 +152,8 @@ def watch(params: Params, record: Log | None = None) -> Watched:
         InputError: there is no version, its files are not what was registered, or it carries no reference.
     """
     version = versions.live(params.registry.model_name)
-    path = versions.verified_folder(version) / BUNDLE / REFERENCE
+    bundle = versions.verified_folder(version) / BUNDLE
+    path = bundle / REFERENCE
     if not path.is_file():
         raise InputError(
             f"{version.name} version {version.number} was registered before served cases were watched, and carries nothing to "
@@ -159,7 +163,7 @@ def watch(params: Params, record: Log | None = None) -> Watched:
     lines = tuple(one_a_patient(log.lines, version.name, version.number))
     found = [look(lines, window, reference, params.watch) for window in params.watch.windows]
     looks = tuple(one for one in found if one is not None)
-    return Watched(version, lines, log.unread, looks, reference, params.watch)
+    return Watched(version, lines, log.unread, looks, reference, params.watch, read_origin(bundle).data)
 
 
 def _day(time: str) -> str:
