@@ -242,4 +242,4 @@ def _common(a: int, b: int) -> int:
 
 if __name__ == "__main__":
     given = [int(one) for one in sys.argv[1:]]
-    main(*(given + [100, 5000][len(given) :]))
+    main(*(given + [20, 5000][len(given) :]))

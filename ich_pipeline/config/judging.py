@@ -161,7 +161,7 @@ class WatchParams(Section):
         tuple[Annotated[int, Field(ge=20)], ...], Field(min_length=1), AfterValidator(all_rising)
     ] = (25, 100, 400)  # fmt: skip
     cases_a_year: Annotated[int, Field(ge=1)] = 5000  # that are served at most
-    false_alarms_a_year: Annotated[float, Field(gt=0)] = 0.5
+    false_alarms_a_year: Annotated[float, Field(gt=0)] = 1.0
 
 
 class RetrainParams(Section):
