@@ -34,6 +34,7 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "atlas/atlas.json",
         "atlas/maps.json",
         "origin.json",
+        "reference.json",
         "system.json",
         "code.json",
         "content.json",
