@@ -164,10 +164,9 @@ def _numbers(reference: Measurements, served: Measurements) -> list[_Found]:
     for name, before in reference.numbers.items():
         now = served.numbers.get(name, np.empty(0))
         if min(len(before), len(now)) >= LEAST:
-            p = float(ks_2samp(before, now).pvalue)
-            found.append(
-                (name, words_of(name), _quartiles(before), _quartiles(now) + _most(name, reference, served), p)
-            )
+            test: Any = ks_2samp(before, now)
+            texts = (_quartiles(before), _quartiles(now) + _most(name, reference, served))
+            found.append((name, words_of(name), *texts, float(test.pvalue)))
     return found
 
 
