@@ -63,7 +63,7 @@ crossvalidate: $(VENV)/ready ## the whole method in 5 folds by patient, for smal
 ui: $(VENV)/ready ## Prefect and MLflow pages on 127.0.0.1, until Ctrl-C
 	@$(RUN) -m flows.ui
 
-schedule: $(VENV)/ready ## serve the scheduled retraining (needs `make ui` running), until Ctrl-C
+schedule: $(VENV)/ready ## serve the scheduled retraining and the watch (needs `make ui` running), until Ctrl-C
 	@$(RUN) -m flows.retrain
 
 doctor: ## what works here, and what to do about what does not

@@ -39,7 +39,7 @@ class Arrivals:
 
 
 def bring(params: Params, now: float) -> str:
-    """Add what is new of ``retrain.watched`` to ``data/``; says what was done, empty where nothing was.
+    """Add what is new of ``retrain.incoming`` to ``data/``; says what was done, empty where nothing was.
 
     Args:
         params: of the project.
@@ -49,16 +49,16 @@ def bring(params: Params, now: float) -> str:
         NotYet: the folder is not quiet yet.
         InputError: what ``ich cohort add`` refuses.
     """
-    watched = params.retrain.watched
-    if watched is None:
+    incoming = params.retrain.incoming
+    if incoming is None:
         return ""
-    places = [path for path in (Path(watched.labels), *Path(watched.source).rglob("*")) if path.is_file()]
+    places = [path for path in (Path(incoming.labels), *Path(incoming.source).rglob("*")) if path.is_file()]
     newest = max((path.stat().st_mtime for path in places), default=0.0)
-    if now - newest < 60 * watched.quiet_minutes:
+    if now - newest < 60 * incoming.quiet_minutes:
         raise NotYet(
-            f"a file came into retrain.watched.source within {watched.quiet_minutes:g} minutes, and more may come."
+            f"a file came into retrain.incoming.source within {incoming.quiet_minutes:g} minutes, and more may come."
         )
-    said = add(watched.source, Path(watched.labels), params, lenient=False, remote=Remote()).removesuffix(f" {NEXT}")
+    said = add(incoming.source, Path(incoming.labels), params, lenient=False, remote=Remote()).removesuffix(f" {NEXT}")
     return "" if said.endswith(NOTHING) else said
 
 

@@ -57,6 +57,7 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     from ich_pipeline.papers.sbom import LOCK, sbom
     from ich_pipeline.registry.register import headline, register
     from ich_pipeline.serving.bundle import Parts, assemble
+    from ich_pipeline.watch.measurements import of_stages
 
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
@@ -69,7 +70,8 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
             atlas=layout.ATLAS,
             precedent=layout.PRECEDENT,
         )
-        content = assemble(parts, params, _origin(params), bundle)
+        reference = of_stages(layout.CALIBRATE, layout.WINDOW, layout.INGEST, layout.PRECEDENT).to_json()
+        content = assemble(parts, params, _origin(params), bundle, reference)
         recorded = read_json(layout.REPORTS / "metrics.json")
         results = {test: recorded[test] for test in params.tests}
         metrics = headline(results, params.labels.any)

@@ -22,8 +22,9 @@ from ich_pipeline.cli.deidentify import deidentify
 from ich_pipeline.cli.evaluate import evaluate
 from ich_pipeline.cli.models import history, models_app, promote, rollback
 from ich_pipeline.cli.serve import serve
-from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Source, sentences
+from ich_pipeline.cli.shared import AcceptMissing, Cache, Endpoint, Record, Source, sentences
 from ich_pipeline.cli.tests import tests_app
+from ich_pipeline.cli.watch import feedback, watch
 from ich_pipeline.core.files import keep_private
 from ich_pipeline.core.stopping import stop_on_signals
 from ich_pipeline.sources.remote import Remote
@@ -214,6 +215,7 @@ def predict(
     endpoint_url: Endpoint = None,
     cache: Cache = None,
     accept_missing: AcceptMissing = False,
+    record: Record = True,
     timings: Annotated[bool, typer.Option("--timings", help="Say at the end where the time went.")] = False,
 ) -> None:
     """Read every study: a page each, a worklist (index.html), predictions.json and .csv. Exit status 1 when something could not be read."""
@@ -233,7 +235,8 @@ def predict(
 
         remote = Remote(endpoint_url, cache, accept_missing)
         params = load_params()
-        outcome = read_studies(source, out, params, model, identifiers, terminal, remote, demonstration, process)
+        shown = (model, identifiers, terminal, remote, demonstration, process, record)
+        outcome = read_studies(source, out, params, *shown)
     if timings:
         print_timings(watch, before, outcome.peak_mib)
     rows = prediction_rows(outcome, out)
@@ -284,6 +287,8 @@ def predict(
 app.command()(deidentify)
 app.command()(evaluate)
 app.command()(serve)
+app.command()(watch)
+app.command()(feedback)
 
 
 for command in (promote, rollback, history):

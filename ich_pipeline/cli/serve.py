@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ich_pipeline.cli.shared import sentences
+from ich_pipeline.cli.shared import Record, sentences
 
 
 @sentences
@@ -33,6 +33,7 @@ def serve(
     poll_seconds: Annotated[
         float, typer.Option("--poll-seconds", min=0.1, help="Between two looks at the alias.")
     ] = 10,
+    record: Record = True,
 ) -> None:
     """Answer over HTTP what `ich predict` answers, and follow the alias to another version."""
     from ich_pipeline.config import load_params
@@ -53,5 +54,6 @@ def serve(
         max_mib,
         max_files,
         poll_seconds,
+        record,
     )
     run(settings, load_params(), typer.echo)

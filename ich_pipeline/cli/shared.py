@@ -103,6 +103,9 @@ Cache = Annotated[
 AcceptMissing = Annotated[
     bool, typer.Option("--accept-missing", help="Go on without objects that S3 does not hand over.")
 ]
+Record = Annotated[
+    bool, typer.Option("--record/--no-record", help="Keep a line of each case, without identifiers, for `ich watch`.")
+]
 
 
 BEFORE, REST = "start of Python, command line", "everything else"

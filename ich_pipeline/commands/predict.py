@@ -33,6 +33,7 @@ OTHER_CODE = "{} was registered with other code than runs here: its answers may 
 if TYPE_CHECKING:
     from ich_pipeline.report.worklist import Entry
     from ich_pipeline.serving.system import System
+    from ich_pipeline.watch.record import Recorder
     from ich_pipeline.workers.parallel import OneProcess
 
 # In the folder for the results, while a run is at it: members of archives, and pages and tables until all are there.
@@ -76,6 +77,7 @@ def predict(
     remote: Remote | None = None,
     demonstration: bool = False,
     process: OneProcess | None = None,
+    record: bool = True,
 ) -> Outcome:
     """Read every study and write ``<case_id>.html``, ``index.html`` and ``predictions.json`` and ``.csv`` into ``out``.
 
@@ -94,6 +96,7 @@ def predict(
         remote: how stores are reached.
         demonstration: show what a model of synthetic heads makes of others, under the sentence that this is no answer.
         process: for reading cases, where one was begun already.
+        record: keep a line of each case (:mod:`ich_pipeline.watch.record`); a demonstration is never kept.
 
     Raises:
         InputError: a source is missing, another run writes ``out``, there is no study, no model, or its files are not what was
@@ -124,9 +127,8 @@ def predict(
                 studies, skipped = find_studies(listing, named, ingest, track)
             with _staged(out, [f"{case_id(study)}.html" for study in studies]) as staged:
                 unread = not_read(listing)
-                outcome = _read(
-                    studies, skipped, unread, staged, version, bundle, identifiers, demonstration, track, process
-                )
+                shown = (identifiers, demonstration, record and params.watch.record and not demonstration)
+                outcome = _read(studies, skipped, unread, staged, version, bundle, *shown, track, process)
         if any(map(is_remote, sources)):
             remove_folder(fetched)
     return outcome
@@ -193,17 +195,20 @@ def _read(
     bundle: Path,
     identifiers: bool,
     demonstration: bool,
+    record: bool,
     track: Track,
     process: OneProcess | None,
 ) -> Outcome:
     with part("imports"):
         from ich_pipeline.report.worklist import worklist
         from ich_pipeline.serving.system import System
+        from ich_pipeline.watch.record import Recorder
 
     with part("load"):
         system = System.load(bundle, version.content, process)
     called, said = called_and_cautions(version, bundle)
-    read = Studies(system, staged, identifiers, demonstration, said, called, version.tests)
+    recorder = Recorder(version, system.origin, "predict") if record else None
+    read = Studies(system, staged, identifiers, demonstration, said, called, version.tests, recorder)
     for study, headers in track(studies.items(), "reading", len(studies)):
         read.study(study, headers)
     outcome = read.outcome(studies, skipped, unread)
@@ -212,6 +217,8 @@ def _read(
         windows, any_ = system.params.windowing.windows, system.labels.any
         page = worklist(read.entries, read.failures, called, windows, caution=outcome.cautions, label=any_)
         write_text(staged / WORKLIST, page)
+    if recorder:
+        recorder.write()
     if read.fault is not None:
         raise read.fault
     if not read.answers:
@@ -245,18 +252,19 @@ class Studies:
         cautions: tuple[str, str],
         called: str,
         tests: Mapping[str, str],
+        recorder: Recorder | None,
         *,
         home: str | None = WORKLIST,
         pages: bool = True,
     ) -> None:
-        """``home``: what a page links to as the overview; ``pages``: write them, into ``out``."""
+        """``recorder`` is told of every study; ``home``: what a page links to as the overview; ``pages``: write them, into ``out``."""
         self.answers: list[dict[str, Any]] = []
         self.entries: list[Entry] = []
         self.failures: dict[str, str] = {}  # case_id → reason
         self.fault: Exception | None = None  # the first of the program's own: raised once the tables are there
         self.cautions, self._called, self._tests = cautions, called, tests
         self._system, self._out, self._identifiers, self._demonstration = system, out, identifiers, demonstration
-        self._home, self._pages = home, pages
+        self._home, self._pages, self._recorder = home, pages, recorder
 
     def outcome(
         self, studies: Mapping[str, Sequence[Header]], skipped: int, unread: tuple[Judged, ...] = ()
@@ -281,6 +289,8 @@ class Studies:
             self._read(uid, headers)
         except InputError as error:
             self.failures[case_id(uid)] = str(error)
+            if self._recorder:
+                self._recorder.failed(case_id(uid), headers)
         except MemoryError:
             self.failures[case_id(uid)] = f"{NO_MEMORY}: read it on a machine with more."
         except OSError:
@@ -314,6 +324,8 @@ class Studies:
                 write_text(self._out / f"{case.case_id}.html", page)
                 self.entries.append(line)
         self.answers.append({**read, **({"StudyInstanceUID": uid} if self._identifiers else {})})
+        if self._recorder:
+            self._recorder.read(case)
 
 
 def document(outcome: Outcome) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Settings of answers and their keeping: ensemble, precedent, evaluation, reasons, report, registry, gate, retraining."""
+"""Settings of answers and their keeping: ensemble, precedent, evaluation, reasons, report, registry, gate, watch, retraining."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class NextTestParams(Section):
     share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of the new patients who wait for it; the others learn
 
 
-class WatchedParams(Section):
+class IncomingParams(Section):
     """Where new data arrive: looked at whenever the schedule fires."""
 
     source: str  # a folder, or s3://bucket/prefix
@@ -162,21 +162,44 @@ class WatchedParams(Section):
     quiet_minutes: Annotated[float, Field(ge=0)] = 30  # since the newest file of a folder: before that more may come
 
 
+def _five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError(f"cron needs five fields (minute hour day month weekday), found {cron!r}")
+    return cron
+
+
+Cron = Annotated[str, AfterValidator(_five_fields)]
+
+
+class WatchParams(Section):
+    """The watch over what is served (:mod:`ich_pipeline.watch`).
+
+    Defaults, since parameter files of before have no such section.
+    """
+
+    record: bool = True  # keep a line of each served case
+    cron: Cron = "0 5 * * *"  # of the scheduled look, in the timezone of ``retrain``
+    # Cases that are compared at a time: the last complete so many. Each size is looked at once in so many cases.
+    windows: Annotated[
+        tuple[Annotated[int, Field(ge=20)], ...], Field(min_length=1), AfterValidator(all_rising)
+    ] = (25, 100, 400)  # fmt: skip
+    cases_a_year: Annotated[int, Field(ge=1)] = 5000  # that are served at most
+    false_alarms_a_year: Annotated[float, Field(gt=0)] = 1.0
+
+
 class RetrainParams(Section):
     """Scheduled retraining, and what a test must bear over years."""
 
-    cron: str
+    cron: Cron
     timezone: str
     # Defaults, since parameter files of before have none.
     minimum_new_patients: Annotated[int, Field(ge=0)] = 0  # with fewer the scheduled retraining is skipped
     looks: Annotated[int, Field(ge=1)] = 20  # at a test, after which it is called no longer new
     next_test: NextTestParams = NextTestParams()
-    watched: WatchedParams | None = None
+    incoming: IncomingParams | None = None
 
     @model_validator(mode="after")
     def _schedulable(self) -> RetrainParams:
-        if len(self.cron.split()) != 5:
-            raise ValueError(f"cron needs five fields (minute hour day month weekday), found {self.cron!r}")
         if self.timezone not in zoneinfo.available_timezones():
             raise ValueError(f"timezone {self.timezone!r} is not known; take a name like Europe/Berlin or UTC")
         return self

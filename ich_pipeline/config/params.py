@@ -87,6 +87,7 @@ class Params(Section):
     report: judging.ReportParams
     registry: judging.RegistryParams
     gate: judging.GateParams
+    watch: judging.WatchParams = judging.WatchParams()
     retrain: judging.RetrainParams
 
     @model_validator(mode="after")

@@ -7,7 +7,6 @@ positive or negative patients has no figure but a reason.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ich_pipeline.config import SubgroupParams
+from ich_pipeline.dicom.makers import maker
 from ich_pipeline.evaluation.cohort import TestCohort
 from ich_pipeline.evaluation.metrics import Level, label_metrics
 from ich_pipeline.tables.ages import age_years
@@ -23,33 +23,6 @@ from ich_pipeline.tables.masks import Masks
 
 FIGURES = ("auc", "sensitivity", "specificity")
 UNKNOWN = "not stated"
-
-
-# Who made the scanner, in one spelling: reports name makers that are known, never what a header happens to say.
-
-OTHER = "another maker"
-
-_KNOWN = (
-    (re.compile(r"SIEMENS"), "Siemens"),
-    (re.compile(r"\bGE\b|GENERAL ELECTRIC"), "GE"),
-    (re.compile(r"PHILIPS|MARCONI|PICKER"), "Philips"),
-    (re.compile(r"TOSHIBA|CANON"), "Canon (Toshiba)"),
-    (re.compile(r"HITACHI|FUJIFILM"), "Fujifilm (Hitachi)"),
-    (re.compile(r"NEUSOFT|NMS"), "Neusoft"),
-    (re.compile(r"UNITED IMAGING|\bUIH\b"), "United Imaging"),
-    (re.compile(r"SAMSUNG|NEUROLOGICA"), "Samsung NeuroLogica"),
-    # The invented makers of the synthetic cohort.
-    (re.compile(r"ALDER IMAGING"), "Alder"),
-    (re.compile(r"BIRCH MEDICAL"), "Birch"),
-    (re.compile(r"^CEDAR\b"), "Cedar"),
-    (re.compile(r"DOGWOOD CT"), "Dogwood"),
-)
-
-
-def maker(manufacturer: str) -> str:
-    """The maker that Manufacturer names; :data:`OTHER` for one that is not known here, empty where it is empty."""
-    text = manufacturer.upper().strip()
-    return next((name for pattern, name in _KNOWN if pattern.search(text)), OTHER) if text else ""
 
 
 def case_facts(case_ids: Sequence[str], series: pd.DataFrame, slices: pd.DataFrame, masks: Masks) -> pd.DataFrame:

@@ -111,6 +111,7 @@ class Judgement:
         false_alarms: share of scans of the training kind that lies beyond ``limit``, as far as known. It is not the slices' share:
             their limit is from many more rows.
         slices: of the slices that were judged.
+        described: by name, what was measured, NaN for what is ``missing``.
     """
 
     unlike: tuple[str, ...]
@@ -119,6 +120,7 @@ class Judgement:
     limit: float
     false_alarms: float
     slices: SliceDistances
+    described: Mapping[str, float]
 
     @property
     def measured(self) -> Mapping[str, float | None]:
@@ -158,6 +160,8 @@ class Precedent:
         held_out: how many cases the limit is from.
         slice_centre, slice_spread: of the logs of :data:`DISTANCES` over the slices of these cases.
         slice_limit: of the larger excess of a slice.
+        held: what was measured of the cases held out, (held_out, NAMES), for the watch over served cases
+            (:mod:`ich_pipeline.watch`); None in versions from before there was one.
     """
 
     architecture: str
@@ -176,6 +180,7 @@ class Precedent:
     slice_centre: NDArray[np.float64]
     slice_spread: NDArray[np.float64]
     slice_limit: float
+    held: NDArray[np.float64] | None = None
 
     def judge_slices(
         self, pictures: Any, features_of: Callable[[NDArray[np.integer]], NDArray[np.floating]]
@@ -215,6 +220,10 @@ class Precedent:
         described = _of_cases(scans.numbers, apart, scans.case)
         return [self._judged(of_case, apart[scans.case == k]) for k, of_case in enumerate(described)]
 
+    def not_read(self, described: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of cases that are described as :attr:`held` are beyond the limit, (cases,)."""
+        return self._excess(described).max(axis=1, initial=0.0) > self.limit
+
     def _judged(self, described: NDArray[np.float64], apart: NDArray[np.float64]) -> Judgement:
         excess = self._excess(described[None])[0]
         order = np.argsort(-excess, kind="stable")
@@ -224,7 +233,8 @@ class Precedent:
         columns = _slice_excess(apart, self.slice_centre, self.slice_spread).T
         by_slice = {name: tuple(column.tolist()) for name, column in zip(DISTANCES, columns, strict=True)}
         slices = SliceDistances(by_slice, self.slice_limit)
-        return Judgement(unlike, named, missing, self.limit, self.false_alarms, slices)
+        values = {name: float(value) for name, value in zip(NAMES, described, strict=True)}
+        return Judgement(unlike, named, missing, self.limit, self.false_alarms, slices, values)
 
     def _apart(self, scans: Scans) -> NDArray[np.float64]:
         """Log distances of the slices to the training slices, (slices, DISTANCES)."""
@@ -251,6 +261,7 @@ class Precedent:
         about = {"names": NAMES, **{name: getattr(self, name) for name in (*names, "slice_limit")}}
         arrays = {**self.features.to_arrays("features"), **self.layouts.to_arrays("layouts")}
         arrays |= {name: getattr(self, name) for name in ARRAYS}
+        arrays |= {} if self.held is None else {"held": self.held}
         write_described(path, SCHEMA, about, arrays)
 
     @classmethod
@@ -272,6 +283,7 @@ class Precedent:
             expected=arrays["expected"],
             slice_centre=arrays["slice_centre"],
             slice_spread=arrays["slice_spread"],
+            held=arrays.get("held"),
         )
 
 
@@ -313,10 +325,8 @@ def fit_precedent(
             "There is no case to choose the limit of strange scans by: raise split.validation in params.yaml."
         )
     apart = [precedent._apart(scans) for precedent, scans in parts]
-    largest = [
-        precedent._excess(_of_cases(scans.numbers, of_slices, scans.case)).max(axis=1)
-        for (precedent, scans), of_slices in zip(parts, apart, strict=True)
-    ]
+    held = [_of_cases(scans.numbers, of_slices, scans.case) for (_, scans), of_slices in zip(parts, apart, strict=True)]
+    largest = [precedent._excess(of_cases).max(axis=1) for (precedent, _), of_cases in zip(parts, held, strict=True)]
     limit, rank = _limit(np.concatenate(largest), false_alarms)
     slices = np.concatenate(apart)
     centre, spread = _middle(slices, [SMALLEST_SPREAD[name] for name in DISTANCES])
@@ -328,6 +338,7 @@ def fit_precedent(
         slice_centre=centre,
         slice_spread=spread,
         slice_limit=_limit(_slice_excess(slices, centre, spread).max(axis=1), false_alarms)[0],
+        held=np.concatenate(held),
     )
 
 

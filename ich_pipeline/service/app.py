@@ -50,6 +50,7 @@ class Rules:
         archives: how far archives may expand.
         limits: of one request's body.
         token: that a client must show; None for loopback without one.
+        record: keep a line of each case (:mod:`ich_pipeline.watch.record`).
     """
 
     engines: int
@@ -58,6 +59,7 @@ class Rules:
     archives: ArchiveParams
     limits: Limits
     token: str | None
+    record: bool
 
 
 class Service:
@@ -135,7 +137,7 @@ class Service:
                 raise NoUpload("Content-Encoding is not read: send the files as they are, or a zip of them.")
             kind = request.headers.get("content-type", "")
             files = await receive(_body(request), kind, folder / "files", rules.limits)
-            work = Work(files, folder, rules.archives, page, demonstration)
+            work = Work(files, folder, rules.archives, page, demonstration, rules.record)
             served, done = await asyncio.wrap_future(self.pool.submit(work))
             content = done.result.read_bytes()
         finally:

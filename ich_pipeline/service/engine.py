@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ich_pipeline.config import ArchiveParams
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.registry.opened import Opened
+from ich_pipeline.registry.remembered import Version
 from ich_pipeline.workers.child import Crash
 from ich_pipeline.workers.parallel import OneProcess
 
@@ -51,6 +52,7 @@ class Work:
         archives: how far archives may expand.
         page: the page, not JSON.
         demonstration: as of :meth:`~ich_pipeline.serving.system.System.read_case`.
+        record: keep a line of each case (:mod:`ich_pipeline.watch.record`).
     """
 
     files: tuple[tuple[Path, str], ...]
@@ -58,6 +60,7 @@ class Work:
     archives: ArchiveParams
     page: bool
     demonstration: bool
+    record: bool
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def _ended(crash: Crash, seconds: float | None = None) -> str:
 
 
 # What follows runs in the process.
-_version: tuple[System, dict[str, str], str, tuple[str, str]] | None = None
+_version: tuple[System, Version, str, tuple[str, str]] | None = None
 
 
 def _ready(_: None) -> None:
@@ -165,7 +168,7 @@ def _load(opened: Opened) -> None:
 
     system = System.load(opened.folder / BUNDLE, opened.version.content)
     self_test(system, opened.folder)
-    _version = (system, opened.version.tests, *called_and_cautions(opened.version, opened.folder / BUNDLE))
+    _version = (system, opened.version, *called_and_cautions(opened.version, opened.folder / BUNDLE))
 
 
 def _read(work: Work) -> Done:
@@ -174,9 +177,11 @@ def _read(work: Work) -> Done:
     from ich_pipeline.dicom.reasons import Reason
     from ich_pipeline.sources.listing import Listing
     from ich_pipeline.sources.opened import in_words, not_read, opened
+    from ich_pipeline.watch.record import Recorder
 
     assert _version is not None
-    system, tests, called, cautions = _version
+    system, version, called, cautions = _version
+    recorder = Recorder(version, system.origin, "serve") if work.record and not work.demonstration else None
     with opened(Listing(work.files), work.folder / "members", work.archives) as listing:
         unread = not_read(listing)
         beyond = [one for one in unread if one.reason is Reason.ARCHIVE_BOMB]
@@ -190,11 +195,13 @@ def _read(work: Work) -> Done:
             raise InputError(
                 f"the files belong to {len(studies)} studies, and a page is of one: send one, or take JSON."
             )
-        about = (cautions, called, tests)
+        about = (cautions, called, version.tests, recorder)
         read = Studies(system, work.folder, False, work.demonstration, *about, home=None, pages=work.page)
         for study, headers in studies.items():
             read.study(study, headers)
     outcome = read.outcome(studies, skipped, unread)
+    if recorder:
+        recorder.write()
     if read.fault is not None:
         raise read.fault
     if not outcome.answers:

@@ -49,6 +49,7 @@ class Settings:
     max_mib: int
     max_files: int
     poll_seconds: float
+    record: bool
 
 
 def serve(settings: Settings, params: Params, say: Callable[[str], None]) -> None:
@@ -74,7 +75,8 @@ def serve(settings: Settings, params: Params, say: Callable[[str], None]) -> Non
         }
     )
     limits = Limits(settings.max_mib << 20, settings.max_files, settings.upload_seconds)
-    rules = Rules(settings.engines, settings.waiting, settings.poll_seconds, archives, limits, token)
+    record = settings.record and params.watch.record
+    rules = Rules(settings.engines, settings.waiting, settings.poll_seconds, archives, limits, token, record)
     with _bound(settings) as listening, scratch(PLACE) as folder:
         pool = Pool(Record(params.registry.model_name, settings.model), settings.engines, settings.case_seconds)
         try:

@@ -10,6 +10,7 @@
     atlas/atlas.npz, atlas.json
     atlas/maps.json        which maps are shown, and how well they pointed on validation
     precedent/precedent.npz   what scans the system learned from
+    reference.json         what cases are like that they did not learn from, for the watch over served ones
     origin.json            what the networks learned from
     system.json            the parameters that reading a case uses
     sources.json           sha256 of the networks, heads, rule and ensemble that it was made from
@@ -26,9 +27,10 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import model_validator
 
@@ -51,6 +53,7 @@ from ich_pipeline.training.spec import SPEC_FILE, WEIGHTS_FILE
 
 SYSTEM = "system.json"
 ORIGIN = "origin.json"
+REFERENCE = "reference.json"
 SOURCES, SOURCES_SCHEMA = "sources.json", "sources/1"
 RULE, PRECEDENT = "rule", "precedent"
 SCHEMA = "system/1"
@@ -109,7 +112,9 @@ class Parts:
     precedent: Path
 
 
-def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Content:
+def assemble(
+    parts: Parts, params: Params, origin: Origin, target: Path, reference: Mapping[str, Any] | None = None
+) -> Content:
     """Put the bundle together in ``target`` (replacing it) and say what it holds.
 
     Args:
@@ -117,6 +122,7 @@ def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Cont
         params: all parameters.
         origin: of the networks.
         target: the bundle.
+        reference: JSON values of :class:`ich_pipeline.watch.measurements.Measurements`; without them nobody can watch it.
 
     Raises:
         InputError: a part is missing, or a network as ONNX answers otherwise than it did.
@@ -133,6 +139,8 @@ def assemble(parts: Parts, params: Params, origin: Origin, target: Path) -> Cont
         _take((PRECEDENT_FILE,), parts.precedent, folder / PRECEDENT)
         settings = SystemParams.of(params).model_dump(mode="json", by_alias=True)
         write_json(folder / ORIGIN, origin.to_json())
+        if reference is not None:
+            write_json(folder / REFERENCE, reference)
         write_json(folder / SYSTEM, {"schema": SCHEMA, **settings})
         write_code(folder)
         content = seal(folder)

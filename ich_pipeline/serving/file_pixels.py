@@ -15,6 +15,7 @@ from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.explain.case import ExplainedCase
 from ich_pipeline.explain.geometry import Pair
 from ich_pipeline.explain.placed import PlacedMap
+from ich_pipeline.serving.load_case import Facts
 from ich_pipeline.windowing.frame import Frame
 
 
@@ -63,8 +64,10 @@ class FilePixels:
 class ReadCase(ExplainedCase):
     """A case as the system answers for it: read, explained, and with the way back to its files.
 
-    ``scan_cautions`` says what to beware of in the scan itself, such as a part of the head that was not read.
+    ``scan_cautions`` says what to beware of in the scan itself, such as a part of the head that was not read. ``facts`` are for
+    the record of served cases; None for an array.
     """
 
     pixels: FilePixels
     scan_cautions: tuple[str, ...] = ()
+    facts: Facts | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,12 +33,34 @@ from ich_pipeline.ingest.tables import (
 )
 from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
+from ich_pipeline.serving.origin import is_synthetic
 from ich_pipeline.workers.child import watching
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Given = bytes | Path | Header  # of a study: a file's bytes, a file or folder, or the header of a file read before
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What of a study the record of served cases keeps (:mod:`ich_pipeline.watch`), beside the answer.
+
+    Attributes:
+        patient_key: see :mod:`ich_pipeline.dicom.identity`.
+        synthetic: whether the series is known to be a synthetic head.
+        thickness_mm: SliceThickness; NaN where not stated.
+        kernel: soft, bone or unknown.
+        manufacturer: as the header says.
+        reasons: how many files met each reason code, those that were used too.
+    """
+
+    patient_key: str
+    synthetic: bool
+    thickness_mm: float
+    kernel: str
+    manufacturer: str
+    reasons: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -80,6 +103,19 @@ class Case:
     def account(self) -> pd.DataFrame:
         """The account of the files as a table; pandas is loaded for whoever asks for it."""
         return account_of(self.files)
+
+    @property
+    def facts(self) -> Facts:
+        """For the record of served cases."""
+        row = self.series
+        return Facts(
+            patient_key=self.patient_key,
+            synthetic=is_synthetic(row["Manufacturer"], row["ConvolutionKernel"]),
+            thickness_mm=row["SliceThickness"],
+            kernel=row["kernel_class"],
+            manufacturer=row["Manufacturer"],
+            reasons=dict(Counter(reason for _, _, reason, *_ in self.files)),
+        )
 
 
 def load_case(

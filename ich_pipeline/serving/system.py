@@ -39,7 +39,7 @@ from ich_pipeline.serving.content import AGAIN, check_sealed
 from ich_pipeline.serving.engine import ServedExplainer, ServedNetwork
 from ich_pipeline.serving.file_pixels import FilePixels, ReadCase
 from ich_pipeline.serving.load_case import Given
-from ich_pipeline.serving.origin import Origin, is_synthetic
+from ich_pipeline.serving.origin import Origin
 from ich_pipeline.serving.verdict import withheld_case
 from ich_pipeline.tables.labels import Labels
 from ich_pipeline.training.spec import WEIGHTS_FILE
@@ -138,12 +138,13 @@ class System:
             case = self.reader.read(sources)
         uids, places = case.SOPInstanceUIDs, (case.turn, case.shifts_px)
         spacing = self._spacing(case.pixel_spacing_mm, f"the series of case {case.case_id}")
-        synthetic = is_synthetic(case.series["Manufacturer"], case.series["ConvolutionKernel"])
-        no_answer = self.origin.no_answer(synthetic)
+        facts = case.facts
+        no_answer = self.origin.no_answer(facts.synthetic)
         read = (case.case_id, uids, case.hu, case.neighbours, case.positions_mm, *places, spacing)
         found = self._read(*read, no_answer, demonstration)
         drawn_mm = found.pixels.frame.even_spacing_mm(case.pixel_spacing_mm)
-        return replace(found, scan_cautions=case.cautions, scan=replace(case.scan, spacing_mm=drawn_mm))
+        scan = replace(case.scan, spacing_mm=drawn_mm)
+        return replace(found, scan_cautions=case.cautions, scan=scan, facts=facts)
 
     def read_hu(
         self,

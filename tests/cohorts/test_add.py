@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from flows import arrivals
 from ich_pipeline.cohorts.add import add
 from ich_pipeline.cohorts.bring import bring
-from ich_pipeline.config import Params, WatchedParams
+from ich_pipeline.config import IncomingParams, Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.tables.label_tables import UID, read_labels
 
@@ -189,16 +189,16 @@ def test_a_watched_folder_is_added_once_it_is_quiet(
     monkeypatch.chdir(tmp_path)
     source = export(write_export, tmp_path / "second", [3])
     labels = table(tmp_path / "second.csv", params, [3])
-    watched = WatchedParams(source=str(source), labels=str(labels), quiet_minutes=30)
-    params = params.model_copy(update={"retrain": params.retrain.model_copy(update={"watched": watched})})
+    incoming = IncomingParams(source=str(source), labels=str(labels), quiet_minutes=30)
+    params = params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": incoming})})
     before, now = contents(data), time.time()
-    with pytest.raises(arrivals.NotYet, match=r"a file came into retrain\.watched.source within 30 minutes"):
+    with pytest.raises(arrivals.NotYet, match=r"a file came into retrain\.incoming\.source within 30 minutes"):
         arrivals.bring(params, now + 60)
     assert contents(data) == before
     assert arrivals.bring(params, now + 3600).startswith("3 of 3 files copied")
     assert len(contents(data)) == len(before) + 3
     assert arrivals.bring(params, now + 3600) == ""
-    unwatched = params.model_copy(update={"retrain": params.retrain.model_copy(update={"watched": None})})
+    unwatched = params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": None})})
     assert arrivals.bring(unwatched, now) == ""
 
 

@@ -197,6 +197,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
         write_text(root / "reports" / name, f"# {name}\n")
     write_learners(root, ("Philips", "SIEMENS"), "H31s", "folder")
     write_tests(root, params)
+    write_validation(root, params)
     return root
 
 
@@ -239,6 +240,7 @@ def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: 
             "case_id": names,
             "Manufacturer": [*manufacturers, "Of a test"],
             "ConvolutionKernel": kernel,
+            "kernel_class": "soft",
             "SliceThickness": [5.0 - 0.5 * number for number in range(count)],
             "Rows": 64,
             "Columns": 64,
@@ -256,6 +258,33 @@ def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: 
     write_table(root / "work/split/cohorts.parquet", cohorts, COHORTS_TABLE)
     write_table(root / "work/split/folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), FOLDS_TABLE)
     write_json(root / "data/cohort.json", {"kind": kind})
+
+
+def write_validation(root: Path, params: Params) -> None:
+    """What calibrate, window and ingest leave of the cases to compare served ones with: sixty, of two slices."""
+    from ich_pipeline.core.files import write_table, write_text
+    from ich_pipeline.ingest.tables import ACCOUNT_COLUMNS
+    from ich_pipeline.tables.schemas import VALIDATION_SCORES, WINDOW_INDEX
+
+    cases = np.repeat([f"C{number}" for number in range(60)], 2)
+    names = pd.DataFrame(
+        {
+            "SOPInstanceUID": [f"2.25.5{k}" for k in range(120)],
+            "case_id": cases,
+            "patient_key": [f"P{case}" for case in cases],
+        }
+    )
+    even = np.arange(120) % 2 == 0
+    rows = {"row": np.arange(120), "cohort": "validation", "position_mm": 5.0 * (np.arange(120) % 2)}
+    beside = {"before": np.where(even, -1, np.arange(120) - 1), "after": np.where(even, np.arange(120) + 1, -1)}
+    write_table(root / "work/window/index.parquet", names.assign(**rows, **beside), WINDOW_INDEX)
+    rng = np.random.default_rng(8)
+    kinds = (f"{kind}_{name}" for kind in ("first", "second", "final") for name in params.label_set.columns)
+    scores = names.assign(**{kind: rng.uniform(0, 0.4, 120) for kind in kinds}, reread=True)
+    write_table(root / "work/calibrate/validation.parquet", scores, VALIDATION_SCORES)
+    write_text(
+        root / "work/ingest/account.csv", ",".join(ACCOUNT_COLUMNS) + "\na.dcm,used,used,,2.25.1,2.25.2,2.25.3,0\n"
+    )
 
 
 def write_tests(root: Path, params: Params) -> None:
@@ -328,10 +357,12 @@ def parts_of(made: Path) -> Parts:
 def bundle(tmp_path_factory: pytest.TempPathFactory, work: Path, params: Params, origin: Origin) -> Path:
     """The assembled bundle."""
     from ich_pipeline.serving.bundle import assemble
+    from ich_pipeline.watch.measurements import of_stages
 
     target = tmp_path_factory.mktemp("bundle") / "bundle"
     made = work / "work"
-    assemble(parts_of(made), params, origin, target)
+    reference = of_stages(made / "calibrate", made / "window", made / "ingest", made / "precedent").to_json()
+    assemble(parts_of(made), params, origin, target, reference)
     return target
 
 

@@ -84,7 +84,7 @@ def test_a_slow_request_and_a_crash_cost_that_request(
     version = Version("ich-ensemble", 1, (), digest, {}, "", 0, "", "", str(folder), {}, "")
     engine = Engine()
     files = tuple((path, path.name) for path in studies.files[0])
-    work = Work(files, tmp_path, params.ingest.archives, False, False)
+    work = Work(files, tmp_path, params.ingest.archives, False, False, False)
     engine.load(Opened(version, folder, {}))
     process = engine._process._child._process
     assert process is not None

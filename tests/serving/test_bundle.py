@@ -12,7 +12,7 @@ import pytest
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
-from ich_pipeline.serving.bundle import SystemParams, assemble, read_system
+from ich_pipeline.serving.bundle import REFERENCE, SystemParams, assemble, read_system
 from ich_pipeline.serving.content import content_of
 from ich_pipeline.serving.origin import Origin
 from tests.made.system import parts_of
@@ -34,6 +34,7 @@ def test_holds_what_serving_needs_and_nothing_else(bundle: Path) -> None:
         "atlas/atlas.json",
         "atlas/maps.json",
         "origin.json",
+        "reference.json",
         "system.json",
         "code.json",
         "content.json",
@@ -56,7 +57,7 @@ def test_assembled_again_is_the_same_content(
     work: Path, bundle: Path, params: Params, origin: Origin, tmp_path: Path
 ) -> None:
     made = work / "work"
-    again = assemble(parts_of(made), params, origin, tmp_path / "again")
+    again = assemble(parts_of(made), params, origin, tmp_path / "again", read_json(bundle / REFERENCE))
     assert again == content_of(bundle)
 
 
@@ -66,7 +67,7 @@ def test_a_setting_that_serving_uses_changes_the_content(
     made = work / "work"
     explain = params.explain.model_copy(update={"basis_neighbours": 2})
     other = params.model_copy(update={"explain": explain, "seed": params.seed + 1})
-    content = assemble(parts_of(made), other, origin, tmp_path / "o")
+    content = assemble(parts_of(made), other, origin, tmp_path / "o", read_json(bundle / REFERENCE))
     before = content_of(bundle)
     changed = {name for name in content.sha256 if content.sha256[name] != before.sha256[name]}
     assert content.digest != before.digest and changed == {"system.json"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ich_pipeline.evaluation.subgroups import OTHER, maker
+from ich_pipeline.dicom.makers import OTHER, maker
 from ich_pipeline.phantom.scanners import SCANNERS
 
 
