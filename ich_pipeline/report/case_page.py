@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -274,10 +275,9 @@ def _remarks(case: ExplainedCase) -> list[str]:
                 f"reach{'' if many else 'es'} the threshold of a slice, the case does not reach its own: look there"
             )
     numbers = [number for number in case.scan.instance_numbers if number is not None]
-    if named and len(numbers) == len(case.hu) and numbers != list(range(1, len(numbers) + 1)):
-        said.append(
-            f"the slices {'named first' if case.decision else 'named'} are InstanceNumber {stretches(named, numbers)}"
-        )
+    steps = {after > before for before, after in pairwise(numbers)}  # of joined series they start again
+    if named and len(numbers) == len(case.hu) and len(steps) == 1 and numbers != list(range(1, len(numbers) + 1)):
+        said.append(f"{'named first' if case.decision else 'named'}: InstanceNumber {stretches(named, numbers)}")
     return said
 
 

@@ -135,10 +135,10 @@ def test_below_the_headline_stands_what_speaks_against_it_and_how_a_pacs_counts(
     downwards = Scan((1.0, 1.0), 2, (9, 8, 7))
     page = case_page(made_case(params, values, scan=downwards, **{**own, "uncertainty": None}))
     assert "slices 2–3" in _first_line(page)
-    assert _below(page).endswith("· the slices named first are InstanceNumber 8–7")
-    upwards = Scan((1.0, 1.0), 2, (1, 2, 3))  # nothing to say
-    page = case_page(made_case(params, values, scan=upwards, **{**own, "uncertainty": None}))
-    assert "InstanceNumber" not in _below(page)
+    assert _below(page).endswith("· named first: InstanceNumber 8–7")
+    for numbers in ((1, 2, 3), (2, 3, 1), (5, 5, 6), (4, None, 2)):  # nothing to say, or of two series
+        page = case_page(made_case(params, values, scan=Scan((1.0, 1.0), 2, numbers), **{**own, "uncertainty": None}))
+        assert "InstanceNumber" not in _below(page)
 
 
 def _below(page: str) -> str:
