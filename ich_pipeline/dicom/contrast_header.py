@@ -7,7 +7,7 @@ import unicodedata
 
 _NO_WORDS = (
     r"WITHOUT|W ?/ ?O|WO|(?:NON|NICHT)(?![ -]?IONI)|NO|NONE|(?:PRE|PRAE?)(?![ -]?OP)|PLAIN|NATIVE?|UNENHANCED|NCCT|NECT"
-    r"|OHNE|KEINE?|NEIN|SANS|SIN|SEM|SENZA|ZONDER|GEEN"
+    r"|OHNE|KEIN(?:S|E[MNRS]?|ERLEI)?|NEIN|SANS|SIN|SEM|SENZA|ZONDER|GEEN"
 )
 _MEDIUM = r"(?:KM\b|[CK]ONTRAST\w*)"
 _INJECTION = r"IN(?:JECT|JEKT|YECT|IETT)\w*"
@@ -19,7 +19,7 @@ _NOT_YET = (
 )
 # "C-", "o. KM", "Kopf -KM" (but not "Kopf-KM", "Kopf - KM"), "KM-" (but not "KM-Gabe"), "KM +/-".
 _BY_SIGN = (
-    rf"\bC-|\bO[ -]+(?:I ?V[ -]+)?(?:KM\b|KONTRAST)|(?<![A-Z0-9+-])-+{_MEDIUM}|\b{_MEDIUM}(?:-(?![A-Z0-9])| -$)"
+    rf"\bC-|\bO[ /-]+(?:I ?V[ -]+)?(?:KM\b|KONTRAST)|(?<![A-Z0-9+-])-+{_MEDIUM}|\b{_MEDIUM}(?:-(?![A-Z0-9])| -$)"
     rf"|\b(?:C|{_MEDIUM}) ?\+/-|\+/- ?{_MEDIUM}"
 )
 _DENIED = re.compile(rf"\b(?:{_NO_WORDS})\b|\b{_NOT_YET}|{_BY_SIGN}")

@@ -22,7 +22,7 @@ CONTRAST = [
     "CT-Angiographie", "angiography", "contrasted", "4cc sec 150cc", "Head 3.5 ml/s", "Head 3 ml / s", "100ML 5mm", "5cc",
     "CTA head", "sin contraste", "mit KM", "ohne KM", "Head w/o and with contrast", "KM portalvenös", "nach KM", "vor KM",
     "après injection", "sans injection", "avant inj", "venöse Phase", "Venous phase", "Kopf.KM", "Kopf+KM", "Kopf+C", "C+Smith", "4ccsec", "C++VNC", "w/o_contrast", "CT_C-_5mm", "STD+40keV", "Kopf*KM", "a.KM!", "l'angio", "fase arterial", "CTA pre-op", "CTA vor OP",
-    "iniettato", "inyección", "Injury", "CCT o. KM", "CCT o.KM", "CCT o.i.v.KM", "Kopf -KM", "CT KM-", "CT KM -", "KM: nein", "kein KM",
+    "iniettato", "inyección", "Injury", "CCT o. KM", "CCT o.KM", "CCT o.i.v.KM", "Kopf -KM", "CT KM-", "CT KM -", "KM: nein", "kein KM", "keinerlei KM", "o/KM",
     "nicht KM", "vor i.v. KM", "prä KM", "KM +/-", "+/- KM", "pas d'injection", "AVANT-INJECTION", "before inj", "Head Inj", "post inj",
     "i.v. Inj.", "venous sinus thrombosis", "Sinus, venöse Phase", "zonder contrast", "sem contraste", "Kopf - KM", "KM-Gabe",
     "KM - venös", "vor OP mit KM", "CTA préopératoire", "CTA pre-operative", "nicht-ionisches KM", "Head -contrast", "õ KM",

@@ -207,7 +207,7 @@ def test_what_headers_say_of_a_series(tmp_path, make_slice, save_slice, ingest_p
 
 
 NOT_GIVEN = [
-    "CCT o. KM", "CCT o.KM", "CCT o.i.v.KM", "Kopf -KM", "CT Schädel KM-", "KM- 5mm", "CT KM -", "KM nein", "KM: nein", "kein KM",
+    "CCT o. KM", "CCT o.KM", "CCT o.i.v.KM", "Kopf -KM", "CT Schädel KM-", "KM- 5mm", "CT KM -", "KM nein", "KM: nein", "kein KM", "keinerlei KM", "o/KM",
     "keine KM Gabe", "nicht KM", "CCT vor i.v. KM", "vor der KM-Gabe", "vor Injektion", "prä KM", "KM +/-", "CCT +/- KM", "C+/-",
     "pas d'injection", "pas de produit de contraste", "avant l'injection", "AVANT-INJECTION", "non injecté", "before inj",
     "before contrast", "Head Inj", "TRAUMA HEAD INJ", "Dural venous sinus thrombosis", "Sinus venosus thrombosis",
