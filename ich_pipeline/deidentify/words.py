@@ -35,7 +35,8 @@ _LISTS = (
     "ELECTRONDENSITY ELEKTRONENDICHTE ELECTRONIQUE ELECTRONICA RHO RHOZ MATERIAL DECOMPOSITION MAP MAPS MAT SPECIFIC REMOVED FRACTIONAL VALUE BASED MODIFIED",
     # contrast agents
     "IOMERON IOPAMIDOL IOPAMIRO ISOVUE OMNIPAQUE IOHEXOL ULTRAVIST IOPROMIDE VISIPAQUE IODIXANOL XENETIX IOBITRIDOL "
-    "IMERON IOVERSOL OPTIRAY AGENT BOLUS VOR AVANT NACH INJ PORTAL VENOS VENOES VENOSE VENOESE VENOSA VEINEUX OP",
+    "IMERON IOVERSOL OPTIRAY AGENT BOLUS VOR AVANT NACH INJ PORTAL VENOS VENOES VENOSE VENOESE VENOSA VEINEUX OP "
+    "KEIN KEINS KEINE KEINEM KEINEN KEINER KEINES KEINERLEI NICHT NEIN PAS SEM ZONDER GEEN VOOR BEFORE ANTES PRIMA PRA PRAE APRES AFTER FASE",
     # makers and their machines
     "GE GEMS MEDICAL SYSTEMS SYSTEM SIEMENS HEALTHINEERS HEALTHCARE PHILIPS TOSHIBA CANON HITACHI FUJIFILM NEUSOFT UNITED "
     "IMAGING SHIMADZU SAMSUNG NEUROLOGICA MEC LIGHTSPEED BRIGHTSPEED OPTIMA REVOLUTION DISCOVERY HISPEED VCT EVO APEX "
@@ -45,7 +46,7 @@ _LISTS = (
 )
 _STEMS = (
     "ANGIO CONTRAST KONTRAST INJECT INJEKT INYECT INIETT ARTERI PORTALVEN CRANI CEREBR NEURO CAROTID BONE VIRTUAL VIRTUEL "
-    "IODINE DENSIT MONOENERG MONOCHROM"
+    "IODINE DENSIT MONOENERG MONOCHROM IONI OPERAT THROMB MALFORM FISTUL INFAR"
 )
 _EXACT = frozenset(w for text in (*_LISTS, _STEMS) for w in text.split())
 _INGEST = frozenset(
@@ -60,11 +61,23 @@ _KERNEL = re.compile(r"(?:[A-Z]{1,2}\d{2}[A-Z]?|FC\d{2})")
 _NUMBER = re.compile(r"\d{1,3}(?:\.\d{1,4})?(?:MM|CM|KEV|KV|KVP|MA|MAS|SEC|S|HU|CC|ML|%)?")
 # By these beginnings the ingest judges a word, whatever follows them.
 _STEM = re.compile(rf"{_STEMS.replace(' ', '|')}|MONO(?![A-Z])")
-# Signs that the separators below would take away, and with them the meaning: W/O CONTRAST, C-, 4 ml/s.
-_SPELT = (
-    (re.compile(r"(?<![A-Z0-9])W ?/ ?O(?![A-Z0-9])", re.IGNORECASE), "WO"),
-    (re.compile(r"(?<![A-Z0-9])C-(?![A-Z0-9])", re.IGNORECASE), "NO C"),
-    (re.compile(r"(?<=\d)( ?(?:cc|ml)) ?/ ?s\b", re.IGNORECASE), r"\1 sec"),
+# Signs that the separators below would take away, and with them the meaning: W/O CONTRAST, C-, o. KM, KM-, 4 ml/s.
+_MEDIUM = r"(?:KM(?![A-Z0-9])|[CK]ONTRAST[A-Z0-9]*)"
+_GAP = r"[^A-Z0-9+/-]"
+_SPELT = tuple(
+    (re.compile(sign, re.IGNORECASE), spelt)
+    for sign, spelt in (
+        (r"(?<![A-Z0-9])W ?/ ?O(?![A-Z0-9])", "WO"),
+        (rf"(?<![A-Z0-9])(C|{_MEDIUM}){_GAP}*\+/-", r" WO \1 "),
+        (rf"\+/-{_GAP}*(?={_MEDIUM})", " WO "),
+        (r"(?<![A-Z0-9])C-(?![A-Z0-9])", "NO C"),
+        (r"(?<![A-Z0-9])C\+(?=\w)", "C+ "),
+        (rf"(?<![A-Z0-9])I{_GAP}+V(?![A-Z0-9])", "IV"),
+        (r"(?<![A-Z0-9])O[^A-Z0-9+]+(?=(?:IV[^A-Z0-9+/]+)?(?:KM(?![A-Z0-9])|KONTRAST))", "ohne "),
+        (rf"(?<![A-Z0-9+-])-+(?={_MEDIUM})", " ohne "),
+        (rf"(?<![A-Z0-9])({_MEDIUM})(?:-(?![A-Z0-9])|{_GAP}+-{_GAP}*$)", r"ohne \1 "),
+        (r"(?<=\d)( ?(?:CC|ML)) ?/? ?S(?:EC(?:OND)?)?(?![A-Z0-9])", r"\1 sec"),
+    )
 )
 _PHILIPS_KERNELS = frozenset({"A", "B", "C", "D", "E", "L", "UA", "UB", "UC", "YA", "YB", "YC", "YD", "EB", "EC"})
 _SIGNS = re.compile(r"[^\w+]+|(?=\+\w)")
@@ -98,6 +111,7 @@ def clean(text: str, own: frozenset[str] = frozenset(), kernel: bool = False) ->
         own: words of the patient's names and numbers, folded: these never stay.
         kernel: single letters and makers' kernel names may stay too.
     """
+    text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     for sign, spelt in _SPELT:
         text = sign.sub(spelt, text)
     kept: list[str] = []

@@ -39,6 +39,7 @@ class Doubted:
 def doubted_patients(series: pd.DataFrame) -> list[Doubted]:
     """Patients with both sexes, or births more than two years apart, by PatientBirthDate or by age and StudyDate.
 
+    Ages without a StudyDate tell no birth: they are doubted where they lie more than 40 years from another age.
     Birth dates are compared with birth dates and ages with ages: an anonymiser may write one placeholder into all birth dates
     and leave the ages true.
 
@@ -50,13 +51,19 @@ def doubted_patients(series: pd.DataFrame) -> list[Doubted]:
     """
     found = []
     for key, own in series.groupby("patient_key", sort=True):
-        ages = {age for age in own["PatientAge"].fillna("").map(age_years) if not math.isnan(age)}
         parts = []
         initials = own["PatientSex"].fillna("").str.strip().str.upper().str[:1]
         if set(initials.replace(_INITIALS)) >= SEXES:
             parts.append("both sexes")
-        births = [_birth_by_age(*row) for row in own[["StudyDate", "PatientAge"]].fillna("").itertuples(index=False)]
-        if _spread(births) or (ages and max(ages) - min(ages) > FOLLOWED_YEARS):
+        dated = [
+            (age, _years(day) - age)
+            for day, age in zip(own["StudyDate"].fillna(""), own["PatientAge"].fillna("").map(age_years), strict=True)
+            if not math.isnan(age)
+        ]
+        ages = [age for age, _ in dated]
+        undated = [age for age, birth in dated if math.isnan(birth)]
+        apart = any(abs(one - other) > FOLLOWED_YEARS for one in undated for other in ages)
+        if apart or _spread(birth for _, birth in dated):
             parts.append(f"ages from {min(ages):.0f} to {max(ages):.0f}")
         if _spread(_years(value) for value in own["PatientBirthDate"].fillna("")):
             parts.append("birth dates more than 2 years apart")
@@ -80,10 +87,6 @@ def person_cautions(doubted: list[Doubted]) -> list[str]:
 def _spread(births: Iterable[float]) -> bool:
     known = [one for one in births if not math.isnan(one)]
     return bool(known) and max(known) - min(known) > BIRTHS_APART_YEARS
-
-
-def _birth_by_age(study_date: str, age: str) -> float:
-    return _years(study_date) - age_years(age)
 
 
 def _years(day: str) -> float:

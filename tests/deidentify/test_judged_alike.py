@@ -21,8 +21,11 @@ CONTRAST = [
     "Non-Contrast", "NON-ENHANCED", "NECT", "CECT", "Kontrastmittel", "nonionic contrast", "C-/C+", "no contrast",
     "CT-Angiographie", "angiography", "contrasted", "4cc sec 150cc", "Head 3.5 ml/s", "Head 3 ml / s", "100ML 5mm", "5cc",
     "CTA head", "sin contraste", "mit KM", "ohne KM", "Head w/o and with contrast", "KM portalvenös", "nach KM", "vor KM",
-    "après injection", "sans injection", "avant inj", "venöse Phase", "Venous phase", "Kopf.KM", "Kopf+KM", "Kopf+C", "C++VNC", "w/o_contrast", "CT_C-_5mm", "STD+40keV", "Kopf*KM", "a.KM!", "l'angio", "fase arterial", "CTA pre-op", "CTA vor OP",
-    "iniettato", "inyección", "Injury",
+    "après injection", "sans injection", "avant inj", "venöse Phase", "Venous phase", "Kopf.KM", "Kopf+KM", "Kopf+C", "C+Smith", "4ccsec", "C++VNC", "w/o_contrast", "CT_C-_5mm", "STD+40keV", "Kopf*KM", "a.KM!", "l'angio", "fase arterial", "CTA pre-op", "CTA vor OP",
+    "iniettato", "inyección", "Injury", "CCT o. KM", "CCT o.KM", "CCT o.i.v.KM", "Kopf -KM", "CT KM-", "CT KM -", "KM: nein", "kein KM", "keinerlei KM", "o/KM",
+    "nicht KM", "vor i.v. KM", "prä KM", "KM +/-", "+/- KM", "pas d'injection", "AVANT-INJECTION", "before inj", "Head Inj", "post inj",
+    "i.v. Inj.", "venous sinus thrombosis", "Sinus, venöse Phase", "zonder contrast", "sem contraste", "Kopf - KM", "KM-Gabe",
+    "KM - venös", "vor OP mit KM", "CTA préopératoire", "CTA pre-operative", "nicht-ionisches KM", "Head -contrast", "õ KM",
 ]  # fmt: skip
 ENERGIES = [
     "Mono 40 keV", "40keV", "MonoE 40keV", "Mono+ 70", "MonoPlus", "Monoenergetisch", "Monochromatic 65", "Head VNC 5.0", "VNCa",
@@ -60,6 +63,11 @@ AGENTS = [
     "-",
     "non-ionic",
     "C+",
+    "C-",
+    "KM nein",
+    "o. KM",
+    "KM-",
+    "nicht-ionisch",
 ]
 CASES = [
     *({"SeriesDescription": text, "ConvolutionKernel": ""} for text in (*CONTRAST, *ENERGIES, *PLACES, *KERNELS)),
@@ -118,7 +126,7 @@ TERMS = [
     "Head", "Kopf", "KM", "C+", "C-", "w/o", "without", "contrast", "CTA", "angio", "nativ", "VNC", "mono", "keV", "40keV",
     "70", "iodine", "bone", "Bone+", "soft", "STD", "MonoE", "Zeff", "pre", "op", "post", "venous", "100", "4cc", "sec",
     "5mm", "injury", "Smith", "Jane", "non", "enhanced", "MPR", "MIP", "map", "ohne", "mit", "electron", "density",
-    "Virtual",
+    "Virtual", "vor", "avant", "pas", "inj", "i.v.", "o.", "nein", "sinus", "phase",
 ]  # fmt: skip
 
 

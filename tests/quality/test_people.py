@@ -51,6 +51,13 @@ def test_a_person_who_grows_older_is_one_person(born: int, visits: list) -> None
     assert doubted_patients(studies(*of_one)) == []
 
 
+def test_ages_far_apart_are_doubted_only_without_dates() -> None:
+    followed = [("19800101", "030Y", "F", ""), ("20230101", "073Y", "F", "")]
+    assert doubted_patients(studies(*followed)) == []
+    [found] = doubted_patients(studies(*followed, ("", "005Y", "F", "")))
+    assert found.words == "ages from 5 to 73"
+
+
 def test_the_report_counts_without_naming_anyone() -> None:
     twelve = [("20230101", f"{3 + 7 * i:03d}Y", "FM"[i % 2], "") for i in range(12)]
     rows = pd.concat([studies(*twelve, key="Psecret"), studies(("20230101", "050Y", "F", ""), key="P2")])

@@ -206,6 +206,21 @@ def test_what_headers_say_of_a_series(tmp_path, make_slice, save_slice, ingest_p
     assert {r for r, _ in found.verdicts.values()} == (set() if reason == "used" else {reason})
 
 
+NOT_GIVEN = [
+    "CCT o. KM", "CCT o.KM", "CCT o.i.v.KM", "Kopf -KM", "CT Schädel KM-", "KM- 5mm", "CT KM -", "KM nein", "KM: nein", "kein KM", "keinerlei KM", "o/KM",
+    "keine KM Gabe", "nicht KM", "CCT vor i.v. KM", "vor der KM-Gabe", "vor Injektion", "prä KM", "KM +/-", "CCT +/- KM", "C+/-",
+    "pas d'injection", "pas de produit de contraste", "avant l'injection", "AVANT-INJECTION", "non injecté", "before inj",
+    "before contrast", "Head Inj", "TRAUMA HEAD INJ", "Dural venous sinus thrombosis", "Sinus venosus thrombosis",
+    "arteriovenous malformation", "zonder contrast", "geen contrast", "sem contraste", "antes del contraste",
+    "senza contrasto", "prima del contrasto", "Head -contrast",
+]  # fmt: skip
+GIVEN = [
+    "mit KM", "Kopf-KM", "Kopf - KM", "KM-Gabe", "KM - portalvenös", "Kopf KM i.v.", "Kopf+KM", "Venous phase", "Kopf venös",
+    "Sinus, venöse Phase", "post inj", "après l'inj", "i.v. Inj.", "vor OP mit KM", "injection, pas 0.6", "CTA pre-operative",
+    "nicht-ionisches KM", "post-contrast",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("agent", "volume", "description", "named"),
     [
@@ -220,6 +235,9 @@ def test_what_headers_say_of_a_series(tmp_path, make_slice, save_slice, ingest_p
         ("", None, "après injection", True), ("", None, "crâne sans injection", False), ("", None, "venöse Phase", True),
         ("", None, "fase arterial", True), ("", None, "CTA pre-op", True), ("", None, "CTA vor OP", True),
         ("", None, "Trauma, injury", False), ("", None, "5cc", False), ("", None, "no 4cc sec", False), ("NONE", None, "4cc sec 150cc", False),
+        ("nein KM", None, "", False), ("nein", None, "", False), ("C-", None, "", False), ("o. KM", None, "", False),
+        ("nicht-ionisch", None, "", True), ("non ionique", None, "", True),
+        *(("", None, text, False) for text in NOT_GIVEN), *(("", None, text, True) for text in GIVEN),
     ],
 )  # fmt: skip
 def test_contrast_by_the_header(agent, volume, description, named):
