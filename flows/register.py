@@ -40,10 +40,12 @@ def ensure_registered() -> tuple[str, bool]:
         the version's number, and whether it was registered just now.
 
     Raises:
-        InputError: ``work/`` lacks a part of the bundle.
+        InputError: ``work/`` lacks a part of the bundle, or the keys do not fit.
     """
+    from ich_pipeline.registry import signature
     from ich_pipeline.registry.register import claim
 
+    signature.ready()  # else a version that is there looks lost
     params = load_params()
     known = claim(params.registry.model_name, read_json(CONTENT)["digest"])
     if known is not None:
@@ -55,10 +57,12 @@ def ensure_registered() -> tuple[str, bool]:
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     from ich_pipeline.papers.fill import NAMES
     from ich_pipeline.papers.sbom import LOCK, sbom
+    from ich_pipeline.registry import signature
     from ich_pipeline.registry.register import headline, register
     from ich_pipeline.serving.bundle import Parts, assemble
     from ich_pipeline.watch.measurements import of_stages
 
+    signature.ready()
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
         bundle = Path(folder) / "bundle"
