@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from flows.engine.run import main
 from flows.engine.stage import Stage, StageResult
 from ich_pipeline.baselines.hu_rule import MEMBER
 from ich_pipeline.config import Params, load_params
+from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, read_json, read_table, write_json
 from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE, SERIES_TABLE
 
@@ -40,10 +42,12 @@ def ensure_registered() -> tuple[str, bool]:
         the version's number, and whether it was registered just now.
 
     Raises:
-        InputError: ``work/`` lacks a part of the bundle.
+        InputError: ``work/`` lacks a part of the bundle, or the keys do not fit.
     """
+    from ich_pipeline.registry import signature
     from ich_pipeline.registry.register import claim
 
+    signature.ready()  # else a version that is there looks lost
     params = load_params()
     known = claim(params.registry.model_name, read_json(CONTENT)["digest"])
     if known is not None:
@@ -54,11 +58,12 @@ def ensure_registered() -> tuple[str, bool]:
 
 def _register(params: Params, write: bool = True) -> tuple[int, bool]:
     from ich_pipeline.papers.fill import NAMES
-    from ich_pipeline.papers.sbom import LOCK, sbom
+    from ich_pipeline.registry import signature
     from ich_pipeline.registry.register import headline, register
     from ich_pipeline.serving.bundle import Parts, assemble
     from ich_pipeline.watch.measurements import of_stages
 
+    signature.ready()
     layout.STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layout.STATE, prefix="register-") as folder:
         bundle = Path(folder) / "bundle"
@@ -77,15 +82,27 @@ def _register(params: Params, write: bool = True) -> tuple[int, bool]:
         metrics = headline(results, params.labels.any)
         caution = " ".join(_cautions())
         card = (layout.REPORTS / "model_card.md").read_text(encoding="utf-8")
-        papers = [layout.REPORTS / name for name in NAMES]
-        if LOCK.is_file():  # a folder of data and settings alone has none
-            papers.append(Path(folder) / "sbom.json")
-            write_json(papers[-1], sbom())
+        papers = [*(layout.REPORTS / name for name in NAMES), *_bill(Path(folder))]
         registered = register(bundle, content, params, metrics, card, caution, _scores(params), papers)
     if write:
         with atomic_dir(layout.REGISTER) as target:
             write_json(target / CONTENT.name, content.to_json())
     return registered
+
+
+def _bill(folder: Path) -> list[Path]:
+    """``sbom.json``, where there is a lock to make it of: a folder of data and settings alone has none."""
+    from ich_pipeline.papers.sbom import LOCK, sbom
+
+    if not LOCK.is_file():
+        return []
+    bill = folder / "sbom.json"
+    try:
+        write_json(bill, sbom())
+    except InputError as error:  # a project's own lock, such as one without hashes
+        logging.getLogger(__name__).warning("The version goes without a bill of materials: %s", error)
+        return []
+    return [bill]
 
 
 def _cautions() -> list[str]:

@@ -23,6 +23,7 @@ def inputs_of(params: Params) -> Inputs:
     folders = Folders(
         data=layout.DATA,
         masks=layout.MASKS,
+        frozen=layout.FROZEN,
         ingest=layout.INGEST,
         validate=layout.VALIDATE,
         split=layout.SPLIT,

@@ -139,9 +139,7 @@ def dataset_card(of: Mapping[str, Any]) -> dict[str, Any]:
             "Dataset properties": {
                 "Motivation": "Training and testing a detector of acute intracranial haemorrhage on few patients.",
                 "Sampling": f"{of['files']} files were given; {of['used']} are used. Left out: {_counts(of['left_out']) or 'none'}.",
-                "Partitioning scheme": f"By patient. Prospective test: the latest {100 * p.split.prospective.patients:g} % of the patients by "
-                f"StudyDate. Retrospective test: {100 * p.split.retrospective.patients:g} % drawn at random. Tuning: {100 * p.split.validation:g} %. "
-                "The rest trains.",
+                "Partitioning scheme": _partitioning(of),
                 "Relationships between instances": "Slices belong to a series, a series to a case (study), a case to a patient; patients "
                 "whose scans show one head count as one.",
                 "Missing information": "Labels: a slice carries every subtype that is visible in it. Ages and sexes are not given where a "
@@ -180,6 +178,20 @@ def _performance(test: Mapping[str, Any]) -> str:
         f"specificity {test['specificity']}, positive predictive value {test['ppv']}, negative predictive value {test['npv']}, "
         f"F1 {test['f1']}; by slice: mean average precision of the subtypes {test['map']}, Brier score {test['brier']}, "
         f"expected calibration error {test['ece']}."
+    )
+
+
+def _partitioning(of: Mapping[str, Any]) -> str:
+    split, frozen = of["p"].split, of["frozen"]
+    tuning = f"Tuning: {100 * split.validation:g} %. The rest trains. Patients in no partition: {of['in_no_cohort']}."
+    if not frozen:
+        return (
+            f"By patient. Prospective test: the latest {100 * split.prospective.patients:g} % of the patients by StudyDate. "
+            f"Retrospective test: {100 * split.retrospective.patients:g} % drawn at random. {tuning}"
+        )
+    return (
+        f"By patient. Frozen tests ({frozen['tests']}): they gain nobody, and their patients' later studies are in no partition. Of new "
+        f"patients after the frozen prospective test {frozen['share']:g} % wait for the next one, in no partition. {tuning}"
     )
 
 

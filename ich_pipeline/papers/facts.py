@@ -17,6 +17,7 @@ from ich_pipeline.report.inputs import Inputs, TestResult
 from ich_pipeline.report.metrics import as_text, merged
 from ich_pipeline.report.render import display_name
 from ich_pipeline.splits.fold_table import read_folds
+from ich_pipeline.splits.frozen import Manifest, read_manifest
 from ich_pipeline.tables.ages import age_years
 from ich_pipeline.tables.cohort_names import TESTS, TRAIN, VALIDATION
 from ich_pipeline.tables.reader_tables import SIMULATED
@@ -53,6 +54,7 @@ def facts(inputs: Inputs) -> dict[str, Any]:
     combiner = ensemble.second_reading.combiner
     thickness = chosen["SliceThickness"].dropna()
     readers = {one["reader"] for test in inputs.tests for rows in test.readers["labels"].values() for one in rows}
+    placed = read_table(inputs.folders.split / "cohorts.parquet", COHORTS_TABLE)
     blocks = merged({test.name: test.metrics for test in inputs.tests})
     return {
         "p": params,
@@ -62,7 +64,11 @@ def facts(inputs: Inputs) -> dict[str, Any]:
         "synthetic": inputs.folders.synthetic,
         "origin": inputs.origin,
         "folded": len(read_folds(inputs.folders.split / "folds.parquet")) > 0,
+        "frozen": _frozen(read_manifest(inputs.folders.frozen)),
         "patients": int(chosen["patient_key"].nunique()),
+        "in_no_cohort": len(
+            set(chosen["patient_key"]) - set(chosen.loc[chosen["case_id"].isin(placed["case_id"]), "patient_key"])
+        ),
         "slices": len(inputs.slices),
         "manufacturers": sorted(set(chosen["Manufacturer"]) - {""}),
         "thickness": f"{' to '.join(f'{mm:g}' for mm in sorted({*thickness.agg(['min', 'max'])}))} mm"
@@ -71,7 +77,7 @@ def facts(inputs: Inputs) -> dict[str, Any]:
         "files": len(account),
         "used": int((account["status"] == "used").sum()),
         "left_out": _left_out(account),
-        "cohorts": {one.name: one for one in _cohorts(inputs, chosen)},
+        "cohorts": {one.name: one for one in _cohorts(inputs, chosen, placed)},
         "members": [member_title(name) for name in combiner.members],
         "combiner": combiner.kind.replace("_", " "),
         "degrees": {
@@ -92,15 +98,25 @@ def facts(inputs: Inputs) -> dict[str, Any]:
     }
 
 
+def _frozen(manifest: Manifest) -> dict[str, Any]:
+    """The tests that were drawn once and are kept; empty while every run draws them anew."""
+    if not manifest.active:
+        return {}
+    return {
+        "tests": ", ".join(f"{test.called} of {test.date}" for test in manifest.active.values()),
+        "size": manifest.size,
+        "share": 100 * manifest.share,
+    }
+
+
 def _left_out(account: pd.DataFrame) -> dict[str, int]:
     counts = account.loc[account["status"] != "used", "reason"].value_counts()
     return {str(reason): int(counts[reason]) for reason in sorted(counts.index)}
 
 
-def _cohorts(inputs: Inputs, chosen: pd.DataFrame) -> Iterator[Cohort]:
+def _cohorts(inputs: Inputs, chosen: pd.DataFrame, placed: pd.DataFrame) -> Iterator[Cohort]:
     minimum = inputs.params.evaluation.subgroups.minimum_patients
-    cohort_of = read_table(inputs.folders.split / "cohorts.parquet", COHORTS_TABLE)[["case_id", "cohort"]]
-    people = chosen.merge(cohort_of, on="case_id").drop_duplicates("patient_key")
+    people = chosen.merge(placed[["case_id", "cohort"]], on="case_id").drop_duplicates("patient_key")
     for row in inputs.cohorts.to_dict("records"):
         name = str(row["cohort"])
         those = people[people["cohort"] == name]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ich_pipeline.config import Params
 from ich_pipeline.core.files import write_json, write_text
 from ich_pipeline.gate.scores import CaseScores
-from ich_pipeline.registry import store, tested, versions
+from ich_pipeline.registry import signature, store, tested, versions
 from ich_pipeline.registry.example import DOCUMENT, example_answer, example_input, input_document
 from ich_pipeline.registry.ledger import model_digest
 from ich_pipeline.registry.provenance import git_tags
@@ -77,8 +77,9 @@ def register(
         the version's number, and whether it is new.
 
     Raises:
-        InputError: the bundle holds something else than ``content`` says.
+        InputError: the bundle holds something else than ``content`` says, or the keys do not fit (:func:`.signature.ready`).
     """
+    signature.ready()
     name = params.registry.model_name
     check_sealed(folder, content.digest)
     with store.locked("register"):
@@ -132,7 +133,7 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-    signature = ModelSignature(
+    schema = ModelSignature(
         inputs=Schema(
             [
                 ColSpec(DataType.binary, "dicom", required=False),
@@ -158,7 +159,7 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
                 input_example=example_input(),
                 code_paths=[str(PACKAGE)],
                 pip_requirements=requirements(),
-                signature=signature,
+                signature=schema,
                 metadata={"labels": list(params.label_set.columns), "input": f"artifacts/{DOCUMENT}"},
             )
     return logged.model_uri

@@ -3,7 +3,7 @@
 A digest in MLflow's record says that files are as they were registered; a signature says who registered them, since whoever
 can write the record can write a digest, but no signature. Keys are files in PEM, named by the environment:
 :data:`SIGNING_KEY` is private, and registration signs with it; :data:`VERIFY_KEY` is public, and no version is loaded
-without its signature. Where only the first is set, its public half is asked for.
+without its signature. Where only the first is set, its public half is asked for. A variable that is set but empty is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,26 @@ SCHEMA = "ich-version/1"
 REMEDY = f"`{SIGNING_KEY}=FILE python -m flows.register` registers and signs the content of work/ anew"
 
 
+def ready() -> None:
+    """See to it, before anything is made, that what is registered now will be found signed by the key that is asked for.
+
+    Else no version would ever count as there, and every run would register the same content again.
+
+    Raises:
+        InputError: a variable names no key, or :data:`VERIFY_KEY` is not the public half of :data:`SIGNING_KEY`.
+    """
+    own = _private_key().public_key() if _named(SIGNING_KEY) else None
+    if not _named(VERIFY_KEY):
+        return
+    asked = _public_key()
+    if own is None or own.public_bytes_raw() != asked.public_bytes_raw():
+        signs = " is not set" if own is None else f"={os.environ[SIGNING_KEY]} is another's ({_fingerprint(own)})"
+        raise InputError(
+            f"{VERIFY_KEY}={os.environ[VERIFY_KEY]} asks for signatures of key {_fingerprint(asked)}, but "
+            f"{SIGNING_KEY}{signs}: to register, set it to the private half of that key, or unset {VERIFY_KEY}."
+        )
+
+
 def sign(name: str, content: str, files: str) -> str:
     """The signature of a version in base64; empty where :data:`SIGNING_KEY` names no key.
 
@@ -37,7 +57,7 @@ def sign(name: str, content: str, files: str) -> str:
     Raises:
         InputError: it names no Ed25519 private key.
     """
-    if not os.environ.get(SIGNING_KEY):
+    if not _named(SIGNING_KEY):
         return ""
     return base64.b64encode(_private_key().sign(_message(name, content, files))).decode()
 
@@ -48,11 +68,11 @@ def check(version: Version) -> str:
     Raises:
         InputError: a key is configured and did not sign this version, or what is named is no key.
     """
-    if not (os.environ.get(VERIFY_KEY) or os.environ.get(SIGNING_KEY)):
+    variable = next((one for one in (VERIFY_KEY, SIGNING_KEY) if _named(one)), None)
+    if variable is None:
         return ""
     from cryptography.exceptions import InvalidSignature
 
-    variable = VERIFY_KEY if os.environ.get(VERIFY_KEY) else SIGNING_KEY
     key = _public_key() if variable == VERIFY_KEY else _private_key().public_key()
     called = f"{version.name} version {version.number}"
     whose = f"key {_fingerprint(key)} ({variable}={os.environ[variable]})"
@@ -64,6 +84,13 @@ def check(version: Version) -> str:
     except (ValueError, InvalidSignature):
         raise InputError(f"{called} carries a signature that {whose} did not make for it: {REMEDY}.") from None
     return _fingerprint(key)
+
+
+def _named(variable: str) -> bool:
+    """Whether a key is configured. An empty name is a slip, such as of an unset shell variable, that must not end the check."""
+    if os.environ.get(variable) == "":
+        raise InputError(f"{variable} is set but empty: name a key file, or unset it.")
+    return variable in os.environ
 
 
 def _message(name: str, content: str, files: str) -> bytes:

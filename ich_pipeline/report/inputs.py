@@ -42,10 +42,11 @@ from ich_pipeline.windowing.frame import Frame
 
 @dataclass(frozen=True)
 class Folders:
-    """The stages' outs, ``data/`` (for the mark of the cohort's kind alone) and ``data/masks.csv``."""
+    """The stages' outs, ``data/`` (for the mark of the cohort's kind alone), ``data/masks.csv`` and ``frozen.json``."""
 
     data: Path
     masks: Path
+    frozen: Path
     ingest: Path
     validate: Path
     split: Path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from ich_pipeline.baselines.hu_rule import member_title
@@ -132,4 +133,5 @@ def _sequence(params: Params) -> str:
 
 
 def _weights(text: str) -> str:
-    return "trained from random weights" if text == "none" else f"weights began as {text}"
+    """Of a file the name alone: its folder is nobody's business."""
+    return "trained from random weights" if text == "none" else f"weights began as {PurePath(text).name}"

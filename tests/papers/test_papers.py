@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -17,6 +18,8 @@ from ich_pipeline.papers import cards
 from ich_pipeline.papers.cards import TABLES, UNSTATED, check_card, dataset_card, model_card
 from ich_pipeline.papers.facts import OLDEST, facts
 from ich_pipeline.papers.fill import CHECKLISTS, NAMES, checklist, templates_of_papers, write_papers
+from ich_pipeline.splits.frozen import FrozenTest, Manifest, write_manifest
+from ich_pipeline.tables.cohort_names import TESTS
 from tests.report.conftest import PLANTED
 
 TEMPLATES = templates_of_papers()
@@ -96,6 +99,74 @@ def test_of_patients_less_is_known_than_of_synthetic_heads(of, name):
     reference = {"claim_2024": ("15", "16"), "stard_ai": ("12", "16a")}[name]
     assert all(row[3] == "–" and row[4] != "–" for row in patients if row[0] in reference)
     assert not any("ynthetic" in row[3] for row in patients)
+
+
+@pytest.mark.parametrize(
+    ("name", "synthetic", "counts"),
+    [
+        ("claim_2024", True, (29, 7, 8)),
+        ("claim_2024", False, (19, 11, 14)),
+        ("stard_ai", True, (31, 8, 9)),
+        ("stard_ai", False, (10, 19, 19)),
+    ],
+)
+def test_the_counts_of_the_docs_are_those_of_this_run(of, name, synthetic, counts):
+    rows = rows_of(checklist(name, {**of, "synthetic": synthetic}, TEMPLATES))
+    kinds = [(row[3] != "–", row[4] != "–") for row in rows]
+    assert tuple(map(kinds.count, ((True, False), (True, True), (False, True)))) == counts
+    title = f"{'CLAIM 2024' if name == 'claim_2024' else 'STARD-AI'}, {'synthetic heads' if synthetic else 'patients'}"
+    docs = (Path(__file__).parents[2] / "docs" / "papers.md").read_text(encoding="utf-8")
+    assert f"| {title} | {' | '.join(map(str, counts))} |" in docs
+
+
+def test_of_frozen_tests_the_papers_say_that_they_are_frozen(papers, inputs, tmp_path):
+    """No share of a draw that is made no more, and nobody redraws what is frozen; who waits is counted."""
+    drawn = "\n".join((papers / name).read_text(encoding="utf-8") for name in NAMES)
+    assert "are frozen (test" not in drawn and "Frozen tests" not in drawn and "not yet**\n(`ich tests freeze`): new patients redraw the cohorts" in drawn
+    assert "0 patients in no cohort" in drawn and "Patients in no partition: 0." in drawn
+    tests = tuple(FrozenTest(name, 2, "2026-01-31", "0" * 64, (), ()) for name in TESTS)
+    gone = FrozenTest(TESTS[0], 1, "2025-01-31", "0" * 64, (), (), retired="2026-01-31")
+    write_manifest(Manifest("key", 70, 0.25, (), (gone, *tests)), tmp_path / "frozen.json")
+    kept = replace(inputs, folders=replace(inputs.folders, frozen=tmp_path / "frozen.json"))
+    one_waits = inputs.series[inputs.series["chosen"]].iloc[[0]].assign(case_id="C99", patient_key="P99")
+    vars(kept)["series"] = pd.concat([inputs.series, one_waits])
+    write_papers(kept, tmp_path)
+    called = ", ".join(f"{name} version 2 of 2026-01-31" for name in TESTS)
+    for name, said in (
+        ("dataset_card.json", f"Frozen tests ({called}): they gain nobody"),
+        ("dataset_card.json", "25 % wait for the next one, in no partition"),
+        ("dataset_card.json", "Patients in no partition: 1."),
+        ("claim_2024.md", f"holds the studies that were frozen as such ({called}): later in time"),
+        ("claim_2024.md", f"; 1 patients in no cohort. Both tests were drawn once and are frozen ({called})"),
+        ("stard_ai.md", f"is the studies that were frozen as such ({called})."),
+        (
+            "pccp.md",
+            "25 % of the new patients after the prospective one wait for the next, which opens with 70 of them",
+        ),
+        ("pccp.md", "1 of 7 patients in no cohort"),
+        ("pccp.md", "**The tests are frozen**"),
+    ):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert said in text and "redraw" not in text and "latest" not in text.replace(":latest", ""), (name, said)
+
+
+def test_a_file_of_weights_is_named_without_its_folder(of):
+    p = of["p"]
+    networks = {
+        **p.networks,
+        "vgg16": p.networks["vgg16"].model_copy(update={"weights": "/home/someone/own.weights.h5"}),
+    }
+    rows = rows_of(checklist("claim_2024", {**of, "p": p.model_copy(update={"networks": networks})}, TEMPLATES))
+    (said,) = [row[3] for row in rows if row[0] == "24"]
+    assert "vgg16: own.weights.h5" in said and "someone" not in said
+
+
+def test_the_change_plan_says_from_how_many_new_patients_on(of):
+    plan = TEMPLATES.get_template("pccp.md.j2")
+    retrain = of["p"].retrain.model_copy(update={"minimum_new_patients": 25})
+    assert "| where `data/` changed |" in plan.render(of)
+    changed = plan.render({**of, "p": of["p"].model_copy(update={"retrain": retrain})})
+    assert "| where `data/` changed by 25 new patients or more |" in changed
 
 
 def test_a_checklist_is_filled_from_the_run(papers, inputs):

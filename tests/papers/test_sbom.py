@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
+from flows import register
 from ich_pipeline.cli.main import app
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.papers.sbom import read_lock, sbom
@@ -105,6 +107,20 @@ def test_the_bill_of_the_project_is_whole_and_valid(project_root: Path) -> None:
     assert found["metadata"]["properties"][0]["value"] == hashlib.sha256(lock.read_bytes()).hexdigest()
     installed = [one for one in found["components"] if "licenses" in one]
     assert len(installed) > 0.9 * len(found["components"])
+
+
+def test_a_lock_without_hashes_does_not_stop_a_registration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert register._bill(tmp_path) == [] and not caplog.records
+    (tmp_path / "requirements.lock").write_text("numpy==2.0\n")
+    with caplog.at_level(logging.WARNING):
+        assert register._bill(tmp_path) == []
+    assert "without a bill of materials: requirements.lock: numpy==2.0 has no --hash" in caplog.text
+    (tmp_path / "requirements.lock").write_text(GOOD)
+    (bill,) = register._bill(tmp_path)
+    assert len(json.loads(bill.read_text())["components"]) == 2
 
 
 def test_what_is_said_of_a_package(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ich_pipeline.registry.signature import SIGNING_KEY, VERIFY_KEY, sign
 from ich_pipeline.serving.code import BUNDLE
 from ich_pipeline.serving.content import content_of
 from tests.made.system import own_store_in
-from tests.serving.test_content import flip, small_bundle
+from tests.serving.test_content import flip
 
 PEM, PLAIN, PUBLIC = Encoding.PEM, PrivateFormat.PKCS8, PublicFormat.SubjectPublicKeyInfo
 
@@ -49,12 +49,13 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, project_root: Path, keys: Path, params: Params) -> Iterator[Path]:
+def project(
+    tmp_path_factory: pytest.TempPathFactory, project_root: Path, keys: Path, params: Params, bundle: Path
+) -> Iterator[Path]:
     """The current directory: version 1 without a signature, version 2 of the same content with one."""
     folder = tmp_path_factory.mktemp("signed")
     with own_store_in(folder), pytest.MonkeyPatch.context() as environment:
         (folder / "params.yaml").write_text((project_root / "ich_pipeline" / "profiles" / "phantom.yaml").read_text())
-        bundle = small_bundle(folder / "bundle")
         assert register(bundle, content_of(bundle), params, {}, "") == (1, True)
         environment.setenv(SIGNING_KEY, str(keys / "own"))
         assert register(bundle, content_of(bundle), params, {}, "") == (2, True), "the first one nobody vouches for"
@@ -158,6 +159,63 @@ def test_what_is_no_key_is_said_in_a_sentence(
     if variable == SIGNING_KEY:
         with pytest.raises(InputError, match=said):
             sign("name", "content", "files")
+
+
+@pytest.mark.parametrize(
+    ("signing", "verify", "said"),
+    [
+        (None, "own.pub", f"asks for signatures of key .*{SIGNING_KEY} is not set"),
+        ("own", "other.pub", f"asks for signatures of key .*{SIGNING_KEY}=.*own is another's"),
+        ("own", "gone", f"{VERIFY_KEY}=.*gone cannot be read"),
+        ("locked", None, f"{SIGNING_KEY}=.*locked is no Ed25519 private key"),
+        ("own", "", f"{VERIFY_KEY} is set but empty"),
+        ("", None, f"{SIGNING_KEY} is set but empty"),
+    ],
+)
+def test_nothing_is_registered_that_would_not_count_as_signed(
+    project: Path,
+    params: Params,
+    bundle: Path,
+    keys: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signing: str | None,
+    verify: str | None,
+    said: str,
+) -> None:
+    """Each try used to leave a version, whole or half-made, and the next one another."""
+    name = params.registry.model_name
+    before = len(versions.versions(name)), what_is_logged()
+    assert before[1] >= 4, "a run and a model of each version"
+    for variable, file in ((SIGNING_KEY, signing), (VERIFY_KEY, verify)):
+        if file is not None:
+            monkeypatch.setenv(variable, str(keys / file) if file else "")
+    for _ in range(2):
+        with pytest.raises(InputError, match=said):
+            register(bundle, content_of(bundle), params, {}, "")
+    assert (len(versions.versions(name)), what_is_logged()) == before
+
+
+def what_is_logged() -> int:
+    """Runs and models in the store."""
+    client = store.client()
+    places = [experiment.experiment_id for experiment in client.search_experiments()]
+    return len(client.search_runs(places)) + len(client.search_logged_models(places))
+
+
+def test_with_a_pair_of_keys_a_signed_version_is_found_again(
+    project: Path, params: Params, bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SIGNING_KEY, str(keys / "own"))
+    monkeypatch.setenv(VERIFY_KEY, str(keys / "own.pub"))
+    assert register(bundle, content_of(bundle), params, {}, "") == (2, False)
+
+
+def test_an_empty_name_of_a_key_does_not_end_the_check(
+    project: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VERIFY_KEY, "")
+    with pytest.raises(InputError, match=f"{VERIFY_KEY} is set but empty: name a key file"):
+        versions.verified_folder(both(params)[0])
 
 
 def test_the_command_says_it(project: Path, params: Params, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:

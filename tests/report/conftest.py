@@ -207,6 +207,7 @@ def inputs(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     folders = Folders(
         root / "data",
         root / "masks.csv",
+        root / "frozen.json",
         ingest,
         root / "validate",
         split,

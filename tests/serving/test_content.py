@@ -61,9 +61,8 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def version(empty: Path, params: Params) -> versions.Version:
-    """A version whose bundle is small; loading it is refused before it is looked into."""
-    bundle = small_bundle(empty / "bundle")
+def version(empty: Path, params: Params, bundle: Path) -> versions.Version:
+    """A version of a whole system, since registration asks it for the answer to an example."""
     register(bundle, content_of(bundle), params, {}, "")
     return versions.live(params.registry.model_name)
 
