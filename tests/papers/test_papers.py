@@ -122,7 +122,11 @@ def test_the_counts_of_the_docs_are_those_of_this_run(of, name, synthetic, count
 def test_of_frozen_tests_the_papers_say_that_they_are_frozen(papers, inputs, tmp_path):
     """No share of a draw that is made no more, and nobody redraws what is frozen; who waits is counted."""
     drawn = "\n".join((papers / name).read_text(encoding="utf-8") for name in NAMES)
-    assert "are frozen (test" not in drawn and "Frozen tests" not in drawn and "not yet**\n(`ich tests freeze`): new patients redraw the cohorts" in drawn
+    assert (
+        "are frozen (test" not in drawn
+        and "Frozen tests" not in drawn
+        and "not yet**\n(`ich tests freeze`): new patients redraw the cohorts" in drawn
+    )
     assert "0 patients in no cohort" in drawn and "Patients in no partition: 0." in drawn
     tests = tuple(FrozenTest(name, 2, "2026-01-31", "0" * 64, (), ()) for name in TESTS)
     gone = FrozenTest(TESTS[0], 1, "2025-01-31", "0" * 64, (), (), retired="2026-01-31")

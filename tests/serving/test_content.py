@@ -119,14 +119,14 @@ def test_who_seals_a_changed_bundle_anew_is_found_out(version: versions.Version)
 
 
 def test_a_changed_version_is_not_found_again(
-    version: versions.Version, empty: Path, params: Params, caplog: pytest.LogCaptureFixture
+    version: versions.Version, bundle: Path, params: Params, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights = versions.verified_folder(version) / BUNDLE / "networks/vgg16/network.onnx"
     before = flip(weights)
     with caplog.at_level(logging.WARNING):
         assert claim(version.name, version.content) is None
     assert "network.onnx was changed" in caplog.text
-    number, new = register(empty / "bundle", content_of(empty / "bundle"), params, {}, "")
+    number, new = register(bundle, content_of(bundle), params, {}, "")
     assert new and number > version.number
     weights.write_bytes(before)
 
