@@ -98,8 +98,8 @@ def test_a_version_from_before_onnx_says_what_to_do(bundle: Path, tmp_path: Path
     ("fault", "held"),
     [
         (lambda maps, at: maps + 0.0, True),
-        (lambda maps, at: np.where(at < 0.009, maps + 0.005, maps), True),  # cells at a kink
-        (lambda maps, at: np.where(at < 0.02, maps + 0.005, maps), False),  # too many of them
+        (lambda maps, at: np.where(at < 0.09, maps + 0.005, maps), True),  # cells at a kink
+        (lambda maps, at: np.where(at < 0.2, maps + 0.005, maps), False),  # too many of them
         (lambda maps, at: np.where(at < 0.001, maps + 0.02, maps), False),  # too far
         (lambda maps, at: maps * 1.001, False),
         (lambda maps, at: np.where(at < 0.001, np.nan, maps), False),
