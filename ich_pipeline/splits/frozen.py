@@ -12,16 +12,18 @@ version, in the test ledger and in every prediction. The split of each run is he
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pandas as pd
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json, write_text
+from ich_pipeline.core.files import write_json, write_text
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.splits.patient_cohorts import PERSON
 from ich_pipeline.tables.cohort_mark import FROZEN_KEY
@@ -48,6 +50,8 @@ class FrozenTest:
         cautions: what its draw leaves open.
         retired: when another version took its place; empty for the one that counts.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: str
     version: int
@@ -76,9 +80,11 @@ class Manifest:
         tests: all versions, in the order in which they were made.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     key: str = ""
-    size: int = 0
-    share: float = 0.0
+    size: Annotated[int, Field(ge=0)] = 0
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
     learners: tuple[str, ...] = ()
     tests: tuple[FrozenTest, ...] = ()
 
@@ -130,24 +136,32 @@ def read_manifest(path: Path = FILE) -> Manifest:
     """Read ``frozen.json``; a missing file and ``{}`` freeze nothing.
 
     Raises:
-        InputError: the file is broken or of another schema.
+        InputError: the file is broken or of another schema, or it is missing and the ``data/`` beside it has a key.
     """
-    values = read_json(path) if Path(path).exists() else {}
+    path = Path(path)
+    cure = f"`git checkout {path}` brings back the one that was committed; never remove it."
+    damaged = InputError(f"{path} is damaged: {cure}")
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        key = path.parent / "data" / FROZEN_KEY
+        if key.exists():
+            raise InputError(f"{path} is missing, and {key} says that tests are frozen: {cure}") from None
+        values = {}
+    except ValueError:  # no JSON, or no UTF-8
+        raise damaged from None
     if values == {}:
         return Manifest()
     try:
         if values.pop("schema") != SCHEMA:
-            raise TypeError
-        tests = tuple(FrozenTest(**_tuples(test)) for test in values.pop("tests"))
-        return Manifest(**_tuples(values), tests=tests)
-    except (TypeError, KeyError, AttributeError):
-        raise InputError(
-            f"{path} does not hold schema {SCHEMA!r}: `git checkout {path}` brings back the one that was committed."
-        ) from None
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            raise ValueError
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(values), strict=True)
+        counting = [test.name for test in manifest.tests if not test.retired]
+        if sorted(counting) != sorted({*TESTS} if manifest.tests else ()):
+            raise ValueError  # two of one name, or one that nobody knows
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise damaged from None
+    return manifest
 
 
 def write_manifest(manifest: Manifest, path: Path = FILE) -> None:

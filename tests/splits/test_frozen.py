@@ -210,10 +210,44 @@ def test_the_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert hashlib.sha256(b"P00001").hexdigest()[:16] not in text
     path.write_text("{}\n")
     assert read_manifest(path) == Manifest() == read_manifest(tmp_path / "none.json")
-    for broken in ('{"schema": "frozen/2"}', "[1]", json.dumps({"schema": "frozen/1", "tests": [{"name": "x"}]})):
-        path.write_text(broken)
-        with pytest.raises(InputError, match="does not hold schema 'frozen/1': `git checkout"):
+
+
+def test_a_damaged_manifest_is_one_sentence_that_never_says_remove_it(tmp_path: Path) -> None:
+    manifest, _, _ = grown()
+    path = tmp_path / "frozen.json"
+    write_manifest(manifest, path)
+    whole = json.loads(path.read_text())
+    twice = {**whole, "tests": [*whole["tests"], whole["tests"][0]]}
+    wrong = [
+        {**whole, "schema": "frozen/2"},
+        {**whole, "share": "half"},
+        {**whole, "share": 2.0},
+        {**whole, "learners": "none"},
+        {**whole, "learners": [1]},
+        {**whole, "more": 1},
+        {**whole, "tests": whole["tests"][:1]},
+        {**whole, "tests": [{"name": "x"}]},
+        twice,
+        [1],
+        None,
+    ]
+    texts = [json.dumps(one) for one in wrong] + ["", "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> b\n", "{", "nan"]
+    for broken in [text.encode() for text in texts] + [b"\xff\xfe{}"]:
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"frozen.json is damaged: `git checkout .*; never remove it\.$"):
             read_manifest(path)
+
+
+def test_a_missing_manifest_beside_a_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert read_manifest(tmp_path / "frozen.json") == Manifest()
+    make_key(tmp_path / "data", synthetic=False)
+    with pytest.raises(
+        InputError, match=r"frozen.json is missing, and .*data/frozen.key says that tests are frozen: `git"
+    ):
+        read_manifest(tmp_path / "frozen.json")
+    (tmp_path / "frozen.json").write_text("{}")
+    assert read_manifest(tmp_path / "frozen.json") == Manifest()
 
 
 def test_the_key_goes_with_the_data_and_another_is_refused(tmp_path: Path) -> None:
