@@ -328,6 +328,57 @@ def cases_of(data: Path, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
     return cases.assign(person=cases["patient_key"], **dict.fromkeys(params.label_set.columns, 0)), slices
 
 
+def watching(params: Params, source: Path, labels: Path, minutes: float) -> Params:
+    incoming = IncomingParams(source=str(source), labels=str(labels), quiet_minutes=minutes)
+    return params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": incoming})})
+
+
+def test_what_a_copy_says_of_its_age_is_not_believed(
+    tmp_path: Path, params: Params, write_export: WriteExport, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = export(write_export, tmp_path / "second", [3])
+    params = watching(params, source, table(tmp_path / "second.csv", params, [3]), 30)
+    now = time.time()
+    (source / "nowhere").symlink_to("none")
+    for path in (tmp_path / "second.csv", source, *source.rglob("*")):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    with pytest.raises(arrivals.NotYet):
+        arrivals.bring(params, now + 60)
+    assert arrivals.last_change(source / "vanished", now) == now
+    (source / "nowhere").unlink()
+    for path in (source, *source.rglob("*")):
+        os.utime(path, (now + 1e8, now + 1e8))
+    assert arrivals.bring(params, now + 3600).startswith("3 of 3 files copied")
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_folders_and_an_archive_are_looked_at_too(
+    tmp_path: Path,
+    params: Params,
+    write_export: WriteExport,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    archive: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = export(write_export, tmp_path / "second", [3])
+    gone = source / "part.tmp"
+    gone.touch()
+    if archive:
+        source = gone = Path(shutil.make_archive(str(tmp_path / "second"), "zip", source))
+    params = watching(params, source, table(tmp_path / "second.csv", params, [3]), 0.02)
+    time.sleep(1.5)
+    if archive:
+        gone.touch()
+    else:
+        gone.unlink()  # a file that vanished changes its folder alone
+    with pytest.raises(arrivals.NotYet):
+        arrivals.bring(params, time.time())
+    time.sleep(1.5)
+    assert arrivals.bring(params, time.time())
+
+
 @pytest.mark.long
 def test_a_kill_leaves_the_old_or_the_new(
     tmp_path: Path, params: Params, write_export: WriteExport, data: Path, project_root: Path
