@@ -236,7 +236,7 @@ def test_mounts_are_read_with_their_escapes(monkeypatch: pytest.MonkeyPatch) -> 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from ich_pipeline.core.lock import LOCK, Busy, output_locked, project_locked
+from ich_pipeline.core.lock import output_locked
 with output_locked(Path(sys.argv[1]), "--out"):
     print("held", flush=True)
     time.sleep(60)
