@@ -201,6 +201,14 @@ def test_a_report_grows(tmp_path: Path, params: Params, write_export: WriteExpor
         assert [row["identifier"] for row in csv.DictReader(file)] == ["2.25.77"]
 
 
+def test_a_mark_made_by_hand_is_no_fault(tmp_path: Path, params: Params, write_export: WriteExport, data: Path) -> None:
+    source = export(write_export, tmp_path / "second", [3])
+    (data / "cohort.json").write_text("{}")
+    add(source, table(tmp_path / "second.csv", params, [3]), data, params)
+    mark = json.loads((data / "cohort.json").read_text())
+    assert (mark["kind"], mark["settings"]["files"]) == ("folder", 9)
+
+
 def test_a_watched_folder_is_added_once_it_is_quiet(
     tmp_path: Path, params: Params, write_export: WriteExport, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,7 +255,7 @@ def test_copies_come_to_copies_of_the_same_key_alone(
         image = pydicom.dcmread(next((mine / "p3").rglob("IM0")))
         for name, value in wrong.items():
             setattr(image, name, value)
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.UID("2.25.77")
+        image.SOPInstanceUID = "2.25.77"
         image.save_as(mine / "beside.dcm")
         refused("and 1 files of .*mine/dicom are no such CT images", data, mine, labels, data, params)
     (mine / "beside.dcm").write_bytes(b"%PDF-1.4")
