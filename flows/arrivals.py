@@ -6,6 +6,7 @@ and never one too few.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,14 +53,29 @@ def bring(params: Params, now: float) -> str:
     incoming = params.retrain.incoming
     if incoming is None:
         return ""
-    places = [path for path in (Path(incoming.labels), *Path(incoming.source).rglob("*")) if path.is_file()]
-    newest = max((path.stat().st_mtime for path in places), default=0.0)
+    # What is missing at all is told by `add`.
+    places = [path for path in (Path(incoming.labels), Path(incoming.source)) if path.exists()]
+    for folder, folders, files in os.walk(incoming.source):
+        places += [Path(folder, name) for name in (*folders, *files)]
+    newest = max((last_change(path, now) for path in places), default=0.0)
     if now - newest < 60 * incoming.quiet_minutes:
         raise NotYet(
             f"a file came into retrain.incoming.source within {incoming.quiet_minutes:g} minutes, and more may come."
         )
     said = add(incoming.source, Path(incoming.labels), params, lenient=False, remote=Remote()).removesuffix(f" {NEXT}")
     return "" if said.endswith(NOTHING) else said
+
+
+def last_change(path: Path, now: float) -> float:
+    """When a file or folder came or changed, in seconds since the epoch; ``now`` for one that has just vanished.
+
+    Whoever copies may give a file its old time, or one to come; when its entry on this disk changed he cannot.
+    """
+    try:
+        found = path.stat() if path.exists() else path.lstat()  # of a link that leads nowhere
+    except OSError:
+        return now
+    return max((when for when in (found.st_mtime, found.st_ctime) if when <= now), default=now)
 
 
 def look(params: Params) -> Arrivals:

@@ -12,6 +12,7 @@ from flows.engine import layout
 from flows.engine.boundary import exit_status
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.files import sha256_of, write_text
+from ich_pipeline.splits.frozen import read_manifest
 
 PAGE = layout.REPORTS / "test_ledger.html"
 
@@ -41,7 +42,9 @@ def publish(params: Params) -> list[str]:
         else (f"The test ledger is not what was written: look {broken} was changed, or one before it is gone.")
     )
     write_text(PAGE, render("test_ledger.html.j2", counts=counts, rows=rows, present=present, warning=warning))
-    sentences = [c.sentence_after(params.retrain.looks) for c in counts if (c.test, c.test_set) in present]
+    manifest = read_manifest(layout.FROZEN)
+    summed = [ledger.count(test, manifest.line(test, digest), found) for test, digest in sorted(present)]
+    sentences = [one.sentence_after(params.retrain.looks) for one in summed if one.looks]
     return sentences + ([warning] if warning else [])
 
 

@@ -17,7 +17,7 @@ from flows.engine.boundary import exit_status
 from flows.engine.prefect_show import failed
 from flows.pipeline import closing, run_inside_flow
 from ich_pipeline.config import Params, load_params
-from ich_pipeline.core.lock import project_locked
+from ich_pipeline.core.lock import Busy, project_locked
 from ich_pipeline.gate.judge import Judgement
 from ich_pipeline.registry import promotion
 
@@ -68,7 +68,7 @@ def retrain() -> State:
         with project_locked():
             outcome = run_inside_flow(params, lambda: arrived.append(look(params)))
             judged = gate(params, int(outcome.version))
-    except NotYet as reason:
+    except (NotYet, Busy) as reason:
         create_markdown_artifact(str(reason), key="retrain", description="what the retraining ended with")
         return Completed(name="Skipped", message=str(reason))
     except Exception as error:  # told where `make schedule` runs, which shows what its runs print

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,10 @@ from ich_pipeline.dicom.header import Header
 from ich_pipeline.ingest.scan import read_headers
 from ich_pipeline.sources.folder import list_folder
 from ich_pipeline.sources.listing import Listing
-from ich_pipeline.sources.opened import opened
+from ich_pipeline.sources.opened import not_read, opened
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, is_remote, named, open_source
-from ich_pipeline.tables.cohort_mark import LEVEL, MARK, PHANTOM, cohort_kind, has_case_labels_only, write_mark
+from ich_pipeline.tables.cohort_mark import LEVEL, MARK, OWN, PHANTOM, cohort_kind, has_case_labels_only, write_mark
 from ich_pipeline.tables.label_tables import SHOWN, UID, read_labels, write_labels
 from ich_pipeline.tables.labels import Labels
 
@@ -57,6 +58,7 @@ def add(
     *,
     lenient: bool = False,
     remote: Remote | None = None,
+    of_test: Callable[[Header], bool] = lambda _: False,
 ) -> str:
     """Add what is new of a source and its labels to ``target`` (``data/``), atomically; returns sentences with the counts.
 
@@ -71,10 +73,13 @@ def add(
         track: progress.
         lenient: leave out labels that are at fault and count them.
         remote: how S3 is reached.
+        of_test: is this of a patient or a study of a frozen test? Its new files and labels are left out and counted, since
+            the test must not change.
 
     Raises:
         InputError: there is no such cohort, the source or the table is wrong, an image or a label contradicts one that is
-            there, or the disk is too small. Nothing is changed then.
+            there, an archive holds studies of frozen tests beside others, one of the two cohorts alone is de-identified or
+            both are with two keys, or the disk is too small. Nothing is changed then.
     """
     source, target, labels_csv = named(source), Path(target), Path(labels_csv)
     remote = changed(remote or Remote(), accept_missing=lenient, missing_option="--lenient")
@@ -102,11 +107,18 @@ def add(
         ):
             known = read_headers(old.files, params.ingest, track)
             headers = headers_of(source, new, account, params, track)
-            files = _new_files(given, headers, there, known, source, target)
+            _refuse_mixed(target, source, headers, known, len(not_read(new)))
+            aside = [header for header in headers if of_test(header)]
+            found_new = _new_files(given, headers, there, known, source, target, aside)
     finally:
         remove_folder(scratch)
-    _refuse_identified(target, headers)
+    files = _without_tests(found_new, headers, aside, source)
     labelled = set(before[UID])
+    of_tests = {one.sop_instance_uid for h in (*filter(of_test, known), *aside) for one in h.slices()}
+    late = rows.table[KEY].isin(of_tests - labelled)
+    rows = changed(rows, table=rows.table[~late])
+    left_out = _left_out(len(found_new) - len(files), int(late.sum()))
+    headers = [header for header in headers if not of_test(header)]
     in_source = {one.sop_instance_uid for header in headers for one in header.slices()}
     known_images = {one.sop_instance_uid for header in known for one in header.slices() if one.is_ct_image}
     of_known = rows.table[KEY].isin(known_images - in_source)
@@ -123,7 +135,9 @@ def add(
     table = pd.concat([before, found[columns], more[columns]]).drop_duplicates(UID)
     fresh = len(table) - len(before)
     if not files and not fresh:
-        return f"{target} holds all of {source} already; {NOTHING}"
+        if is_remote(source):
+            shutil.rmtree(fetched, ignore_errors=True)
+        return " ".join([*left_out, f"{target} holds all{' else' * bool(left_out)} of {source} already; {NOTHING}"])
     with atomic_dir(target) as partial:
         _second_names(target, partial)
         if files:
@@ -135,7 +149,7 @@ def add(
             shutil.rmtree(fetched, ignore_errors=True)
     patients = {h.patient_id for h in headers if h.is_ct_image} - {h.patient_id for h in known if h.is_ct_image}
     said = f"{len(files):,} of {len(given.files):,} files copied, the others are in {target} already; new patients: {len(patients):,}; slices newly labelled: {fresh:,}."
-    return " ".join([said, *account.sentences()])
+    return " ".join([said, *left_out, *account.sentences()])
 
 
 def _check_cohort(target: Path) -> None:
@@ -168,14 +182,83 @@ def _refuse_contradictions(
         )
 
 
-def _refuse_identified(target: Path, headers: Sequence[Header]) -> None:
-    if not (target / f"deidentification_{DEIDENTIFICATION}").is_file():
+def _refuse_mixed(
+    target: Path, source: Path | str, headers: Sequence[Header], known: Sequence[Header], unread: int
+) -> None:
+    """De-identified copies of one key come together, and nothing else: else one patient stands there under two names."""
+    own = target / f"deidentification_{DEIDENTIFICATION}"
+    copies = [header for header in headers if _is_copy(header)]
+    if not own.is_file():
+        if copies and any(h.is_ct_image and h.patient_id and not _is_copy(h) for h in known):
+            raise InputError(
+                f"{target} holds a cohort with its own PatientIDs, and {source} de-identified copies, under which patients would "
+                "stand there a second time: add what was not de-identified; nothing was added."
+            )
         return
-    if not all(PATIENT_ID.fullmatch(h.patient_id) for h in headers if h.is_ct_image and h.patient_id):
+    if others := len(headers) - len(copies) + unread:
         raise InputError(
-            f"{target} holds de-identified copies, and these tell whose they are: `ich deidentify` writes copies with the same key, "
-            "add those."
+            f"{target} holds de-identified copies, and {others:,} files of {source} are no such CT images and may tell whose they "
+            "are: `ich deidentify` writes copies with the same key, add its folder dicom/."
         )
+    key = _key_of(own)
+    given = None if is_remote(source) else _key_of(Path(source).resolve().parent / DEIDENTIFICATION)
+    if key is None or given != key:
+        what = (
+            f"of the key {given}" if given else f"of a key that nothing names (no {DEIDENTIFICATION} beside the folder)"
+        )
+        raise InputError(
+            f"{target} holds de-identified copies of the key {key or f'that {own} does not name'}, and {source} such {what}, "
+            f"where patients have other names: add the folder dicom/ that `ich deidentify` wrote with the same key, with its "
+            f"{DEIDENTIFICATION} beside it."
+        )
+
+
+def _is_copy(header: Header) -> bool:
+    return PATIENT_ID.fullmatch(header.patient_id) is not None and any(one.is_ct_image for one in header.slices())
+
+
+def _key_of(report: Path) -> str | None:
+    """Fingerprint of the key that a report of a de-identification names."""
+    try:
+        return str(json.loads(report.read_bytes())["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _without_tests(
+    files: Sequence[tuple[Path, str]], headers: Iterable[Header], aside: Sequence[Header], source: Path | str
+) -> list[tuple[Path, str]]:
+    """Those of the new files in which nothing of a frozen test is.
+
+    Raises:
+        InputError: an archive holds both.
+    """
+    of_tests = {header.path for header in aside}
+    inside = {part for path in of_tests for part in _upwards(path)}
+    others = {part for h in headers if h.is_ct_image and h.path not in of_tests for part in _upwards(h.path)}
+    for _, name in files:
+        if name in inside and name in others:
+            raise InputError(
+                f"{source}: {name} holds studies of frozen tests, which must not change, beside others: unpack it and add the "
+                "folder; nothing was added."
+            )
+    return [(path, name) for path, name in files if name not in inside]
+
+
+def _upwards(path: str) -> Iterable[str]:
+    """``a.zip/b/c`` and all it lies in: ``a.zip/b``, ``a.zip``."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _left_out(files: int, labels: int) -> list[str]:
+    if not files and not labels:
+        return []
+    return [
+        f"Left out, since frozen tests must not change: {files:,} file{'s' * (files != 1)} and {labels:,} "
+        f"label{'s' * (labels != 1)} of their patients."
+    ]
 
 
 def _new_files(
@@ -185,12 +268,14 @@ def _new_files(
     known: Sequence[Header],
     source: Path | str,
     target: Path,
+    aside: Sequence[Header],
 ) -> list[tuple[Path, str]]:
     """Files of the source that are not in the cohort, by content.
 
     Raises:
-        InputError: an image has the SOPInstanceUID of one that is there, and other bytes.
+        InputError: an image has the SOPInstanceUID of one that is there, and other bytes; of ``aside`` one may.
     """
+    may = {header.source for header in aside}
     by_uid: dict[str, list[Path]] = defaultdict(list)
     for header in known:
         if header.sop_instance_uid and isinstance(header.source, Path):
@@ -203,7 +288,7 @@ def _new_files(
             digest = sha256_of(header.source)
             if any(sha256_of(path) == digest for path in copies):
                 same.add(header.source)
-            else:
+            elif header.source not in may:
                 other.append(header.name)
     if other:
         shown = ", ".join(other[:SHOWN]) + (", …" if len(other) > SHOWN else "")
@@ -248,12 +333,10 @@ def _append_report(path: Path, account: LabelAccount) -> None:
 
 
 def _update_mark(folder: Path, files: int, labelled: int, account: LabelAccount) -> None:
-    mark: Mapping[str, Any] = (
-        read_json(folder / MARK) if (folder / MARK).is_file() else {"kind": "folder", "settings": {}}
-    )
-    settings = dict(mark["settings"])
-    left_out = dict(settings.get("left_out", {}))
+    mark: Mapping[str, Any] = read_json(folder / MARK) if (folder / MARK).is_file() else {}
+    settings = dict(mark.get("settings") or {})
+    left_out = dict(settings.get("left_out") or {})
     for code, count in account.counts(notes=False).items():
         left_out[code.value] = left_out.get(code.value, 0) + count
     settings |= {LEVEL: "slice", "files": files, "labelled": labelled, "left_out": left_out}
-    write_mark(folder, mark["kind"], settings)
+    write_mark(folder, mark.get("kind", OWN), settings)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
+from collections.abc import Callable
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import replace as changed
@@ -17,6 +19,7 @@ from ich_pipeline.core.lock import project_locked
 from ich_pipeline.core.outputs import check_output, refuse_within
 from ich_pipeline.core.progress import terminal
 from ich_pipeline.deidentify.report import ACCOUNT, REMOVED, REPORT
+from ich_pipeline.dicom.header import Header
 from ich_pipeline.sources.remote import Remote
 from ich_pipeline.sources.source import fetched_beside, named
 from ich_pipeline.tables.cohort_mark import PHANTOM, SYNTHETIC, cohort_kind, note_tracked_kind, tracked_kind
@@ -147,6 +150,7 @@ def left_of_an_identified_cohort() -> list[str]:
     cache = dvc_cache()
     kept = [place for place in STATE.glob("*") if place.is_dir() and place.name not in ("prefect", DEIDENTIFIED.name)]
     places = [place for place in (WORK, *sorted(kept), cache) if place.is_dir() and any(place.iterdir())]
+    places += [seen for seen in (STATE / "patients.json",) if seen.is_file()]  # patient_keys, which can be guessed
     if not places:
         return []
     own = [place for place in places if place.resolve().is_relative_to(Path.cwd())]
@@ -191,7 +195,30 @@ def add(source: Path | str, labels: Path, params: Params, lenient: bool, remote:
 
     with project_locked():
         put_back(DATA)
-        return f"{add_to(source, labels, DATA, params, terminal, lenient=lenient, remote=remote)} {NEXT}"
+        said = add_to(
+            source, labels, DATA, params, terminal, lenient=lenient, remote=remote, of_test=_of_frozen_tests()
+        )
+    return f"{said} {NEXT}"
+
+
+def _of_frozen_tests() -> Callable[[Header], bool]:
+    """Is a file of a patient or a study of a frozen test that counts? Of any, where nothing is frozen: no."""
+    from ich_pipeline.dicom.identity import case_id, patient_key
+    from ich_pipeline.splits.frozen import find_key, read_manifest
+
+    manifest = read_manifest()
+    if not manifest.tests:
+        return lambda _: False
+    key = find_key(DATA, manifest)
+    tests = manifest.active.values()
+    patients = {token for test in tests for token in test.patients}
+    cases = {token for test in tests for token in test.cases}
+
+    @functools.cache
+    def known(patient: str, study: str) -> bool:
+        return key.token("patient", patient_key(patient)) in patients or key.token("case", case_id(study)) in cases
+
+    return lambda header: known(header.patient_id, header.study_uid)
 
 
 def _bring(kind: str, source: Path | str, labels: Path, params: Params, **options: Any) -> str:

@@ -44,14 +44,14 @@ def show(params: Params) -> list[str]:
     manifest = read_manifest()
     if not manifest.tests:
         return [f"No test is frozen: each new patient draws them anew. `ich tests freeze` freezes those of {SPLIT}/."]
-    looks = {(one.test, one.test_set): one for one in ledger.counts(ledger.looks())}
+    looks = ledger.looks()
     said = []
     for test in manifest.tests:
-        seen = looks.get((test.name, test.labels_sha256))
+        seen = ledger.count(test.name, manifest.line(test.name, test.labels_sha256), looks)
         said.append(
             f"{test.called}, {test.date}{f', retired {test.retired}' if test.retired else ''}: {len(test.patients):,} patients, "
             f"{len(test.cases):,} studies, {test.labels_sha256[:12]}; "
-            + (seen.sentence_after(params.retrain.looks) if seen else "no look at it yet.")
+            + (seen.sentence_after(params.retrain.looks) if seen.looks else "no look at it yet.")
         )
     said.append(f"{len(manifest.learners):,} patients learned, and enter no test.")
     if (INGEST / "series.parquet").is_file():
@@ -100,7 +100,7 @@ def _freeze_again(params: Params, manifest: Manifest) -> str:
             raise InputError(
                 f"data/ holds no study of {test.called}: bring it back, or write {{}} into {FILE} to draw anew."
             )
-        new = frozen_test(name, left, key, _today(), digests[name], test.cautions)
+        new = frozen_test(name, left, key, _today(), digests[name], test.cautions, test.labels_sha256)
         manifest = manifest.with_test(new)
         made.append(f"{manifest.active[name].called} ({len(new.patients):,} of {len(test.patients):,} patients)")
     if not made:

@@ -20,12 +20,16 @@ _PATIENCE, _POLL = 0.1, 0.02  # seconds: the run that held it may be removing it
 _LONGEST_NUMBER = 20  # bytes; of a process
 
 
+class Busy(InputError):
+    """Another run holds the lock: later it goes."""
+
+
 @contextlib.contextmanager
 def project_locked() -> Iterator[None]:
     """Hold the project's lock; the system lets go of it when the process ends, however it ends.
 
     Raises:
-        InputError: another run holds it.
+        Busy: another run holds it.
     """
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with _hold(LOCK, "is at work in this folder"):
@@ -77,7 +81,8 @@ def _hold(path: Path, what: str) -> Iterator[None]:
     """Hold a lock file, which says the number of this process.
 
     Raises:
-        InputError: another run holds it, or a file of that name is no lock.
+        Busy: another run holds it.
+        InputError: a file of that name is no lock.
         OSError: it cannot be made or written; a link there counts as such, since what it leads to is the user's own.
     """
     if path.is_file() and not path.is_symlink():
@@ -91,7 +96,7 @@ def _hold(path: Path, what: str) -> Iterator[None]:
         if not path.exists():  # the library takes it for a file that others keep removing: on /proc there can be none
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
         who = path.read_text(errors="replace").strip()
-        raise InputError(f"another run (process {who or 'unknown'}) {what}: wait for it, or stop it.") from None
+        raise Busy(f"another run (process {who or 'unknown'}) {what}: wait for it, or stop it.") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:  # some network disks have none, and are no worse off than before
             raise

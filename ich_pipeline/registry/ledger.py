@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,13 +134,17 @@ def broken_at(found: Sequence[StoredLook]) -> int | None:
 
 def counts(found: Iterable[Look]) -> list[Count]:
     """By test set, in the order of the first look. Equal content looked at again is one more look, not one more model."""
-    groups: dict[tuple[str, str], list[Look]] = {}
-    for look in found:
-        groups.setdefault((look.test, look.test_set), []).append(look)
-    return [
-        Count(test, labels, len(group), len({g.model for g in group}), len({g.results for g in group}))
-        for (test, labels), group in groups.items()
-    ]
+    found = list(found)
+    return [count(*one, found) for one in dict.fromkeys((look.test, look.test_set) for look in found)]
+
+
+def count(test: str, test_sets: str | Collection[str], found: Iterable[Look]) -> Count:
+    """Of one test set, or of several that are one test corrected; no look is none."""
+    sets = {test_sets} if isinstance(test_sets, str) else set(test_sets)
+    group = [look for look in found if look.test == test and look.test_set in sets]
+    return Count(
+        test, " ".join(sorted(sets)), len(group), len({g.model for g in group}), len({g.results for g in group})
+    )
 
 
 def model_digest(files: Mapping[str, str]) -> str:

@@ -12,16 +12,18 @@ version, in the test ledger and in every prediction. The split of each run is he
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import pandas as pd
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import read_json, write_json, write_text
+from ich_pipeline.core.files import write_json, write_text
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.splits.patient_cohorts import PERSON
 from ich_pipeline.tables.cohort_mark import FROZEN_KEY
@@ -47,7 +49,10 @@ class FrozenTest:
         patients, cases: sorted tokens of PatientID and study.
         cautions: what its draw leaves open.
         retired: when another version took its place; empty for the one that counts.
+        before: the digest of the version that it was made of by freezing again; empty where its patients are others.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: str
     version: int
@@ -57,6 +62,7 @@ class FrozenTest:
     cases: tuple[str, ...]
     cautions: tuple[str, ...] = ()
     retired: str = ""
+    before: str = ""
 
     @property
     def called(self) -> str:
@@ -76,9 +82,11 @@ class Manifest:
         tests: all versions, in the order in which they were made.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     key: str = ""
-    size: int = 0
-    share: float = 0.0
+    size: Annotated[int, Field(ge=0)] = 0
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
     learners: tuple[str, ...] = ()
     tests: tuple[FrozenTest, ...] = ()
 
@@ -86,6 +94,14 @@ class Manifest:
     def active(self) -> dict[str, FrozenTest]:
         """The version of each test that counts; empty while nothing is frozen."""
         return {test.name: test for test in self.tests if not test.retired}
+
+    def line(self, name: str, digest: str) -> set[str]:
+        """The digests of a test and of those that it was made of by freezing again: looks at one are looks at all."""
+        found = {digest}
+        for test in reversed(self.tests):
+            if test.name == name and test.labels_sha256 in found and test.before:
+                found.add(test.before)
+        return found
 
     def with_learners(self, tokens: Iterable[str]) -> Manifest:
         """The same with more who never enter a test."""
@@ -112,6 +128,7 @@ class Placed:
         waiting: cases of the patients who wait for the next prospective test, earliest first.
         notes: what a person should know.
         cautions: those of the notes without which the figures of a test mislead.
+        here: token of every case, in a cohort or not.
     """
 
     cases: pd.DataFrame
@@ -119,6 +136,7 @@ class Placed:
     waiting: pd.DataFrame
     notes: tuple[str, ...]
     cautions: tuple[str, ...]
+    here: frozenset[str]
 
     def digests(self, slices: pd.DataFrame, table: pd.DataFrame, labels: Labels) -> dict[str, str]:
         """SHA-256 of the label file that each test has now."""
@@ -130,24 +148,32 @@ def read_manifest(path: Path = FILE) -> Manifest:
     """Read ``frozen.json``; a missing file and ``{}`` freeze nothing.
 
     Raises:
-        InputError: the file is broken or of another schema.
+        InputError: the file is broken or of another schema, or it is missing and the ``data/`` beside it has a key.
     """
-    values = read_json(path) if Path(path).exists() else {}
+    path = Path(path)
+    cure = f"`git checkout {path}` brings back the one that was committed; never remove it."
+    damaged = InputError(f"{path} is damaged: {cure}")
+    try:
+        values = json.loads(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        key = path.parent / "data" / FROZEN_KEY
+        if key.exists():
+            raise InputError(f"{path} is missing, and {key} says that tests are frozen: {cure}") from None
+        values = {}
+    except ValueError:  # no JSON, or no UTF-8
+        raise damaged from None
     if values == {}:
         return Manifest()
     try:
         if values.pop("schema") != SCHEMA:
-            raise TypeError
-        tests = tuple(FrozenTest(**_tuples(test)) for test in values.pop("tests"))
-        return Manifest(**_tuples(values), tests=tests)
-    except (TypeError, KeyError, AttributeError):
-        raise InputError(
-            f"{path} does not hold schema {SCHEMA!r}: `git checkout {path}` brings back the one that was committed."
-        ) from None
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            raise ValueError
+        manifest = TypeAdapter(Manifest).validate_json(json.dumps(values), strict=True)
+        counting = [test.name for test in manifest.tests if not test.retired]
+        if sorted(counting) != sorted({*TESTS} if manifest.tests else ()):
+            raise ValueError  # two of one name, or one that nobody knows
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise damaged from None
+    return manifest
 
 
 def write_manifest(manifest: Manifest, path: Path = FILE) -> None:
@@ -205,7 +231,7 @@ def assign(cases: pd.DataFrame, manifest: Manifest, key: Key) -> Placed:
 
     1. one is a test patient: the studies of the frozen test are in it, all others in no cohort, studies that came later too;
     2. one has learned: they learn;
-    3. all are new, their first study is later than the frozen prospective test, and the key draws them: they wait for the
+    3. all are new, their first study is later than the first one of any patient of the frozen prospective test, and the key draws them: they wait for the
        next one;
     4. else they learn.
 
@@ -223,7 +249,9 @@ def assign(cases: pd.DataFrame, manifest: Manifest, key: Key) -> Placed:
     of_patient = {token: TESTS.index(test.name) for test in tests.values() for token in test.patients}
     of_case = {token: test.name for test in tests.values() for token in test.cases}
     frozen = case.map(of_case)
-    after = cases.loc[frozen == PROSPECTIVE, "StudyDate"].max()
+    # Of patients, not of heads, and of frozen studies alone: it stays the same for as long as the test counts.
+    dated = cases[(frozen == PROSPECTIVE) & (cases["StudyDate"] != "")]
+    after = dated.groupby("patient_key")["StudyDate"].min().max()  # NaN without any date: then nobody is later
     drawn = patient.isin({token for token in set(patient) if _drawn(key, token, manifest.share)})
     rows = pd.DataFrame(
         {
@@ -250,14 +278,16 @@ def assign(cases: pd.DataFrame, manifest: Manifest, key: Key) -> Placed:
         )
     notes = [*cautions]
     if aside := int((places == ASIDE).sum()):
-        notes.append(f"{aside:,} later studies of test patients are in no cohort: a frozen test gains none.")
-    if len(waiting):
-        notes.append(
-            f"{waiting[PERSON].nunique():,} new patients wait for the next prospective test, of {manifest.size:,}."
-        )
+        studies = "study of a test patient is" if aside == 1 else "studies of test patients are"
+        notes.append(f"{aside:,} later {studies} in no cohort: a frozen test gains none.")
+    if waits_now := waiting[PERSON].nunique():
+        who = "new patient waits" if waits_now == 1 else "new patients wait"
+        notes.append(f"{waits_now:,} {who} for the next prospective test, of {manifest.size:,}.")
     tested = places[places.isin(TESTS)]
     of_person = {str(person): str(test) for person, test in zip(cases.loc[tested.index, PERSON], tested, strict=True)}
-    return Placed(cases.loc[kept].reset_index(drop=True), of_person, waiting, tuple(notes), tuple(cautions))
+    return Placed(
+        cases.loc[kept].reset_index(drop=True), of_person, waiting, tuple(notes), tuple(cautions), frozenset(case)
+    )
 
 
 def _drawn(key: Key, token: str, share: float) -> bool:
@@ -279,8 +309,13 @@ def refuse_changed(placed: Placed, manifest: Manifest, digests: Mapping[str, str
         if digests[name] == test.labels_sha256:
             continue
         there = int(placed.cases[PERSON].map(placed.tests).eq(name).sum())
-        lost = len(test.cases) - there
-        what = f"data/ lacks {lost} of its {len(test.cases)} studies" if lost else "its labels or slices are others"
+        lost = len(set(test.cases) - placed.here)
+        moved = len(test.cases) - there - lost
+        what = "its labels or slices are others"
+        if lost:
+            what = f"data/ lacks {lost} of its {len(test.cases)} studies"
+        elif moved:
+            what = f"{moved} of its {len(test.cases)} studies now show{'s' * (moved == 1)} a head of the other test too"
         raise InputError(
             f"{FILE}: {test.called} is not as it was frozen: {what}. Bring back data/ and the settings of then, or "
             f"`ich tests freeze` makes version {test.version + 1} of what is here, of which no earlier figure holds."
@@ -294,7 +329,13 @@ def label_digest(case_ids: Collection[str], slices: pd.DataFrame, table: pd.Data
 
 
 def frozen_test(
-    name: str, cases: pd.DataFrame, key: Key, date: str, digest: str, cautions: Iterable[str] = ()
+    name: str,
+    cases: pd.DataFrame,
+    key: Key,
+    date: str,
+    digest: str,
+    cautions: Iterable[str] = (),
+    before: str = "",
 ) -> FrozenTest:
     """Version 1 of a test of these cases.
 
@@ -305,10 +346,13 @@ def frozen_test(
         date: ISO 8601.
         digest: of :func:`label_digest`.
         cautions: what the draw leaves open.
+        before: as in :class:`FrozenTest`.
     """
     of_cases = {key.token("case", one) for one in cases["case_id"]}
     patients = patient_tokens(key, cases["patient_key"])
-    return FrozenTest(name, 1, date, digest, tuple(sorted(patients)), tuple(sorted(of_cases)), tuple(cautions))
+    return FrozenTest(
+        name, 1, date, digest, tuple(sorted(patients)), tuple(sorted(of_cases)), tuple(cautions), before=before
+    )
 
 
 def opened(manifest: Manifest, placed: Placed) -> pd.DataFrame:

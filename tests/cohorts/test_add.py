@@ -22,8 +22,26 @@ from hypothesis import strategies as st
 from flows import arrivals
 from ich_pipeline.cohorts.add import add
 from ich_pipeline.cohorts.bring import bring
+from ich_pipeline.commands.cohort import add as commands_add
 from ich_pipeline.config import IncomingParams, Params
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.dicom.identity import case_id, patient_key
+from ich_pipeline.ingest.scan import read_headers
+from ich_pipeline.sources.folder import list_folder
+from ich_pipeline.sources.remote import Remote
+from ich_pipeline.splits.frozen import (
+    Manifest,
+    assign,
+    find_key,
+    frozen_test,
+    label_digest,
+    make_key,
+    read_manifest,
+    refuse_changed,
+    write_manifest,
+)
+from ich_pipeline.splits.patient_cohorts import split_cases
+from ich_pipeline.tables.cohort_names import PROSPECTIVE, RETROSPECTIVE
 from ich_pipeline.tables.label_tables import UID, read_labels
 
 WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
@@ -164,7 +182,7 @@ def test_what_nothing_can_be_added_to(tmp_path: Path, params: Params, write_expo
     pd.read_csv(labels).rename(columns={UID: "StudyInstanceUID"}).to_csv(tmp_path / "cases.csv", index=False)
     refused("labels cases, and .* holds labels of slices", data, source, tmp_path / "cases.csv", data, params)
     (data / "deidentification_report.json").write_text("{}")
-    refused("holds de-identified copies, and these tell whose they are", data, source, labels, data, params)
+    refused("holds de-identified copies, and 3 files of .* may tell whose they are", data, source, labels, data, params)
     (data / "deidentification_report.json").unlink()
     mark = json.loads((data / "cohort.json").read_text())
     (data / "cohort.json").write_text(json.dumps({**mark, "kind": "phantom"}))
@@ -181,6 +199,14 @@ def test_a_report_grows(tmp_path: Path, params: Params, write_export: WriteExpor
     assert "Left out: 1 " in said
     with (data / "labels_report.csv").open() as file:
         assert [row["identifier"] for row in csv.DictReader(file)] == ["2.25.77"]
+
+
+def test_a_mark_made_by_hand_is_no_fault(tmp_path: Path, params: Params, write_export: WriteExport, data: Path) -> None:
+    source = export(write_export, tmp_path / "second", [3])
+    (data / "cohort.json").write_text("{}")
+    add(source, table(tmp_path / "second.csv", params, [3]), data, params)
+    mark = json.loads((data / "cohort.json").read_text())
+    assert (mark["kind"], mark["settings"]["files"]) == ("folder", 9)
 
 
 def test_a_watched_folder_is_added_once_it_is_quiet(
@@ -200,6 +226,165 @@ def test_a_watched_folder_is_added_once_it_is_quiet(
     assert arrivals.bring(params, now + 3600) == ""
     unwatched = params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": None})})
     assert arrivals.bring(unwatched, now) == ""
+
+
+def copies(write_export: WriteExport, root: Path, number: int, key: str | None) -> Path:
+    """Like what ``ich deidentify`` writes of a patient: dicom/ and a report beside it."""
+    rows = [{UID: f"2.25.{100 * number + n}", "PatientID": f"ICH{number:016x}", "InstanceNumber": n} for n in range(3)]
+    uids = {"StudyInstanceUID": f"2.25.{9000 + number}", "SeriesInstanceUID": f"2.25.{8000 + number}"}
+    write_export(root / "dicom" / f"p{number}", [row | uids for row in rows])
+    if key is not None:
+        (root / "report.json").write_text(json.dumps({"key": key}))
+    return root / "dicom"
+
+
+def test_copies_come_to_copies_of_the_same_key_alone(
+    tmp_path: Path, params: Params, write_export: WriteExport, data: Path
+) -> None:
+    labels = table(tmp_path / "third.csv", params, [3])
+    mine = copies(write_export, tmp_path / "mine", 3, "a" * 16)
+    refused("a cohort with its own PatientIDs, and .*mine/dicom de-identified", data, mine, labels, data, params)
+    own = copies(write_export, tmp_path / "own", 1, "a" * 16)
+    bring("folder", own, table(tmp_path / "one.csv", params, [1]), data, params, replace=True)
+    shutil.copy(tmp_path / "own" / "report.json", data / "deidentification_report.json")
+    other = copies(write_export, tmp_path / "other", 3, "b" * 16)
+    refused(f"of the key {'a' * 16}, and .* such of the key {'b' * 16}", data, other, labels, data, params)
+    nameless = copies(write_export, tmp_path / "nameless", 3, None)
+    refused("of a key that nothing names", data, nameless, labels, data, params)
+    for wrong in ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, {"PatientID": ""}):
+        image = pydicom.dcmread(next((mine / "p3").rglob("IM0")))
+        for name, value in wrong.items():
+            setattr(image, name, value)
+        image.SOPInstanceUID = "2.25.77"
+        image.save_as(mine / "beside.dcm")
+        refused("and 1 files of .*mine/dicom are no such CT images", data, mine, labels, data, params)
+    (mine / "beside.dcm").write_bytes(b"%PDF-1.4")
+    refused("and 1 files of .*mine/dicom are no such CT images", data, mine, labels, data, params)
+    (mine / "beside.dcm").unlink()
+    assert add(mine, labels, data, params).startswith("3 of 3 files copied")
+
+
+def test_what_comes_later_of_a_frozen_test_is_left_out(
+    tmp_path: Path, params: Params, write_export: WriteExport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, everyone = Path("data"), list(range(1, 7))
+    labels = table(tmp_path / "first.csv", params, everyone)
+    lines = labels.read_text().splitlines(keepends=True)
+    labels.write_text("".join(line for line in lines if not line.startswith("2.25.102,")))  # it is labelled later
+    bring("folder", export(write_export, tmp_path / "first", everyone), labels, data, params, lenient=True)
+    cases, slices = cases_of(data, params)
+    key = make_key(data, synthetic=False)
+    manifest = Manifest(key.fingerprint, 4, 0.5)
+    for name, number in ((RETROSPECTIVE, 1), (PROSPECTIVE, 2)):
+        case = cases[cases["patient_key"] == patient_key(f"ID{number}")]
+        digest = label_digest(
+            case["case_id"], slices, read_labels(data / "labels.csv", params.label_set), params.label_set
+        )
+        manifest = manifest.with_test(frozen_test(name, case, key, "2026-01-01", digest))
+    write_manifest(manifest)
+
+    second = export(write_export, tmp_path / "second", [3, 7])
+    slices_of_2 = [{UID: f"2.25.{200 + n}", "PatientID": "ID2", "InstanceNumber": n} for n in range(5)]
+    uids = {"StudyInstanceUID": "2.25.9002", "SeriesInstanceUID": "2.25.8002"}
+    write_export(second / "late", [row | uids for row in slices_of_2])  # two slices more
+    archived = [
+        {UID: f"2.25.{1600 + n}", "PatientID": "ID1", "StudyInstanceUID": "2.25.5", "SeriesInstanceUID": "2.25.6"}
+        for n in range(3)
+    ]
+    write_export(tmp_path / "again", archived)
+    shutil.make_archive(str(second / "again"), "zip", tmp_path / "again")
+    more = table(tmp_path / "second.csv", params, [1, 2, 7, 3])
+    row = more.read_text().splitlines()[1].partition(",")[2]
+    extra = [*(f"2.25.{200 + n}" for n in (3, 4)), *(f"2.25.{1600 + n}" for n in range(3))]
+    with more.open("a") as file:
+        file.writelines(f"{uid},{row}\n" for uid in extra if uid not in more.read_text())
+    said = commands_add(second, more, params, False, Remote())
+    assert said.startswith("3 of 12 files copied")
+    assert "Left out, since frozen tests must not change: 3 files and 6 labels of their patients." in said
+    cases, slices = cases_of(data, params)
+    placed = assign(cases, read_manifest(), find_key(data, manifest))
+    known = read_labels(data / "labels.csv", params.label_set)
+    refuse_changed(placed, manifest, placed.digests(slices, known, params.label_set))
+    split = split_cases(placed.cases, params.label_set, params.split, 1, placed.tests)
+    assert set(split.cohorts.loc[split.cohorts["cohort"] == RETROSPECTIVE, "patient_key"]) == {patient_key("ID1")}
+    again = commands_add(second, more, params, False, Remote())
+    assert f"data holds all else of {second} already; nothing was changed." in again
+    write_export(tmp_path / "again" / "beside", [{"PatientID": "ID8", UID: "2.25.801", "StudyInstanceUID": "2.25.8"}])
+    shutil.make_archive(str(second / "again"), "zip", tmp_path / "again")
+    before = contents(data)
+    with pytest.raises(InputError, match=r"again\.zip holds studies of frozen tests, .* beside others: unpack it"):
+        commands_add(second, more, params, False, Remote())
+    assert contents(data) == before
+
+
+def cases_of(data: Path, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Cases and slices of a folder as ingest and split know them, of one series a study."""
+    rows = [
+        {
+            "case_id": case_id(h.study_uid),
+            "patient_key": patient_key(h.patient_id),
+            "StudyInstanceUID": h.study_uid,
+            "SeriesInstanceUID": h.series_uid,
+            "StudyDate": h.study_date,
+            UID: h.sop_instance_uid,
+        }
+        for h in read_headers(list_folder(data / "dicom").files, params.ingest)
+    ]
+    slices = pd.DataFrame(rows).sort_values(["case_id", UID], ignore_index=True)
+    cases = slices.drop(columns=UID).drop_duplicates("case_id", ignore_index=True)
+    return cases.assign(person=cases["patient_key"], **dict.fromkeys(params.label_set.columns, 0)), slices
+
+
+def watching(params: Params, source: Path, labels: Path, minutes: float) -> Params:
+    incoming = IncomingParams(source=str(source), labels=str(labels), quiet_minutes=minutes)
+    return params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": incoming})})
+
+
+def test_what_a_copy_says_of_its_age_is_not_believed(
+    tmp_path: Path, params: Params, write_export: WriteExport, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = export(write_export, tmp_path / "second", [3])
+    params = watching(params, source, table(tmp_path / "second.csv", params, [3]), 30)
+    now = time.time()
+    (source / "nowhere").symlink_to("none")
+    for path in (tmp_path / "second.csv", source, *source.rglob("*")):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    with pytest.raises(arrivals.NotYet):
+        arrivals.bring(params, now + 60)
+    assert arrivals.last_change(source / "vanished", now) == now
+    (source / "nowhere").unlink()
+    for path in (source, *source.rglob("*")):
+        os.utime(path, (now + 1e8, now + 1e8))
+    assert arrivals.bring(params, now + 3600).startswith("3 of 3 files copied")
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_folders_and_an_archive_are_looked_at_too(
+    tmp_path: Path,
+    params: Params,
+    write_export: WriteExport,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    archive: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = export(write_export, tmp_path / "second", [3])
+    gone = source / "part.tmp"
+    gone.touch()
+    if archive:
+        source = gone = Path(shutil.make_archive(str(tmp_path / "second"), "zip", source))
+    params = watching(params, source, table(tmp_path / "second.csv", params, [3]), 0.02)
+    time.sleep(1.5)
+    if archive:
+        gone.touch()
+    else:
+        gone.unlink()  # a file that vanished changes its folder alone
+    with pytest.raises(arrivals.NotYet):
+        arrivals.bring(params, time.time())
+    time.sleep(1.5)
+    assert arrivals.bring(params, time.time())
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from ich_pipeline.cli import main as cli
 from ich_pipeline.core.errors import InputError, refusal
 from ich_pipeline.core.files import atomic_dir, real_place
-from ich_pipeline.core.lock import output_locked
+from ich_pipeline.core.lock import LOCK, Busy, output_locked, project_locked
 from ich_pipeline.core.outputs import check_new_file, check_output
 from ich_pipeline.deidentify.key import new_key
 
@@ -359,3 +359,13 @@ def test_an_empty_file_of_the_users_own_is_held_as_a_lock_and_stays(tmp_path: Pa
     with output_locked(tmp_path / "o", "--out"), pytest.raises(InputError, match="another run"):
         output_locked(tmp_path / "o", "--out").__enter__()
     assert (tmp_path / ".o.lock").read_text() == ""
+
+
+def test_a_busy_project_is_told_from_what_a_user_did_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with project_locked(), pytest.raises(Busy, match="is at work in this folder: wait for it"), project_locked():
+        pass
+    LOCK.write_text("no lock")
+    with pytest.raises(InputError, match="is no lock of a run") as error, project_locked():
+        pass
+    assert not isinstance(error.value, Busy)

@@ -219,18 +219,21 @@ def test_what_an_identified_cohort_left_is_said_with_the_command_that_removes_it
     for file in left:
         file.parent.mkdir(parents=True)
         file.write_bytes((export / "IM1").read_bytes())
+    left.append(Path(".state/patients.json"))
+    left[-1].write_text("[]")
     kept = Path(".state/prefect/prefect.db")
     kept.parent.mkdir()
     kept.touch()
     status, out, err = cohort(export, path.read_text(), "--replace")
     assert status == 0, err
     command = re.search(
-        r"The cohort that was here before still lies in work, .state/faults, .dvc/cache, .*: `(rm [^`]+)` removes", out
+        r"The cohort that was here before still lies in work, .state/faults, .dvc/cache, .*\.state/patients\.json, .*: `(rm [^`]+)` removes",
+        out,
     )
     assert command, out
     subprocess.run(command[1], shell=True, check=True)
     assert not any(file.exists() for file in left) and kept.is_file() and Path("data/labels.csv").is_file()
     for file in left:  # what is there now is of the de-identified one
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     assert left_of_an_identified_cohort() == []

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 import ich_pipeline
 from flows.engine.run import run
+from flows.ledger import publish
 from flows.split import body as split_body
 from ich_pipeline.cli import main as cli
 from ich_pipeline.commands.frozen import note_learners
-from ich_pipeline.config import Params
+from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.files import read_table, sha256_of, write_table
 from ich_pipeline.registry import ledger
 from ich_pipeline.splits.frozen import Manifest, read_manifest
@@ -147,6 +148,9 @@ def test_a_corrected_label_of_a_test_is_another_test(arrive: Arrive, capsys: pyt
     labels = Path("data/labels.csv")
     text = labels.read_text()
     row = next(line for line in text.splitlines() if line.startswith(f"{uid},"))
+    looked_at = sha256_of(sealed)
+    for _ in range(2):
+        ledger.record_look(RETROSPECTIVE, looked_at, "model", "results")
     labels.write_text(text.replace(row, f"{uid},1,1,1,1,1,1"))
     assert run("split", split_body) == 2
     assert (
@@ -155,6 +159,12 @@ def test_a_corrected_label_of_a_test_is_another_test(arrive: Arrive, capsys: pyt
     )
     assert ich("tests", "freeze")[0] == 0
     assert run("split", split_body) == 0
+    test = read_manifest().active[RETROSPECTIVE]
+    assert (test.before, test.labels_sha256) == (looked_at, sha256_of(sealed)) and looked_at != sha256_of(sealed)
+    ledger.record_look(RETROSPECTIVE, test.labels_sha256, "other", "results")
+    summed = "looked at 3 times, with 2 different models. Models were chosen by it more than 2 times"
+    assert summed in ich("tests")[1]
+    assert any(summed in sentence for sentence in publish(load_params()))
 
 
 def test_a_split_of_another_cohort_is_not_frozen(arrive: Arrive) -> None:

@@ -24,6 +24,7 @@ from ich_pipeline.splits.frozen import (
     opened,
     patient_tokens,
     read_manifest,
+    refuse_changed,
     write_manifest,
 )
 from ich_pipeline.splits.patient_cohorts import split_cases
@@ -182,7 +183,50 @@ def test_later_studies_of_a_test_patient_are_in_no_cohort() -> None:
     more = cases[cases["patient_key"] == patient].assign(case_id="Cnew", StudyInstanceUID="9", StudyDate="20250101")
     placed = assign(pd.concat([cases, more], ignore_index=True), manifest, KEY)
     assert "Cnew" not in set(placed.cases["case_id"]) | set(placed.waiting["case_id"])
-    assert "1 later studies of test patients are in no cohort: a frozen test gains none." in placed.notes
+    assert "1 later study of a test patient is in no cohort: a frozen test gains none." in placed.notes
+
+
+def test_only_a_first_date_later_than_the_tests_first_dates_waits() -> None:
+    manifest, cohorts, cases = grown()
+    of_test = cases["case_id"].isin(in_test(cohorts, PROSPECTIVE))
+    undated = assign(cases.assign(StudyDate=cases["StudyDate"].mask(of_test, "")), manifest, KEY)
+    assert undated.waiting.empty
+    patient = cases.loc[of_test, "patient_key"].iloc[0]
+    later = cases[cases["patient_key"] == patient].assign(case_id="Clater", StudyDate="20250101")
+    both = pd.concat([cases, later], ignore_index=True)
+    followed = replace(
+        manifest,
+        tests=(
+            *manifest.tests[:1],
+            frozen_test(
+                PROSPECTIVE,
+                both[both["patient_key"].isin(cases.loc[of_test, "patient_key"])],
+                KEY,
+                "2026-01-01",
+                "0" * 64,
+            ),
+        ),
+    )
+    assert set(assign(both, followed, KEY).waiting["patient_key"]) == {f"P{i:05d}" for i in range(40, 60)}
+
+
+def test_a_test_that_is_not_as_it_was_frozen_says_why() -> None:
+    manifest, cohorts, cases = grown()
+    digests = {PROSPECTIVE: "1" * 64, TESTS[0]: "0" * 64}
+    of_test = in_test(cohorts, PROSPECTIVE)
+    for what, found in {
+        "its labels or slices are others": cases,
+        f"data/ lacks 1 of its {len(of_test)} studies": cases[cases["case_id"] != min(of_test)],
+        f"1 of its {len(of_test)} studies now shows a head of the other test too": joined_tests(cases, cohorts),
+    }.items():
+        with pytest.raises(InputError, match=f"test_prospective version 1 is not as it was frozen: {what}"):
+            refuse_changed(assign(found, manifest, KEY), manifest, digests)
+
+
+def joined_tests(cases: pd.DataFrame, cohorts: pd.DataFrame) -> pd.DataFrame:
+    """One patient of each test shows the head of the other."""
+    heads = [cohorts.loc[cohorts["cohort"] == test, "patient_key"].iloc[0] for test in TESTS]
+    return cases.assign(person=cases["person"].mask(cases["patient_key"].isin(heads), min(heads)))
 
 
 def test_a_head_that_learned_under_another_name_is_said() -> None:
@@ -210,10 +254,44 @@ def test_the_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert hashlib.sha256(b"P00001").hexdigest()[:16] not in text
     path.write_text("{}\n")
     assert read_manifest(path) == Manifest() == read_manifest(tmp_path / "none.json")
-    for broken in ('{"schema": "frozen/2"}', "[1]", json.dumps({"schema": "frozen/1", "tests": [{"name": "x"}]})):
-        path.write_text(broken)
-        with pytest.raises(InputError, match="does not hold schema 'frozen/1': `git checkout"):
+
+
+def test_a_damaged_manifest_is_one_sentence_that_never_says_remove_it(tmp_path: Path) -> None:
+    manifest, _, _ = grown()
+    path = tmp_path / "frozen.json"
+    write_manifest(manifest, path)
+    whole = json.loads(path.read_text())
+    twice = {**whole, "tests": [*whole["tests"], whole["tests"][0]]}
+    wrong = [
+        {**whole, "schema": "frozen/2"},
+        {**whole, "share": "half"},
+        {**whole, "share": 2.0},
+        {**whole, "learners": "none"},
+        {**whole, "learners": [1]},
+        {**whole, "more": 1},
+        {**whole, "tests": whole["tests"][:1]},
+        {**whole, "tests": [{"name": "x"}]},
+        twice,
+        [1],
+        None,
+    ]
+    texts = [json.dumps(one) for one in wrong] + ["", "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> b\n", "{", "nan"]
+    for broken in [text.encode() for text in texts] + [b"\xff\xfe{}"]:
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"frozen.json is damaged: `git checkout .*; never remove it\.$"):
             read_manifest(path)
+
+
+def test_a_missing_manifest_beside_a_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert read_manifest(tmp_path / "frozen.json") == Manifest()
+    make_key(tmp_path / "data", synthetic=False)
+    with pytest.raises(
+        InputError, match=r"frozen.json is missing, and .*data/frozen.key says that tests are frozen: `git"
+    ):
+        read_manifest(tmp_path / "frozen.json")
+    (tmp_path / "frozen.json").write_text("{}")
+    assert read_manifest(tmp_path / "frozen.json") == Manifest()
 
 
 def test_the_key_goes_with_the_data_and_another_is_refused(tmp_path: Path) -> None:
