@@ -282,7 +282,7 @@ def test_retraining_is_scheduled_and_a_run_from_the_ui_registers_only_what_is_ne
 def _run_from_ui(api: str, auth: str, deployment: str, log: Path) -> str:
     """Start a run of the deployment as its button in the UI does, wait until it has completed; the name of its state."""
     run = post(api, f"/deployments/{deployment}/create_flow_run", {}, auth)
-    deadline, state, found = time.monotonic() + WAIT, "", {}
+    deadline, state, found = time.monotonic() + 2 * WAIT, "", {}  # stages atlas, report and register may run
     while state not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
         assert time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(1)
