@@ -22,8 +22,9 @@ from flows.precedent import Material, scans_of
 from flows.train import sentence
 from ich_pipeline.config import load_params
 from ich_pipeline.core.progress import terminal
-from ich_pipeline.precedent.model import Scans, fit_precedent
+from ich_pipeline.precedent.model import fit_precedent
 from ich_pipeline.precedent.scan_numbers import looked_at
+from ich_pipeline.precedent.scans import Scans
 from ich_pipeline.training.data import CohortSlices, hu_file, load_cohort
 from ich_pipeline.training.fit import fit, start_network
 from ich_pipeline.training.network import Network

@@ -18,7 +18,8 @@ from ich_pipeline.core.files import atomic_dir
 from ich_pipeline.core.progress import Track
 
 if TYPE_CHECKING:
-    from ich_pipeline.precedent.model import Precedent, Scans, Seen
+    from ich_pipeline.precedent.model import Precedent, Seen
+    from ich_pipeline.precedent.scans import Scans
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ def _cases(material: Material, cohorts: tuple[str, ...]) -> pd.DataFrame:
 
 def scans_of(material: Material, cases: pd.DataFrame) -> Scans:
     """What is known of cases (``case_id``, ``patient_key``), in their order."""
-    from ich_pipeline.precedent.model import Scans
     from ich_pipeline.precedent.nearest import layouts
     from ich_pipeline.precedent.scan_numbers import looked_at, measure_cases
+    from ich_pipeline.precedent.scans import Scans
 
     index = material.index
     rows_of = {case: rows["row"].to_numpy() for case, rows in index.sort_values("row").groupby("case_id", sort=False)}

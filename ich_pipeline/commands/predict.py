@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ich_pipeline.config import IngestParams, Params
+from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import beside, private_folder, remove_folder, write_json, write_text
 from ich_pipeline.core.lock import INSIDE, output_locked
@@ -20,11 +20,11 @@ from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.core.stopping import not_between
 from ich_pipeline.core.stopwatch import part, peak_mib
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.dicom.identity import case_id, refuse_shared_names
-from ich_pipeline.ingest.scan import NO_MEMORY, read_headers
+from ich_pipeline.dicom.identity import case_id
+from ich_pipeline.ingest.scan import NO_MEMORY
 from ich_pipeline.registry import versions
 from ich_pipeline.sources.listing import Judged, Listing
-from ich_pipeline.sources.opened import in_words, list_several, not_read, opened
+from ich_pipeline.sources.opened import list_several, not_read, opened
 from ich_pipeline.sources.remote import Remote, check_cache
 from ich_pipeline.sources.source import fetched_beside, is_remote, named
 from ich_pipeline.tables.formulas import csv_text
@@ -118,6 +118,7 @@ def predict(
             with part("imports"):
                 from ich_pipeline.serving.bundle import read_system
                 from ich_pipeline.serving.code import BUNDLE
+                from ich_pipeline.serving.load_case import find_studies
             with part("check files"):
                 bundle = versions.verified_folder(version) / BUNDLE
             named = ", ".join(str(source) for source in sources)
@@ -354,38 +355,6 @@ def prediction_rows(outcome: Outcome, out: Path) -> list[dict[str, str]]:
         slices = str(len(one["slices"]))
         rows.append({"case": one["case_id"], "haemorrhage": one["verdict"], **scores, "slices": slices, "page": page})
     return rows
-
-
-def find_studies(
-    listing: Listing,
-    named: str,
-    ingest: IngestParams,
-    track: Track = quiet,
-    remedy: str = "name another folder",
-) -> tuple[dict[str, list[Header]], int]:
-    """Headers by StudyInstanceUID, in order of the files' names, and the number of files that are no DICOM image of a study.
-
-    Args:
-        listing: the files, archives opened.
-        named: how a sentence calls the sources.
-        ingest: the model's settings; the series are judged when the case is loaded.
-        track: progress.
-        remedy: what to do where there is none.
-
-    Raises:
-        InputError: none of the files is DICOM, or two studies would be called the same.
-    """
-    studies: dict[str, list[Header]] = {}
-    for header in read_headers(listing.files, ingest, track):
-        if header.study_uid:
-            studies.setdefault(header.study_uid, []).append(header)
-    if not studies:
-        unread = in_words(not_read(listing))
-        but = f"; not read: {unread}" if unread else ""
-        raise InputError(f"{named} holds no DICOM image (files looked at: {len(listing.files)}{but}): {remedy}.")
-    refuse_shared_names(studies)
-    images = {header.path for headers in studies.values() for header in headers}  # of several frames each has a header
-    return studies, len(listing.files) - len(images)
 
 
 def _csv(outcome: Outcome, identifiers: bool) -> str:

@@ -25,6 +25,7 @@ from ich_pipeline.core.described_arrays import read_described, write_described
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.precedent.nearest import Neighbourhood, layouts
 from ich_pipeline.precedent.scan_numbers import MEASURED, looked_at, scan_numbers
+from ich_pipeline.precedent.scans import Scans
 
 SCHEMA = "precedent/2"
 FILE = "precedent.npz"
@@ -49,33 +50,6 @@ NOT_MEASURED = 10.0  # spreads: in place of such a number where a scan has none
 GROUPS = 5  # of patients, for the distances of training cases
 NAMED = 3  # reasons in a sentence, at most
 ARRAYS = ("centre", "spread", "expected", "slice_centre", "slice_spread")  # of the file, beside those of the spaces
-
-
-@dataclass(frozen=True)
-class Scans:
-    """What is known of cases.
-
-    Attributes:
-        numbers: (cases, numbers) of :func:`.scan_numbers.scan_numbers`.
-        features: pooled features of the slices, (slices, F).
-        layouts: of :func:`.nearest.layouts`, (slices, fields).
-        case: of each slice, 0 to cases - 1.
-        owners: number of each case's patient, (cases,).
-    """
-
-    numbers: NDArray[np.float64]
-    features: NDArray[np.floating]
-    layouts: NDArray[np.floating]
-    case: NDArray[np.integer]
-    owners: NDArray[np.integer]
-
-    def of(self, chosen: NDArray[np.bool_]) -> Scans:
-        """The same of some cases only, numbered anew in their order."""
-        kept = chosen[self.case]
-        number = np.cumsum(chosen) - 1
-        return Scans(
-            self.numbers[chosen], self.features[kept], self.layouts[kept], number[self.case[kept]], self.owners[chosen]
-        )
 
 
 @dataclass(frozen=True)

@@ -172,9 +172,10 @@ def _load(opened: Opened) -> None:
 
 
 def _read(work: Work) -> Done:
-    from ich_pipeline.commands.predict import Studies, document, find_studies, none_read
+    from ich_pipeline.commands.predict import Studies, document, none_read
     from ich_pipeline.core.files import write_json
     from ich_pipeline.dicom.reasons import Reason
+    from ich_pipeline.serving.load_case import find_studies
     from ich_pipeline.sources.listing import Listing
     from ich_pipeline.sources.opened import in_words, not_read, opened
     from ich_pipeline.watch.record import Recorder

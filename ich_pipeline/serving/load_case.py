@@ -1,4 +1,4 @@
-"""The serving entry: DICOM files of one study in, one ordered HU volume out, by the same functions as the ingest."""
+"""The serving entry: the studies among DICOM files, and of one study's files one ordered HU volume, by the functions of the ingest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from ich_pipeline.config import IngestParams
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.dicom.header import Header, Source
-from ich_pipeline.dicom.identity import case_id, patient_key
+from ich_pipeline.dicom.identity import case_id, patient_key, refuse_shared_names
 from ich_pipeline.dicom.orientation import Turn
 from ich_pipeline.dicom.reader import read_slice_headers
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.explain.scan import Scan
-from ich_pipeline.ingest.scan import ScanResult, limits_of, list_files, settle
+from ich_pipeline.ingest.scan import ScanResult, limits_of, list_files, read_headers, settle
 from ich_pipeline.ingest.tables import (
     AccountRow,
     account_of,
@@ -34,6 +35,8 @@ from ich_pipeline.ingest.tables import (
 from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
 from ich_pipeline.serving.origin import is_synthetic
+from ich_pipeline.sources.listing import Listing
+from ich_pipeline.sources.opened import in_words, not_read
 from ich_pipeline.workers.child import watching
 
 if TYPE_CHECKING:
@@ -224,3 +227,35 @@ def _names_of(sources: Sequence[Given]) -> list[tuple[Source, str]]:
 def _reasons(found: ScanResult, reading: StudyReading | None) -> str:
     account = account_table(found.headers, found.verdicts | (reading.verdicts if reading else {}))
     return "; ".join(f"{row.files} {row.reason} ({row.meaning})" for row in reason_counts(account).itertuples())
+
+
+def find_studies(
+    listing: Listing,
+    named: str,
+    ingest: IngestParams,
+    track: Track = quiet,
+    remedy: str = "name another folder",
+) -> tuple[dict[str, list[Header]], int]:
+    """Headers by StudyInstanceUID, in order of the files' names, and the number of files that are no DICOM image of a study.
+
+    Args:
+        listing: the files, archives opened.
+        named: how a sentence calls the sources.
+        ingest: the model's settings; the series are judged when the case is loaded.
+        track: progress.
+        remedy: what to do where there is none.
+
+    Raises:
+        InputError: none of the files is DICOM, or two studies would be called the same.
+    """
+    studies: dict[str, list[Header]] = {}
+    for header in read_headers(listing.files, ingest, track):
+        if header.study_uid:
+            studies.setdefault(header.study_uid, []).append(header)
+    if not studies:
+        unread = in_words(not_read(listing))
+        but = f"; not read: {unread}" if unread else ""
+        raise InputError(f"{named} holds no DICOM image (files looked at: {len(listing.files)}{but}): {remedy}.")
+    refuse_shared_names(studies)
+    images = {header.path for headers in studies.values() for header in headers}  # of several frames each has a header
+    return studies, len(listing.files) - len(images)

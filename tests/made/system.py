@@ -203,9 +203,10 @@ def work(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
 
 def small_precedent(network: Network) -> Precedent:
     """What scans the small system learned from: eight heads of :func:`head`, and eight to choose the limit by."""
-    from ich_pipeline.precedent.model import Scans, Seen, fit_precedent
+    from ich_pipeline.precedent.model import Seen, fit_precedent
     from ich_pipeline.precedent.nearest import layouts
     from ich_pipeline.precedent.scan_numbers import scan_numbers
+    from ich_pipeline.precedent.scans import Scans
     from ich_pipeline.windowing.windows import clip_range, prepare
 
     ends = clip_range(network.spec.windows)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.precedent.model import DISTANCES, NAMES, NOT_MEASURED, WORDS, Precedent, Scans, Seen, fit_precedent
+from ich_pipeline.precedent.model import DISTANCES, NAMES, NOT_MEASURED, WORDS, Precedent, Seen, fit_precedent
 from ich_pipeline.precedent.nearest import Neighbourhood, layouts
 from ich_pipeline.precedent.scan_numbers import MEASURED
+from ich_pipeline.precedent.scans import Scans
 
 SLICES, FEATURES, FIELDS = 4, 9, 6
 SEEN = Seen("vgg16", 32, -20.0, 180.0, 3)
