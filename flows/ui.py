@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from flows.engine import layout
 from flows.engine.boundary import fault
+from flows.engine.kept import kept
 from flows.engine.prefect_api import (
     AUTH_FILE,
     HEALTH_SECONDS,
@@ -170,7 +171,7 @@ def _serve(servers: Mapping[str, subprocess.Popen[bytes]], ports: Mapping[str, i
 def _start(name: str, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with (layout.STATE / f"{name}-server.log").open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.engine.kept", *command],
+            kept(command),
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,  # never written: it ends with this process
             stdout=file,

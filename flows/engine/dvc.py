@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import queue
@@ -15,7 +14,10 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import IO
 
+from flows.engine.kept import kept
+
 SITE_CACHE = Path(".dvc/tmp/site")
+_PATIENCE = 60  # seconds that a stage has to remove what is half done once it was told to stop
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -68,6 +70,8 @@ def lines(
 ) -> Generator[str, None, None]:
     """Run a command and yield its output (stdout and stderr) line by line; :class:`DvcError` where it fails.
 
+    It ends with this process, and so does the stage that it started: a run that was killed goes on writing nowhere.
+
     Args:
         command: what to run.
         extra: environment variables on top of :func:`environment`.
@@ -75,14 +79,15 @@ def lines(
         folder: where it runs; here by default.
     """
     process = subprocess.Popen(
-        command,
+        kept(command, _PATIENCE),
         cwd=folder,
         env=environment(extra),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        start_new_session=True,  # so that stopping reaches the stage as well as dvc
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then stops dvc and the stage
     )
     arrived: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     reader = threading.Thread(target=_read, args=(process.stdout, arrived), daemon=True)
@@ -103,8 +108,7 @@ def lines(
                 last = line.strip()
             yield line
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()
         raise
     finally:
         process.wait()

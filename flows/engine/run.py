@@ -25,6 +25,7 @@ from flows.engine.prefect_api import api_url, become_client
 from flows.engine.stage import Body, Stage, StageResult
 from ich_pipeline.config import Params, load_params
 from ich_pipeline.core.errors import InputError
+from ich_pipeline.core.lock import stage_locked
 from ich_pipeline.core.stopping import stop_on_signals
 
 
@@ -58,7 +59,8 @@ def run(name: str, body: Body, item: str | None = None) -> int:
                 "data/ is missing: `ich cohort phantom` makes the synthetic one, `ich cohort folder SOURCE --labels CSV` brings yours."
             )
         began = time.monotonic()
-        result = _run_where_it_shows(name, item, params, body)
+        with stage_locked(title):
+            result = _run_where_it_shows(name, item, params, body)
         print(f"{title}: {result.summary} [{time.monotonic() - began:.0f} s]")
 
     return exit_status(title, work, stopped="it leaves no result, and a training goes on from its last state")

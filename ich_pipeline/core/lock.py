@@ -37,6 +37,18 @@ def project_locked() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def stage_locked(title: str) -> Iterator[None]:
+    """Hold the lock of one stage: of a run that was killed, it may still be ending.
+
+    Raises:
+        Busy: it runs already.
+    """
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with _hold(LOCK.with_name(f"{title}.lock"), f"runs stage {title} in this folder"):
+        yield
+
+
+@contextlib.contextmanager
 def output_locked(output: Path, option: str, *, inside: bool = False) -> Iterator[Path]:
     """Hold ``.NAME.lock`` beside what a command writes, or ``.lock`` inside it, and yield it; it is gone after the block.
 

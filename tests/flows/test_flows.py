@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 from flows.engine import beforehand, data
 from flows.engine import dvc as dvc_command
 from flows.engine.boundary import fault
+from flows.engine.run import run
+from flows.engine.stage import Stage, StageResult
 from flows.engine.stage_task import whole_events
 from flows.pipeline import remove_left_over
 from ich_pipeline.config import load_params
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.lock import project_locked
+from ich_pipeline.core.lock import project_locked, stage_locked
 
 
 @pytest.fixture
@@ -108,7 +111,7 @@ def test_lines_of_a_command_come_as_they_are_written_and_its_failure_is_told() -
     with pytest.raises(dvc_command.DvcError, match="why it failed") as caught:
         for line in dvc_command.lines([sys.executable, "-c", script], heartbeat=0.3):
             seen.append(line)
-    assert seen[0] == "a" and "" in seen and seen[-1] == "why it failed"
+    assert [line for line in seen if line] == ["a", "why it failed"] and "" in seen
     assert not caught.value.mistake
 
 
@@ -160,23 +163,47 @@ def test_what_the_file_system_refuses_is_the_users_to_mend(here: Path, capsys: p
     Path(said.split("is in ")[1].rstrip(").\n")).unlink()
 
 
-def test_sigterm_stops_the_children_as_well(here: Path) -> None:
+@pytest.mark.parametrize("received", [signal.SIGTERM, signal.SIGKILL])
+def test_what_ends_a_run_ends_what_it_started(here: Path, received: signal.Signals) -> None:
+    """SIGTERM lets a stage tidy up, once; of a run that was killed outright no stage goes on writing beside the next."""
+    child = (
+        "import os, signal, time; count = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: count.append(1))\n"
+        "print(os.getpid(), flush=True)\n"
+        "while not count: time.sleep(0.1)\n"
+        "time.sleep(1); open('told', 'w').write(str(len(count)))"
+    )
+    stage = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     script = (
         "import sys; from ich_pipeline.core.stopping import stop_on_signals; from flows.engine.dvc import lines\n"
         "stop_on_signals()\n"
-        "child = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']\n"
-        "for line in lines(child): print(line, flush=True)"
+        f"for line in lines([sys.executable, '-c', {stage!r}]): print(line, flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as top:
         assert top.stdout is not None
-        child = int(top.stdout.readline())
-        top.send_signal(signal.SIGTERM)
-        assert top.wait(30) != 0
-    for _ in range(100):
-        if not Path(f"/proc/{child}").exists():
-            return
-        time.sleep(0.1)
-    raise AssertionError("the child goes on")
+        process = psutil.Process(int(top.stdout.readline()))
+        top.send_signal(received)
+        assert top.wait(60) != 0
+    gone, _ = psutil.wait_procs([process], timeout=60)
+    assert gone and (here / "told").read_text() == "1"
+
+
+def test_a_stage_that_is_still_ending_is_not_run_beside_itself(
+    here: Path, project_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(project_root / "ich_pipeline" / "profiles" / "phantom.yaml", here / "params.yaml")
+    (here / "data").mkdir()
+    ran = []
+
+    def body(stage: Stage) -> StageResult:
+        ran.append(stage.title)
+        return StageResult("done")
+
+    with stage_locked("train@vgg16"):
+        assert run("train", body, "vgg16") == 2
+        assert f"another run (process {os.getpid()}) runs stage train@vgg16" in capsys.readouterr().err
+        assert run("train", body, "resnet50") == 0
+    assert run("train", body, "vgg16") == 0 and ran == ["train@resnet50", "train@vgg16"]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.engine.kept import kept
 from flows.engine.prefect_api import AUTH_FILE, UI_FILE, answers, api_url, client_environment, running_ui, serves
 from flows.ui import made_login
 from ich_pipeline.core.errors import InputError
@@ -176,7 +177,7 @@ def test_a_kept_server_ends_with_its_keeper(here: Path, project_root: Path) -> N
     )
     script = (
         "import subprocess, sys; from pathlib import Path\n"
-        f"subprocess.Popen([sys.executable, '-m', 'flows.engine.kept', sys.executable, '-c', {stubborn!r}], stdin=subprocess.PIPE).wait()"
+        f"subprocess.Popen({kept([sys.executable, '-c', stubborn])!r}, stdin=subprocess.PIPE).wait()"
     )
     environment = {**os.environ, "PYTHONPATH": str(project_root)}
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment) as keeper:
