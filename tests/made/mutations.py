@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread, uid
+from pydicom import Dataset, dcmread, uid
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 
@@ -58,7 +58,11 @@ def mutated(data: bytes, number: int, rng: np.random.Generator) -> bytes:
     ds.PatientID = f"M{number}"
     ds.StudyInstanceUID, ds.SeriesInstanceUID = f"2.25.1{number}1", f"2.25.1{number}2"
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid.UID(f"2.25.1{number}3")
-    kind = number % 6
+    return damaged(ds, number % 6, rng)
+
+
+def damaged(ds: Dataset, kind: int, rng: np.random.Generator) -> bytes:
+    """A file damaged in one of six ways."""
     if kind == 0:  # a hostile number in the header
         keyword = rng.choice(["Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "NumberOfFrames"])
         setattr(ds, keyword, int(rng.choice(HOSTILE_NUMBERS)))
