@@ -55,7 +55,7 @@ def under_jax(code: str, folder: Path, *more: str) -> str:
 @pytest.mark.parametrize(
     ("architecture", "size"),
     [
-        ("vgg16", 32),
+        pytest.param("vgg16", 32, marks=pytest.mark.long),
         pytest.param("resnet50", 32, marks=pytest.mark.long),
         pytest.param("inception_v3", 80, marks=pytest.mark.long),
         pytest.param("inception_resnet_v2", 80, marks=pytest.mark.long),

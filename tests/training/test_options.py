@@ -82,6 +82,7 @@ def test_mixed_precision_learns_alike(plain: tuple[Network, FitResult], dtype: s
     assert backbone.output.dtype == dtype.removeprefix("mixed_")
 
 
+@pytest.mark.long  # two trainings on two devices
 def test_two_devices_share_a_batch_and_resume(plain: tuple[Network, FitResult], tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from functools import partial; import ich_pipeline, tensorflow as tf\n"

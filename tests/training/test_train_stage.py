@@ -61,6 +61,7 @@ def stage(params: Params) -> Stage:
     return Stage("train", "tinynet", params, logging.getLogger("test"), lambda fraction, text: None)
 
 
+@pytest.mark.long  # trains; a kill at any moment is tested in test_resume.py
 def test_a_result_that_could_not_be_written_is_not_trained_again(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:

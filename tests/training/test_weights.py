@@ -46,6 +46,7 @@ def as_keras_publishes(model: keras.Model, file: Path) -> None:
         save_weights_to_hdf5_group(opened, model)
 
 
+@pytest.mark.long  # a process for each network
 def test_says_where_keras_would_download_without_downloading(server: Path) -> None:
     told = CliRunner().invoke(app, ["weights", "fetch", "--list", "vgg16", "mobilenet"])
     assert told.exit_code == 0, told.output
@@ -80,6 +81,7 @@ def test_fetch_checks_and_lists_and_verify_agrees(server: Path, tmp_path: Path) 
         list(weights.verify(folder))
 
 
+@pytest.mark.long  # builds EfficientNetB0 five times
 def test_networks_begin_with_a_carried_cache_and_answer_as_keras_does(tmp_path: Path, monkeypatch) -> None:
     """EfficientNetB0 with a file in Keras' cache: Keras adds a layer to its graph then, a network of this project has none."""
     plain: Any = keras.applications.EfficientNetB0  # typed as if weights could not be None

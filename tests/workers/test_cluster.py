@@ -141,6 +141,7 @@ def test_results_are_in_order_and_few_tasks_are_open_at_a_time(two, tmp_path):
     assert runner.most <= AHEAD * 2
 
 
+@pytest.mark.long  # what it says; the bytes of a cluster are compared above
 def test_the_command_reads_on_a_cluster_and_says_what_is_wrong_with_one(
     two, export, tmp_path, project_root, ingest_params, monkeypatch
 ):
