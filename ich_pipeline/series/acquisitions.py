@@ -5,9 +5,8 @@ Acquisitions that adjoin are one scan: many scanners count every turn of the tub
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +14,17 @@ from numpy.typing import NDArray
 
 from ich_pipeline.dicom.geometry import SAME_POSITION_MM, along, axial_normal, median_step
 from ich_pipeline.dicom.header import Header
+from ich_pipeline.series.passes import Positions, Units, Way, by_acquisition, runs, ways
 
 OVERLAPPING = 0.7  # of a thickness: two slices that are nearer show the same tissue
 BORDER_SLICES, BORDER_SHARE = 2, 0.25  # up to so many of a piece may lie on its neighbour's end
-FEW_TIMES = 4  # moments of acquisition; more of them are of slices, not of scans
-EVEN = 1.3  # largest step of a whole scan to its smallest
-
-Positions = NDArray[np.float64]
+EVEN = 1.3  # of two steps that are alike, the larger to the smaller
+REGULAR = 0.6  # of the steps of a scan are like the step before; slices of several scans mixed are not
+OFF_GRID = 0.1  # of a step: so far from a whole number of steps
+HOLE = 1.5  # times the smaller of the steps beside it: a slice is lost there
+TURN = 2.5  # thicknesses: slices of one turn of the tube are no farther apart
+LONG = 4  # slices of a pass, on average; numbers in no order make shorter ones
+ADJOIN, ONE_GRID = 0.95, 1.05  # odd and even slices of one scan are a thickness apart, in equal steps
 
 
 def along_normal(headers: Sequence[Header]) -> Positions | None:
@@ -54,15 +57,59 @@ def overlap(piece: Positions, scan: Positions, reach: float) -> NDArray[np.bool_
     return covered(piece, scan, reach) & inside
 
 
-def same_stretch(piece: Positions, scan: Positions, reach: float) -> bool:
+def between(piece: Positions, scan: Positions, minimum_slices: int) -> NDArray[np.bool_]:
+    """Which slices of a piece lie between slices of a whole scan where it has no hole? They are another scan's, however thin."""
+    places = _places(scan)
+    if not regular(scan, minimum_slices):
+        return np.zeros(len(piece), bool)
+    steps = np.diff(places)
+    beside = np.minimum(np.append(np.inf, steps[:-1]), np.append(steps[1:], np.inf))
+    whole = np.concatenate([[False], steps <= HOLE * beside, [False]])
+    return whole[np.searchsorted(places, piece)]
+
+
+def interleaved(piece: Positions, scan: Positions, thickness_mm: float) -> bool:
+    """May two passes be the odd and the even slices of one scan? They adjoin, and are even together."""
+    steps = np.diff(np.sort(np.concatenate([piece, scan])))
+    return bool(steps.min() >= ADJOIN * thickness_mm and steps.max() <= ONE_GRID * steps.min())
+
+
+def same_stretch(piece: Positions, scan: Positions, reach: float, minimum_slices: int) -> bool:
     """Does a piece lie on a scan, by more than the slice or two by which stretches that adjoin may overlap?
 
     A piece that fills holes does not.
     """
-    on = overlap(piece, scan, reach)
+    on = _on(piece, scan, reach, minimum_slices)
+    return _more_than_border(on, len(scan)) or _more_than_border(between(scan, piece, minimum_slices), len(piece))
+
+
+def _on(piece: Positions, scan: Positions, reach: float, minimum_slices: int) -> NDArray[np.bool_]:
+    if regular(scan, minimum_slices):
+        reach = min(reach, median_step(_places(scan)) * HOLE / 2)  # slices may be thicker than their step
+    return overlap(piece, scan, reach) | between(piece, scan, minimum_slices)
+
+
+def _more_than_border(on: NDArray[np.bool_], others: int) -> bool:
     count = int(on.sum())
-    border = count <= BORDER_SLICES and count <= BORDER_SHARE * min(len(piece), len(scan)) and not on.all()
+    border = count <= BORDER_SLICES and count <= BORDER_SHARE * min(len(on), others) and not on.all()
     return count > 0 and not border
+
+
+def regular(positions: Positions, minimum_slices: int) -> bool:
+    """Is it a scan by itself: enough slices, most at the step of the one before, or at one step but for those that are lost?"""
+    steps = np.diff(_places(positions))
+    if len(steps) + 1 < max(minimum_slices, 3):
+        return False
+    alike = np.maximum(steps[1:], steps[:-1]) <= EVEN * np.minimum(steps[1:], steps[:-1])
+    times = steps / steps.min()
+    lost = np.abs(times - np.round(times)).max() <= OFF_GRID and len(steps) >= times.sum() / 2
+    return bool(lost) or float(alike.mean()) >= REGULAR
+
+
+def _places(positions: Positions) -> Positions:
+    """Each place once, rising."""
+    rising = np.sort(positions)
+    return rising[np.append(True, np.diff(rising) > SAME_POSITION_MM)]
 
 
 @dataclass(frozen=True)
@@ -83,87 +130,105 @@ def part_scans(headers: list[Header], minimum_slices: int) -> Scans:
     positions = along_normal(headers)
     if positions is None or len(headers) < 2:
         return Scans([headers], [])
-    reach = reach_mm(positions, headers)
-    found: list[list[int]] = []
-    for part in _stacked(_by_acquisition(headers), positions, reach):
-        passes = _passes([headers[i] for i in part], positions[part])
-        again = _stacked([[part[i] for i in one] for one in passes], positions, reach)
-        clean = len(again) > 1 and all(_whole(positions[one], minimum_slices) for one in again)
-        found += again if clean else [part]
-    found = _with_lone_copies(found, positions, minimum_slices)
-    kept = [_apart(part, headers, positions, reach) for part in found]
-    left = [headers[i] for part, stays in zip(found, kept, strict=True) for i in part if i not in stays]
-    return Scans([[headers[i] for i in sorted(stays)] for stays in kept], left)
-
-
-def _by_acquisition(headers: Sequence[Header]) -> list[list[int]]:
-    parts: dict[int, list[int]] = defaultdict(list)
+    copies: dict[tuple, list[int]] = defaultdict(list)
     for i, header in enumerate(headers):
-        parts[2**31 if header.acquisition_number is None else header.acquisition_number].append(i)
-    return [parts[number] for number in sorted(parts)]
+        copies[header.sop_instance_uid, header.position].append(i)
+    of = {same[0]: same for same in copies.values()}  # a file that is there twice is no pass of its own
+    parts = _Parts(headers, positions, reach_mm(positions, headers), minimum_slices)
+    found = parts.with_lone_copies(parts.scans(list(of)))
+    kept = [parts.apart(scan) for scan in found]
+    left = [i for scan, stays in zip(found, kept, strict=True) for run in scan for i in run if i not in stays]
+
+    def files(slices: Iterable[int]) -> list[Header]:
+        return [headers[i] for i in sorted(i for one in slices for i in of[one])]
+
+    return Scans([files(stays) for stays in kept], files(left))
 
 
-def _stacked(pieces: list[list[int]], positions: Positions, reach: float) -> list[list[int]]:
-    """Pieces in their order put together, each onto the latest scan that it does not lie on."""
-    found: list[list[int]] = []
-    for piece in pieces:
+def _stacked(passes: Units, lies_on: Callable[[list[int], list[int]], bool]) -> list[Units]:
+    """Passes in their order put together, each onto the latest scan that it does not lie on."""
+    found: list[Units] = []
+    for one in passes:
         for scan in reversed(found):
-            if not same_stretch(positions[piece], positions[scan], reach):
-                scan += piece
+            if not lies_on(one, [i for other in scan for i in other]):
+                scan.append(one)
                 break
         else:
-            found.append(list(piece))
+            found.append([one])
     return found
 
 
-def _with_lone_copies(found: list[list[int]], positions: Positions, minimum_slices: int) -> list[list[int]]:
-    """A few slices at places of a scan are its repeated slices, not a scan: they stand in where one of it is broken."""
-    scans = [part for part in found if len(part) >= minimum_slices]
-    for few in (part for part in found if len(part) < minimum_slices):
-        here = (scan for scan in scans if covered(positions[few], positions[scan], SAME_POSITION_MM).all())
-        home = next(here, None)
-        if home is None:
-            scans.append(few)
-        else:
-            home += few
-    return scans
+@dataclass(frozen=True)
+class _Parts:
+    """Parts the slices of one geometry. A scan is here a list of passes, a pass a list of indices of slices."""
 
+    headers: Sequence[Header]
+    positions: Positions
+    reach: float
+    minimum_slices: int
 
-def _apart(part: list[int], headers: Sequence[Header], positions: Positions, reach: float) -> set[int]:
-    """The slices without those that lie between slices of an earlier acquisition at its end, but at none of its places."""
-    pieces = [[part[i] for i in piece] for piece in _by_acquisition([headers[i] for i in part])]
-    kept = list(pieces[0])
-    for piece in pieces[1:]:
-        here = positions[piece]
-        crowded = overlap(here, positions[kept], reach) & ~covered(here, positions[kept], SAME_POSITION_MM)
-        kept += [i for i, out in zip(piece, crowded, strict=True) if not out]
-    return set(kept)
+    def scans(self, slices: list[int]) -> list[Units]:
+        """By the first way to tell passes that leaves whole scans, each looked at again; else by AcquisitionNumber as it is."""
+        wide = TURN * self.reach / OVERLAPPING
+        for way in ways(self.headers, slices, self.positions, wide):
+            found = self._passes_stacked(way)
+            if len(found) > 1 and self._clean(found):
+                return [part for scan in found for part in self._again(scan)]
+        return _stacked(by_acquisition(self.headers, slices), self._overlaps)
 
+    def _overlaps(self, unit: list[int], scan: list[int]) -> bool:
+        return _more_than_border(overlap(self.positions[unit], self.positions[scan], self.reach), len(scan))
 
-def _passes(headers: Sequence[Header], positions: Positions) -> list[list[int]]:
-    """The runs of slices that were taken one after another in one direction, where numbers do not tell acquisitions apart."""
-    times = [h.acquired for h in headers if h.acquired is not None]
-    numbers = [h.instance_number for h in headers if h.instance_number is not None]
-    known, numbered = len(times) == len(headers), len(numbers) == len(headers)
-    if known and 2 <= len(set(times)) <= FEW_TIMES:
-        return [[i for i, t in enumerate(times) if t == moment] for moment in sorted(set(times))]
-    keys = list(zip(times if known else [0.0] * len(headers), numbers if numbered else [0] * len(headers), strict=True))
-    order = sorted(range(len(headers)), key=keys.__getitem__)
-    if len(set(keys)) < len(keys):
-        return [order]
-    runs, direction = [[order[0]]], 0.0
-    for before, after in itertools.pairwise(order):
-        step = float(positions[after] - positions[before])
-        if step * direction < 0:
-            runs.append([after])
-            direction = 0.0
-            continue
-        direction = direction or step
-        runs[-1].append(after)
-    return runs
+    def _again(self, scan: Units) -> list[Units]:
+        found = self.scans([i for run in scan for i in run])
+        return found if len(found) > 1 else [scan]
 
+    def _passes_stacked(self, way: Way) -> list[Units]:
+        passes = [run for units in way.sequences for run in runs(units, self.positions, self.reach, self._touches)]
+        return _stacked(passes, lambda run, scan: self._same_stretch(run, scan, one_acquisition=way.one_acquisition))
 
-def _whole(positions: Positions, minimum_slices: int) -> bool:
-    """Is it a scan by itself: enough slices at even steps?"""
-    steps = np.diff(np.sort(positions))
-    return len(positions) >= max(minimum_slices, 2) and bool(steps.max() <= EVEN * max(steps.min(), 1e-6))
+    def _touches(self, unit: list[int], run: list[int]) -> bool:
+        return bool(_on(self.positions[unit], self.positions[run], self.reach, self.minimum_slices).any())
+
+    def _same_stretch(self, run: list[int], scan: list[int], *, one_acquisition: bool) -> bool:
+        piece, there = self.positions[run], self.positions[scan]
+        thickness = min(self.headers[i].thickness_mm or np.inf for i in run)
+        if one_acquisition and interleaved(piece, there, thickness):
+            return False
+        return same_stretch(piece, there, self.reach, self.minimum_slices)
+
+    def _clean(self, scans: list[Units]) -> bool:
+        """Are there whole scans, and beside them a few slices at most? Numbers in no order leave neither."""
+        lengths = [len(run) for scan in scans for run in scan]
+        if sum(lengths) < LONG * len(lengths):
+            return False
+        parts = [self._at(scan) for scan in scans]
+        whole = [regular(part, self.minimum_slices) for part in parts]
+        few = [len(part) < self.minimum_slices for part in parts]
+        return any(whole) and all(one or other for one, other in zip(whole, few, strict=True))
+
+    def with_lone_copies(self, found: list[Units]) -> list[Units]:
+        """A few slices at places of a scan are its repeated slices, not a scan: they stand in where one of it is broken."""
+        sizes = [sum(map(len, scan)) for scan in found]
+        scans = [scan for scan, size in zip(found, sizes, strict=True) if size >= self.minimum_slices]
+        for few in (scan for scan, size in zip(found, sizes, strict=True) if size < self.minimum_slices):
+            here = self._at(few)
+            home = next((s for s in scans if covered(here, self._at(s), SAME_POSITION_MM).all()), None)
+            if home is None:
+                scans.append(few)
+            else:
+                home += few
+        return scans
+
+    def _at(self, scan: Units) -> Positions:
+        return self.positions[[i for run in scan for i in run]]
+
+    def apart(self, scan: Units) -> set[int]:
+        """The slices without those that lie between slices of an earlier pass at its end, but at none of its places."""
+        kept = list(scan[0])
+        for run in scan[1:]:
+            here = self.positions[run]
+            crowded = overlap(here, self.positions[kept], self.reach)
+            crowded &= ~covered(here, self.positions[kept], SAME_POSITION_MM)
+            kept += [i for i, out in zip(run, crowded, strict=True) if not out]
+        return set(kept)

@@ -2,16 +2,17 @@
 
 Of the series that are left after every file was judged by itself:
 
-1. one that shows the head: where another shows four times as much brain inside a skull (:mod:`ich_pipeline.series.looking`), a series
-   is of the neck, whatever its length;
+1. one that shows the head: where another, or a last resort of the study, shows three times as much brain inside a skull
+   (:mod:`ich_pipeline.series.looking`), a series is of the neck or an end of the head, whatever its length;
 2. the earlier entry of ``ingest.kernel_preference`` (sharp kernels are set aside before);
 3. more brain: two whole centimetres less count as less. Where no series shows any, more millimetres covered, a whole
    centimetre less counting as less. A gap covers nothing;
 4. fewer gaps;
 5. the thickness nearest to ``ingest.preferred_thickness_mm``, in tenths of a millimetre;
 6. pixels that went through no lossy compression;
-7. more positions;
-8. the lower SeriesNumber, then the lower SeriesInstanceUID, then the earlier acquisition, so that the choice never depends on
+7. less beside the brain: two whole centimetres more count as more, so a neck below earns nothing;
+8. more positions;
+9. the lower SeriesNumber, then the lower SeriesInstanceUID, then the earlier acquisition, so that the choice never depends on
    file names.
 """
 
@@ -29,8 +30,8 @@ from ich_pipeline.series.series import Group
 COVERAGE_STEP_MM = 10.0
 BRAIN_STEP_MM = 20.0  # it is told from slices 6 mm apart, and the last ones at the vertex are in doubt
 LEAST_SHARE = (
-    0.25  # of the most brain that a series of the study shows; below it a series shows another part of the body
-)
+    1 / 3
+)  # of the most brain that a series of the study shows; below it a series is of another part, or an end
 UNKNOWN_OFF = 10**6  # tenths of a millimetre: a thickness that nobody knows comes last
 _TOLERANCE_MM = 1e-6  # a coverage that is short by exactly one step is short, whatever the rounding
 
@@ -44,6 +45,7 @@ class Standing(NamedTuple):
     gaps: int
     off_tenths_mm: int
     lossy: bool
+    beside_brain: int
     fewer_positions: int
     tie: tuple
     reach_mm: float  # of brain where any series shows some, else covered
@@ -59,22 +61,27 @@ def kernel_place(group: Group, ingest: IngestParams) -> int:
     return len(ingest.kernel_preference)
 
 
-def standings(groups: Sequence[Group], ingest: IngestParams, brains: Sequence[float] | None = None) -> list[Standing]:
+def standings(
+    groups: Sequence[Group], ingest: IngestParams, brains: Sequence[float] | None = None, most: float = 0.0
+) -> list[Standing]:
     """The standing of each series of one study, in the given order.
 
     Args:
         groups: of one study.
         ingest: kernel_preference and preferred_thickness_mm count.
         brains: millimetres of brain that each shows; None where that makes no difference.
+        most: millimetres of brain that another series of the study shows.
     """
     kernels = [kernel_place(group, ingest) for group in groups]
-    most = max(brains or [0.0])
+    most = max([most, *(brains or [])])
     elsewhere = [brain < LEAST_SHARE * most for brain in brains or [0.0] * len(groups)]
     reaches = list(brains) if brains and most > 0 else [group.coverage_mm for group in groups]
     step = BRAIN_STEP_MM if most > 0 else COVERAGE_STEP_MM
     like = list(zip(elsewhere, kernels, strict=True))
     # Against the best of the same kernel, not by rounding: 144.9 mm and 145.1 mm are one coverage.
     best = {key: max(reach for reach, other in zip(reaches, like, strict=True) if other == key) for key in like}
+    beside = [group.coverage_mm - reach for group, reach in zip(groups, reaches, strict=True)]
+    least = {key: min(mm for mm, other in zip(beside, like, strict=True) if other == key) for key in like}
     return [
         Standing(
             *key,
@@ -82,6 +89,7 @@ def standings(groups: Sequence[Group], ingest: IngestParams, brains: Sequence[fl
             len(group.gaps),
             _off_tenths_mm(group, ingest),
             group.lossy,
+            int((mm - least[key] + _TOLERANCE_MM) // step),
             -len(group.slots),
             (
                 _last(group.first.series_number),
@@ -92,7 +100,7 @@ def standings(groups: Sequence[Group], ingest: IngestParams, brains: Sequence[fl
             ),
             reach,
         )
-        for group, key, reach in zip(groups, like, reaches, strict=True)
+        for group, key, reach, mm in zip(groups, like, reaches, beside, strict=True)
     ]
 
 
@@ -133,6 +141,9 @@ def why_behind(group: Group, standing: Standing, chosen: Group, ahead: Standing,
         )
     if standing.lossy != ahead.lossy:
         return "was compressed with loss, the chosen series was not"
+    if standing.beside_brain != ahead.beside_brain:
+        mine, other = group.coverage_mm - standing.reach_mm, chosen.coverage_mm - ahead.reach_mm
+        return f"goes {mine:.0f} mm beyond the brain, the chosen series {other:.0f} mm"
     if standing.fewer_positions != ahead.fewer_positions:
         return f"has {len(group.slots)} positions, the chosen series {len(chosen.slots)}"
     if group.first.series_uid == chosen.first.series_uid and group.acquisition:

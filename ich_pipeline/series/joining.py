@@ -17,7 +17,7 @@ from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.geometry import SAME_POSITION_MM, along, axial_normal, length, same_plane, same_spacing
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.kernels import sharpness
-from ich_pipeline.series.acquisitions import EVEN, OVERLAPPING, overlap
+from ich_pipeline.series.acquisitions import ADJOIN, EVEN, OVERLAPPING, between, overlap
 from ich_pipeline.series.series import Group, stack
 
 SAME_THICKNESS = 1.1  # times the thinnest of a class; scanners write 4.998 beside 5
@@ -74,7 +74,7 @@ class _Line:
 def _joined(groups: Sequence[Group], ingest: IngestParams) -> list[Group]:
     lines: list[_Line] = []
     for group in sorted(groups, key=lambda g: (float(g.positions_mm[0]), g.first.series_uid, g.first.sop_instance_uid)):
-        fitting = [line for line in lines if _fits(line, group)]
+        fitting = [line for line in lines if _fits(line, group, ingest)]
         if fitting:
             max(fitting, key=lambda line: _kinship(line.parts[-1].first, group.first)).add(group)
         else:
@@ -100,7 +100,7 @@ def same_thickness(one: Header, other: Header) -> bool:
     return thick <= SAME_THICKNESS * thin
 
 
-def _fits(line: _Line, group: Group) -> bool:
+def _fits(line: _Line, group: Group, ingest: IngestParams) -> bool:
     """May a group continue a line, or fill its holes?"""
     first, other = line.parts[0].first, group.first
     if not same_plane(first.orientation, other.orientation) or not same_spacing(first.spacing_mm, other.spacing_mm):
@@ -121,9 +121,26 @@ def _fits(line: _Line, group: Group) -> bool:
     if not same_thickness(first, other) or (doubled and (doubled > 1 or min(apart.shape) == 1)):
         return False
     thin = min(line.thin, _thin(group))
+    alone = between(here, there, ingest.minimum_slices).any() and between(there, here, ingest.minimum_slices).any()
+    if alone and (_told_apart(line, group) or apart.min() < ADJOIN * thin):
+        return False  # a whole scan has no holes: what lies between its slices is another scan
     reach = OVERLAPPING * thin if np.isfinite(thin) else np.inf
     crowded = overlap(here, there, reach) & (apart.min(axis=1) >= SAME_POSITION_MM)
     return not crowded.any() or _one_grid(line, group, here)
+
+
+def _told_apart(line: _Line, group: Group) -> bool:
+    """Was one acquired after the other, by AcquisitionNumber or by the time?"""
+    before = [h for part in line.parts for h in part.headers]
+    return _apart([h.acquisition_number for h in before], [h.acquisition_number for h in group.headers]) or _apart(
+        [h.acquired for h in before], [h.acquired for h in group.headers]
+    )
+
+
+def _apart(some: Sequence[float | None], others: Sequence[float | None]) -> bool:
+    one, other = [v for v in some if v is not None], [v for v in others if v is not None]
+    known = len(one) == len(some) and len(other) == len(others)
+    return known and (max(one) < min(other) or max(other) < min(one))
 
 
 def _one_grid(line: _Line, group: Group, here: NDArray[np.float64]) -> bool:

@@ -11,7 +11,7 @@ from ich_pipeline.dicom.contrast_header import plain
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.series.cautions import with_cautions
-from ich_pipeline.series.choice import Standing, standings, why_behind
+from ich_pipeline.series.choice import LEAST_SHARE, Standing, standings, why_behind
 from ich_pipeline.series.group_volume import Verdicts, Volume, decode_group
 from ich_pipeline.series.joining import series_of
 from ich_pipeline.series.looking import Look, no_skull
@@ -116,8 +116,8 @@ def read_study(
             reasons[i] = why
             continue
         chosen = i
-        rank = [j for j in order[order.index(i) :] if (groups[j].reason is None) == (group.reason is None)]
-        for place, j in enumerate(rank if group.reason is None else [i], start=1):
+        rank = [j for j in order[order.index(i) :] if j == i or groups[j].reason is None]
+        for place, j in enumerate(rank, start=1):
             places[j] = place
         left = sum(place > 0 for place in places)
         alone = "the only usable series of the study"
@@ -132,20 +132,36 @@ def read_study(
 
 
 def _order(groups: Sequence[Group], look: Look, ingest: IngestParams) -> tuple[list[int], dict[int, Standing]]:
-    """Indices of the groups in the order in which they are tried; and the standing of each among its like."""
-    order: list[int] = []
+    """Indices of the groups in the order in which they are tried; and the standing of each among its like.
+
+    A candidate that shows hardly any brain beside a last resort that does goes behind it: it is a neck, or an end of a head.
+    """
+    kinds = [[i for i, g in enumerate(groups) if g.reason is None]]
+    kinds += [[i for i, g in enumerate(groups) if g.reason is kind and g.last_resort] for kind in LAST_RESORTS]
+    brains = _brains(groups, kinds[0], [i for members in kinds[1:] for i in members], look)
+    most = max(brains.values(), default=0.0)
     standing: dict[int, Standing] = {}
-    for kind in (None, *LAST_RESORTS):
-        members = [i for i, g in enumerate(groups) if g.reason is kind and (kind is None or g.last_resort)]
-        if not members:
-            continue
+    for members in kinds:
+        shown = [brains[i] for i in members if i in brains]
         of_kind = [groups[i] for i in members]
-        # Last resorts are looked at only where there is nothing else.
-        several = len(members) > 1 and (kind is None or not order)
-        brains = [look.brain_mm(group) for group in of_kind] if several else None
-        standing |= dict(zip(members, standings(of_kind, ingest, brains), strict=True))
-        order += sorted(members, key=standing.__getitem__)
-    return order, standing
+        known = shown if len(shown) == len(members) else None
+        standing |= dict(zip(members, standings(of_kind, ingest, known, most if known else 0.0), strict=True))
+    order = [i for members in kinds for i in sorted(members, key=standing.__getitem__)]
+    return sorted(order, key=lambda i: standing[i].elsewhere), standing
+
+
+def _brains(groups: Sequence[Group], candidates: list[int], last: list[int], look: Look) -> dict[int, float]:
+    """Millimetres of brain of the groups among which that makes a difference: a look costs time.
+
+    Last resorts are looked at only where one might show so much more than the candidates that these are set behind it.
+    """
+    if len(candidates) + len(last) < 2:
+        return {}
+    brains = {i: look.brain_mm(groups[i]) for i in candidates}
+    enough = max(brains.values(), default=0.0)
+    if enough < LEAST_SHARE * max((groups[i].coverage_mm for i in last), default=0.0):
+        brains |= {i: look.brain_mm(groups[i]) for i in last}
+    return brains
 
 
 def _without_doubt(groups: Sequence[Group], look: Look, ingest: IngestParams) -> list[Group]:

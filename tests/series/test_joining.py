@@ -53,6 +53,35 @@ def test_two_whole_reconstructions_stay_two(params):
 
 @few
 @given(st.data())
+def test_two_acquisitions_in_two_series_stay_two_whatever_the_thickness(params: IngestParams, data):
+    step, count = data.draw(st.sampled_from([2.5, 5.0, 7.0])), data.draw(st.integers(12, 30))
+    told = data.draw(st.sampled_from(["acquisition_number", "acquired", ""]))
+    offset = step * data.draw(st.floats(0.1, 0.9))
+    # Without a number or a time only slices that overlap tell.
+    thickness = step * data.draw(st.floats(0.4 if told else 0.6, 1.0))
+    several = data.draw(st.booleans())  # values of a scan, or of its slices
+    headers = [
+        header(
+            offset * k + step * i, f"{k}/{i}", series_uid=f"2.25.{k}", thickness_mm=thickness, instance_number=i,
+            **({told: 100 * k + i * several} if told else {}),
+        )
+        for k in (0, 1)
+        for i in range(count)
+    ]  # fmt: skip
+    assert [{h.name[0] for h in g.headers} for g in group_series(headers, params)] == [{"0"}, {"1"}]
+
+
+@few
+@given(st.integers(8, 30))
+def test_one_acquisition_whose_slices_go_to_two_series_in_turn_is_one(params: IngestParams, count):
+    headers = [
+        header(5.0 * i, series_uid=f"2.25.{i % 2}", acquisition_number=i, acquired=10.0 * i) for i in range(count)
+    ]
+    assert [len(g.slots) for g in group_series(headers, params)] == [count]
+
+
+@few
+@given(st.data())
 def test_the_same_slices_under_two_series_are_copies(params: IngestParams, data):
     count = data.draw(st.integers(5, 20))
     lossy = data.draw(st.lists(st.booleans(), min_size=2, max_size=2))
