@@ -13,8 +13,9 @@ from scipy import ndimage
 from ich_pipeline.config import IngestParams
 from ich_pipeline.dicom.decode import SliceReader
 from ich_pipeline.dicom.header import Header
-from ich_pipeline.dicom.reasons import Reason
+from ich_pipeline.dicom.reasons import Reason, Status
 from ich_pipeline.dicom.stored import PixelError
+from ich_pipeline.series.group_volume import not_hounsfield
 from ich_pipeline.series.series import Group
 from ich_pipeline.workers.child import watching
 
@@ -125,18 +126,24 @@ class Look:
 
     Attributes:
         ingest: its limits while files are decoded.
-        failed: slices whose decoding is known to bring the process down: they show nothing.
-        seen: what was found, by name of the file.
+        failed: slices whose decoding is known to bring the process down.
+        seen: whether a slice shows brain, by name of the file; None where nobody can tell.
+        broken: why nobody can tell.
     """
 
     ingest: IngestParams
     failed: Mapping[str, tuple[Reason, str]]
-    seen: dict[str, bool] = field(default_factory=dict)
+    seen: dict[str, bool | None] = field(default_factory=dict)
+    broken: dict[str, tuple[Reason, str]] = field(default_factory=dict)
+
+    def at(self, slots: Sequence[tuple[Header, ...]]) -> list[bool | None]:
+        """Which slices show brain; None for one of which no copy can be read. :attr:`broken` then says why, of each."""
+        reader = SliceReader(self.ingest.pixels.inflated_mib)
+        return [next((b for h in slot if (b := self._brain(h, reader)) is not None), None) for slot in slots]
 
     def brain_at(self, slots: Sequence[tuple[Header, ...]]) -> NDArray[np.bool_]:
         """Which slices show brain; one that cannot be read shows none."""
-        reader = SliceReader(self.ingest.pixels.inflated_mib)
-        return np.array([self._brain(slot[0], reader) for slot in slots], dtype=bool)
+        return np.array([bool(brain) for brain in self.at(slots)], dtype=bool)
 
     def brain_mm(self, group: Group) -> float:
         """How much of the patient's length shows brain, to about the distance of the slices looked at."""
@@ -147,18 +154,28 @@ class Look:
             return float(brain.sum()) * (group.first.thickness_mm or 0.0)
         return float(brain.sum() * np.median(np.diff(at)))
 
-    def _brain(self, header: Header, reader: SliceReader) -> bool:
-        if header.name in self.failed or header.spacing_mm is None:
-            return False
+    def _brain(self, header: Header, reader: SliceReader) -> bool | None:
         if header.name not in self.seen:
-            try:
-                with watching(header.name, self.ingest.pixels.seconds_per_file):
-                    hu = reader.read(header).hu
-            except PixelError:
-                self.seen[header.name] = False
-            else:
-                self.seen[header.name] = shows_brain(hu, (header.spacing_mm[0], header.spacing_mm[1]))
+            found = self._look(header, reader)
+            self.seen[header.name] = found if isinstance(found, bool) else None
+            if not isinstance(found, bool):
+                self.broken[header.name] = found
         return self.seen[header.name]
+
+    def _look(self, header: Header, reader: SliceReader) -> bool | tuple[Reason, str]:
+        if header.name in self.failed:
+            return self.failed[header.name]
+        if header.spacing_mm is None or (header.reason and header.reason.status is Status.REJECTED):
+            return header.reason or Reason.HEADER_INCOMPLETE, header.detail
+        try:
+            with watching(header.name, self.ingest.pixels.seconds_per_file):
+                hu = reader.read(header).hu
+        except PixelError as error:
+            return error.reason, error.detail
+        if shows_brain(hu, (header.spacing_mm[0], header.spacing_mm[1])):
+            return True
+        wrong = not_hounsfield(hu, self.ingest.pixels.plausible)
+        return (Reason.IMPLAUSIBLE_HU, wrong) if wrong else False
 
 
 def spread(positions: NDArray[np.float64], every_mm: float = EVERY_MM) -> list[int]:

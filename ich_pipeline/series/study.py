@@ -125,7 +125,9 @@ def read_study(
     cautions: tuple[str, ...] = ()
     if volume is not None:
         rest = [g for i, g in enumerate(groups) if i != chosen]
-        cautions = _cautions(groups[chosen], volume) + not_read(volume, [*rest, *others], look)
+        unread, broken = not_read(volume, groups[chosen], [*rest, *others], look, verdicts, named_elsewhere)
+        verdicts |= {n: why for n, why in broken.items() if n in verdicts and verdicts[n][0] is Reason.NOT_CHOSEN}
+        cautions = _cautions(groups[chosen], volume) + unread
         reasons[chosen] = (Reason.USED, with_cautions(reasons[chosen][1], cautions))
     told = tuple(reasons[i] for i in range(len(groups)))
     return StudyReading(tuple(groups), parted, volume, chosen, told, tuple(places), verdicts, cautions)
