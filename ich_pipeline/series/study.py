@@ -189,6 +189,7 @@ def _cautions(group: Group, volume: Volume) -> tuple[str, ...]:
         found.append(f"read as a last resort, since nothing better is there: {group.reason} ({group.detail})")
     if len(series := series_of(volume.headers)) > 1:
         found.append(f"one head in {len(series)} series that adjoin or fill each other's holes, read as one")
+    found += dict.fromkeys(h.remark for h in volume.headers if h.remark)
     kernels = list(dict.fromkeys(h.kernel for h in volume.headers))
     if len(kernels) > 1:
         found.append(f"reconstructed with {len(kernels)} kernels: {', '.join(k or 'one not named' for k in kernels)}")
