@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ich_pipeline.dicom.geometry import SAME_POSITION_MM, along, axial_normal
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason, Status
+from ich_pipeline.dicom.verdict import FARTHEST_MM
 from ich_pipeline.series.cautions import UNREAD, UNREADABLE
 from ich_pipeline.series.group_volume import Verdicts, Volume
 from ich_pipeline.series.joining import series_of
@@ -131,7 +132,9 @@ def _beyond(
 
 
 def _has_a_place(header: Header) -> bool:
-    return bool(header.position and header.orientation) and axial_normal(header.orientation or ()) is not None
+    if not header.position or not header.orientation or max(map(abs, header.position)) > FARTHEST_MM:
+        return False
+    return axial_normal(header.orientation) is not None
 
 
 def _centre(header: Header) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.ingest.page import remarks
 from ich_pipeline.ingest.scan import settle
 from ich_pipeline.series.archived_twice import homes
@@ -68,7 +69,7 @@ def test_a_last_resort_of_the_copy_is_no_second_head(params):
     """Both copies hold a reformat too: it must not be read for want of the slices that were set aside."""
     more = [
         header(5.0 * i, f"r{s}/{i}", study_uid=f"2.25.{s}", series_uid=f"2.25.{s}.2", sop_instance_uid=f"2.25.6.{i}")
-        .set("reformatted", last_resort=True)
+        .set(Reason.REFORMATTED, last_resort=True)
         for s in (7, 8) for i in range(COUNT)
     ]  # fmt: skip
     assert len(settle(copies(range(COUNT), range(COUNT)) + more, params).studies) == 1

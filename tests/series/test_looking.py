@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ich_pipeline.series.looking import shows_brain
-from tests.made.heads import PIXEL, neck
+from tests.made.ct import ct_slice, read, save
+from tests.made.heads import PIXEL, head, neck, place
 
 few = settings(max_examples=12, deadline=None)
 pixels = st.sampled_from([0.45, 0.98])
@@ -72,7 +73,7 @@ def test_a_pelvis_is_no_skull(pixel, noise, wide, deep, bone, muscle):
 @few
 @given(noise=st.floats(0, 60))
 def test_noise_is_no_bone(noise):
-    assert not seen(np.kron(neck(), np.ones((4, 4))), PIXEL / 4, noise)
+    assert not seen(np.kron(neck(), np.ones((4, 4), np.int16)).astype(np.float64), PIXEL / 4, noise)
 
 
 @pytest.mark.parametrize("open_", [0.0, 0.2, 0.3])
@@ -81,3 +82,27 @@ def test_a_skull_of_which_a_part_was_removed_is_one(open_):
     radius, angle = np.hypot(x / 70, y / 88), np.arctan2(y, x) / (2 * np.pi) + 0.5
     hu = np.select([radius < 0.9, (radius < 1) & (angle > open_), radius < 1.05], [34.0, 900.0, 40.0], -1000.0)
     assert seen(hu, 0.9, 8)
+
+
+def jaw(pixel: float, extent: float = 224) -> NDArray[np.float64]:
+    y, x = grid(pixel, extent)
+    hu = np.full(x.shape, -1000.0)
+    hu[np.hypot(x / 70, y / 85) < 1] = 48
+    hu[(np.abs(np.hypot(x / 50, (y + 10) / 62) - 1) < 0.09) & (y < 20)] = 1000
+    hu[np.hypot(x / 20, (y - 25) / 18) < 1] = 500
+    return hu
+
+
+@pytest.mark.parametrize("skull", [170, 235, 1000])
+def test_a_head_of_any_age_is_read_and_the_jaw_beside_it_is_not_missed(tmp_path, ingest_params, skull):
+    """The neck is longer than the head, begins at the jaw, and does not say what it is."""
+    drawn = np.where(head() > 500, skull, head()).astype(np.int16)
+    for i in range(16):
+        save(ct_slice(series="head", number=i, hu=drawn, **place(5.0 * i)), tmp_path / f"h{i}")
+    for i in range(40):
+        hu = jaw(PIXEL).round().astype(np.int16) if i >= 28 else neck(i)
+        lower = place(3.0 * i - 125) | {"SliceThickness": "3", "SeriesNumber": 1}
+        save(ct_slice(series="neck", number=i, hu=hu, **lower), tmp_path / f"n{i}")
+    found = read(tmp_path, ingest_params)
+    assert found.counts == {"used": 16, "not_chosen": 40}
+    assert "not read" not in found.series.loc[found.series["chosen"], "reason"].item()
