@@ -81,6 +81,8 @@ class Header:
     frame: int | None = None  # from 1, of an enhanced object; its name and SOPInstanceUID then end in it, see frames.py
     frames: int = 0  # that an enhanced object describes, where it cannot be read frame by frame and so has one header
 
+    remark: str = ""  # what a person must know of a study that this slice is read with
+
     def set(self, reason: Reason, detail: str = "", *, last_resort: bool = False) -> Header:
         """The same header with this verdict."""
         return replace(self, reason=reason, detail=detail, last_resort=last_resort)

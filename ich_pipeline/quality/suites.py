@@ -12,7 +12,7 @@ from ich_pipeline.quality.checks import Check, Suite
 from ich_pipeline.quality.label_suites import findings_suite, labels_suite
 from ich_pipeline.quality.people import BIRTHS_APART_YEARS, Doubted, doubted_patients
 from ich_pipeline.quality.twins import twin_pairs, twins_in_words
-from ich_pipeline.series.cautions import UNREAD
+from ich_pipeline.series.cautions import UNREAD, UNREADABLE
 from ich_pipeline.tables.label_tables import UID, Coverage
 
 NO_NEIGHBOUR = -1
@@ -66,7 +66,7 @@ def series_suite(series: pd.DataFrame, slices: pd.DataFrame, params: Params) -> 
     """
     by_volume = slices.groupby("volume", sort=False)
     chosen = series.loc[series["chosen"]].drop(columns=["hu_histogram", "fingerprint"]).copy()
-    chosen["unread_elsewhere"] = chosen["reason"].str.contains(UNREAD, regex=False)
+    chosen["unread_elsewhere"] = chosen["reason"].str.contains(f"{UNREAD}|{UNREADABLE}")
     chosen["lowest_hu"] = chosen["volume"].map(by_volume["hu_min"].min()).astype(float)
     chosen["patients_of_content"] = chosen.groupby("content")["patient_key"].transform("nunique").astype(int)
     pairs, doubted = twin_pairs(series.loc[series["chosen"]]), doubted_patients(chosen)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 MARK = "; caution: "
-UNREAD = "lie in another series and were not read"  # so says every sentence about a part of the head that is not read
+# So says every sentence about a part of the head that is not read.
+UNREAD, UNREADABLE = "were not read", "could not be read"
 
 
 def with_cautions(reason: str, cautions: Sequence[str]) -> str:

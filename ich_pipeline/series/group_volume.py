@@ -28,6 +28,8 @@ _READABLE = (Reason.USED, Reason.DUPLICATE_INSTANCE, Reason.DUPLICATE_POSITION)
 # Do the values of a series look like Hounsfield units of a head? The evidence, in figures, where they do not.
 
 AIR_HU = (-1100, -900)
+DENSE_HU = 300
+OTHER_ZERO_HU = 500  # the air of two neighbours lies no farther apart where both are in one unit
 
 
 def constant_slice(hu: NDArray[np.int16]) -> str:
@@ -64,6 +66,20 @@ def implausible_volume(hu: NDArray[np.int16], limits: PlausibleParams) -> tuple[
         )
         return Reason.NO_BRAIN if _air_is_right(hu, limits) else Reason.IMPLAUSIBLE_HU, evidence
     return None
+
+
+def not_hounsfield(hu: NDArray[np.int16], limits: PlausibleParams) -> str:
+    """Evidence that slices, whatever of a body they show, are not in Hounsfield units; else empty.
+
+    A picture that was cut out of the body has no air either, but soft tissue, and not a third of it is as dense as bone.
+    """
+    low, high = limits.soft_tissue_hu
+    air = np.count_nonzero(hu <= limits.air_below_hu)
+    soft = np.count_nonzero((hu >= low) & (hu <= high))
+    dense = np.count_nonzero(hu >= DENSE_HU)
+    if air >= limits.minimum_air * hu.size or (soft >= limits.minimum_soft_tissue * hu.size and dense < hu.size / 3):
+        return ""
+    return f"no air, and hardly soft tissue: the values run from {hu.min()} to {hu.max()}"
 
 
 def _air_is_right(hu: NDArray[np.int16], limits: PlausibleParams) -> bool:
@@ -143,6 +159,7 @@ def decode_group(
     if large := _too_large(group, ingest):
         return None, {h.name: failed.get(h.name, large) for h in group.headers}, large
     found = _read_slots(group, ingest, failed)
+    _without_other_units(found, ingest.pixels.plausible)
     used, along = found.used, np.array(found.positions)
     links, _ = neighbours(along, thicknesses_mm(used), ingest.spacing_tolerance)
     covered = coverage_mm(along, links, first.thickness_mm)
@@ -221,6 +238,30 @@ def _read_slots(group: Group, ingest: IngestParams, failed: Mapping[str, tuple[R
             found.positions.append(float(position))
             _set_aside(found, [(h, d) for h, d in read if h is not taken[0]], taken, float(position))
     return found
+
+
+def _without_other_units(found: _Slices, limits: PlausibleParams) -> None:
+    """Set aside the slices that are not in Hounsfield units, where others are: a stretch with another RescaleIntercept.
+
+    Stretches are told apart by their air, since neighbours show nearly the same; each is judged as a whole.
+    """
+    hu = found.hu[: len(found.used)]
+    air = np.array([np.percentile(one[::4, ::4], 2) for one in hu])
+    starts = np.flatnonzero(np.abs(np.diff(air)) > OTHER_ZERO_HU) + 1
+    if not len(starts):
+        return
+    wrong: Verdicts = {}
+    for part in np.split(np.arange(len(hu)), starts):
+        problem = implausible_volume(hu[part], limits)
+        has_air = np.count_nonzero(hu[part] <= limits.air_below_hu) >= limits.minimum_air * hu[part].size
+        if problem and (has_air or not_hounsfield(hu[part], limits)):
+            wrong |= {found.used[i].name: (Reason.IMPLAUSIBLE_HU, problem[1]) for i in part}
+    if len(wrong) == len(hu):
+        return  # the volume as a whole is judged
+    found.verdicts |= wrong
+    kept = [i for i, header in enumerate(found.used) if header.name not in wrong]
+    hu[: len(kept)] = hu[kept]
+    found.used, found.positions = [found.used[i] for i in kept], [found.positions[i] for i in kept]
 
 
 def _copies(slot: Sequence[Header]) -> Iterator[list[Header]]:

@@ -125,7 +125,9 @@ def read_study(
     cautions: tuple[str, ...] = ()
     if volume is not None:
         rest = [g for i, g in enumerate(groups) if i != chosen]
-        cautions = _cautions(groups[chosen], volume) + not_read(volume, [*rest, *others], look)
+        unread, broken = not_read(volume, groups[chosen], [*rest, *others], look, verdicts, named_elsewhere)
+        verdicts |= {n: why for n, why in broken.items() if n in verdicts and verdicts[n][0] is Reason.NOT_CHOSEN}
+        cautions = _cautions(groups[chosen], volume) + unread
         reasons[chosen] = (Reason.USED, with_cautions(reasons[chosen][1], cautions))
     told = tuple(reasons[i] for i in range(len(groups)))
     return StudyReading(tuple(groups), parted, volume, chosen, told, tuple(places), verdicts, cautions)
@@ -203,6 +205,7 @@ def _cautions(group: Group, volume: Volume) -> tuple[str, ...]:
         found.append(f"read as a last resort, since nothing better is there: {group.reason} ({group.detail})")
     if len(series := series_of(volume.headers)) > 1:
         found.append(f"one head in {len(series)} series that adjoin or fill each other's holes, read as one")
+    found += dict.fromkeys(h.remark for h in volume.headers if h.remark)
     kernels = list(dict.fromkeys(h.kernel for h in volume.headers))
     if len(kernels) > 1:
         found.append(f"reconstructed with {len(kernels)} kernels: {', '.join(k or 'one not named' for k in kernels)}")

@@ -32,6 +32,7 @@ from ich_pipeline.ingest.tables import (
     series_row,
     volume_facts,
 )
+from ich_pipeline.series.archived_twice import homes
 from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
 from ich_pipeline.serving.origin import is_synthetic
@@ -238,6 +239,8 @@ def find_studies(
 ) -> tuple[dict[str, list[Header]], int]:
     """Headers by StudyInstanceUID, in order of the files' names, and the number of files that are no DICOM image of a study.
 
+    A study that was archived twice is one: :mod:`ich_pipeline.series.archived_twice`.
+
     Args:
         listing: the files, archives opened.
         named: how a sentence calls the sources.
@@ -249,9 +252,10 @@ def find_studies(
         InputError: none of the files is DICOM, or two studies would be called the same.
     """
     studies: dict[str, list[Header]] = {}
-    for header in read_headers(listing.files, ingest, track):
-        if header.study_uid:
-            studies.setdefault(header.study_uid, []).append(header)
+    headers = [header for header in read_headers(listing.files, ingest, track) if header.study_uid]
+    home_of = homes(headers)
+    for header in headers:
+        studies.setdefault(home_of.get(header.study_uid, header.study_uid), []).append(header)
     if not studies:
         unread = in_words(not_read(listing))
         but = f"; not read: {unread}" if unread else ""

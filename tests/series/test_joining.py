@@ -143,7 +143,7 @@ def test_a_part_of_the_head_that_is_not_read_is_said(tmp_path, make_slice, save_
     assert found.counts == {"used": 13, "not_chosen": 7}
     row = found.series[found.series["chosen"]].to_dict("records")[0]
     _, [caution] = why_and_cautions(row["reason"])
-    assert caution.startswith("slices at 0.0…25.0 mm lie in another series and were not read (6, not_chosen)")
+    assert caution.startswith("slices at 0.0…30.0 mm lie in another series and were not read (7, not_chosen)")
     assert caution in remarks(row)
 
 
