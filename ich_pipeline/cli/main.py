@@ -124,8 +124,10 @@ def sbom(
 ) -> None:
     """Write the packages of the lock file, with hashes and licences, as a CycloneDX bill of materials."""
     from ich_pipeline.core.files import write_json
+    from ich_pipeline.core.outputs import json_with, refuse_foreign
     from ich_pipeline.papers.sbom import sbom
 
+    refuse_foreign(out.parent, "--out", {out.name: json_with("bomFormat", "metadata", "components")})
     found = sbom(lock)
     write_json(out, found)
     typer.echo(f"{out}: {len(found['components'])} packages of {lock}, CycloneDX {found['specVersion']}.")

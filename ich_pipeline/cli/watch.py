@@ -16,9 +16,13 @@ def watch(
 ) -> None:
     """Compare what was served with the reference of the live version. Exit status 1 where something moved."""
     from ich_pipeline.config import load_params
-    from ich_pipeline.watch.watched import PAGE
+    from ich_pipeline.core.outputs import check_output, json_with, refuse_foreign
+    from ich_pipeline.watch.watched import JSON, PAGE
     from ich_pipeline.watch.watched import watch as look
 
+    check_output(out, "--out", replaced=False)
+    ours = {JSON: json_with("model", "windows", "sentence"), PAGE: lambda page: b"<title>Watch</title>" in page[:2000]}
+    refuse_foreign(out, "--out", ours)
     found = look(load_params())
     found.publish(out)
     typer.echo(found.sentence, err=found.alarm)

@@ -28,19 +28,26 @@ def refuse_broken_key(rows: LabelRows, headers: Sequence[Header], table: Path, s
         source: the export, for the sentence.
 
     Raises:
-        InputError: less than half of the labels, and of the images' keys, are in both.
+        InputError: less than half of the labels, and of the images' keys, are in both; or a spreadsheet has spoilt the labels' keys
+            that are not.
     """
     slices = (one for header in headers for one in header.slices())
     images = {key for one in slices if one.is_ct_image and (key := rows.key_of(one)) is not None}
     labels = set(rows.table[KEY])
     few, both = min(len(labels), len(images)), len(labels & images)
-    if not both or both >= few * LEAST_SHARE:  # without any the account says it all
+    if not both:  # the account says it all
         return
-    found = spoilt(labels)
-    raise InputError(
-        f"{table} and {source} hardly fit together: only {both:,} of {few:,} {'labels' if few == len(labels) else 'images'} find their "
-        f"like, so nothing is brought, --lenient or not: name the export and the table that belong together{f'; {table} {found}' * bool(found)}."
-    )
+    nothing = "so nothing is brought, --lenient or not"
+    if both < few * LEAST_SHARE:
+        found = spoilt(labels)
+        raise InputError(
+            f"{table} and {source} hardly fit together: only {both:,} of {few:,} {'labels' if few == len(labels) else 'images'} find "
+            f"their like, {nothing}: name the export and the table that belong together{f'; {table} {found}' * bool(found)}."
+        )
+    if found := spoilt(labels - images):
+        raise InputError(
+            f"{table} has {len(labels - images):,} labels without an image in {source}, {nothing}: it {found}."
+        )
 
 
 def match(rows: LabelRows, headers: Sequence[Header], account: LabelAccount) -> pd.DataFrame:

@@ -151,6 +151,11 @@ def _check_out(out: Path, force: bool) -> None:
         return
     if not all((out / name).is_file() for name in OURS) and not _is_account_of_nothing(out):
         raise InputError(f"--out {out} is not empty and holds no ingest: name another folder.")
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in _WRITTEN)
+    if strangers:
+        raise InputError(
+            f"--out {out} holds {strangers[0]} beside an ingest: name another folder, since this one is replaced."
+        )
     if not force:
         raise InputError(f"--out {out} holds an ingest: add --force to replace it, or name another folder.")
     unusable = unusable_place(out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import beside, private_folder, remove_folder, write_json, write_text
-from ich_pipeline.core.lock import INSIDE, output_locked
-from ich_pipeline.core.outputs import check_output, refuse_within
+from ich_pipeline.core.lock import INSIDE, output_locked, was_locked
+from ich_pipeline.core.outputs import check_output, json_with, refuse_foreign, refuse_within
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.core.stopping import not_between
 from ich_pipeline.core.stopwatch import part, peak_mib
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 SCRATCH, STAGED = ".members", ".unfinished"
 WORKLIST = "index.html"
 TABLES = (WORKLIST, "predictions.csv", "predictions.json")
+_OURS = {
+    "predictions.csv": lambda content: content.startswith(b"case_id,") and b",decision," in content.partition(b"\n")[0],
+    "predictions.json": json_with("model", "cases", "failures"),
+}
 
 
 @dataclass(frozen=True)
@@ -146,11 +150,15 @@ def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | Non
 
         if not is_worklist(out / WORKLIST):
             raise InputError(f"--out {out} holds an {WORKLIST} that is no worklist of a run: name another folder.")
+    refuse_foreign(out, "--out", _OURS)
     whole = out.resolve()
     for source in map(named, sources):
         if isinstance(source, Path):
             for place in (whole / SCRATCH, whole / STAGED, whole / INSIDE, beside(whole, "fetched")):
                 refuse_within(place, f"SOURCE {source}", source, f"--out {out}")
+    for name in (SCRATCH, STAGED):
+        if os.path.lexists(out / name) and not was_locked(out):
+            raise InputError(f"--out {out} holds {name}, where a run works, and no run has left it: rename it.")
 
 
 @contextlib.contextmanager
@@ -161,6 +169,7 @@ def _staged(out: Path, asked: Collection[str]) -> Iterator[Path]:
         out: the folder for the results.
         asked: names of the pages of this run's studies, whether or not they can be read.
     """
+    refuse_foreign(out, "--out", {name: _is_page_of(name) for name in asked})
     staged = out / STAGED
     private_folder(staged)
     try:
@@ -173,6 +182,11 @@ def _staged(out: Path, asked: Collection[str]) -> Iterator[Path]:
     finally:
         with not_between():
             remove_folder(staged)
+
+
+def _is_page_of(name: str) -> Callable[[bytes], bool]:
+    title = f"<title>Case {Path(name).stem}</title>".encode()
+    return lambda content: title in content[:2000]
 
 
 def publish(staged: Path, out: Path, asked: Collection[str]) -> None:

@@ -43,6 +43,8 @@ def switch(name: str) -> str:
     kept = ""
     if before is not None and before not in profiles().values():
         backup = PARAMS.with_name(f"{PARAMS.name}.bak")
+        if backup.exists() and backup.read_text(encoding="utf-8") != before:
+            raise InputError(f"{backup} holds other settings, and {PARAMS} would take its place: rename it.")
         write_text(backup, before)
         kept = f" Your edited settings are kept in {backup}."
     write_text(PARAMS, text)

@@ -81,6 +81,12 @@ def output_locked(output: Path, option: str, *, inside: bool = False) -> Iterato
         yield lock
 
 
+def was_locked(output: Path) -> bool:
+    """Does a lock lie inside a folder, of a run that is at it or was killed?"""
+    lock = real_place(output) / INSIDE
+    return lock.is_file() and not lock.is_symlink() and lock.read_bytes()[: _LONGEST_NUMBER + 1].strip().isdigit()
+
+
 def _is_empty(path: Path) -> bool:
     try:
         return path.is_file() and path.stat().st_size == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ich_pipeline.core.errors import InputError
@@ -47,6 +49,39 @@ def check_output(output: Path, option: str, *, replaced: bool = True) -> None:
         refuse_mount(real)
     elif real.exists() and not os.access(real, os.W_OK | os.X_OK):
         raise InputError(f"{called} cannot be written: name another folder, or mend its permissions.")
+
+
+def refuse_foreign(folder: Path, option: str, ours: Mapping[str, Callable[[bytes], bool]]) -> None:
+    """Refuse a folder with a file of a name that the command writes, which it did not write: it would be replaced.
+
+    Args:
+        folder: there or not.
+        option: how the user names it.
+        ours: name → whether this content is of an earlier run.
+
+    Raises:
+        InputError: there is such a file, or what bears its name is none.
+    """
+    for name, is_ours in ours.items():
+        path = folder / name
+        if os.path.lexists(path) and not (path.is_file() and is_ours(path.read_bytes())):
+            raise InputError(
+                f"{f'{option} {folder}'.strip()} holds {name}, which is not of an earlier run of this command and would be replaced: "
+                "name another folder, or rename it."
+            )
+
+
+def json_with(*keys: str) -> Callable[[bytes], bool]:
+    """Is a file a JSON object with these keys?"""
+
+    def found(content: bytes) -> bool:
+        try:
+            values = json.loads(content)
+        except ValueError:
+            return False
+        return isinstance(values, dict) and values.keys() >= set(keys)
+
+    return found
 
 
 def check_new_file(path: Path, option: str) -> None:

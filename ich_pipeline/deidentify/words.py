@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from ich_pipeline.dicom.contrast_header import NO_AGENT
+from ich_pipeline.dicom.contrast_header import AGENTS, ALLERGY, NO_AGENT
+from ich_pipeline.dicom.spelling import parted
 from ich_pipeline.dicom.verdict import LOCALIZER_VALUES, REFORMATTED_VALUES
 
 _LISTS = (
@@ -29,13 +30,13 @@ _LISTS = (
     "CSA RESAMPLED IMAGE IMAGES SPI SOM5 SOM7 STATISTICAL MONOCHROME2 OM SN LINEAR SIGMOID EXACT IDENTITY US HFS HFP FFS "
     "FFP HFDL HFDR FFDL FFDR YES NO OF AND THE FROM TO AT FOR UNKNOWN UNSPECIFIED",
     # what the ingest judges by: contrast agent or none, another part of the body, images of two energies
-    "NON NECT CECT NONIONIC IONIC GIVEN ML CONTRASTED KONTRASTMITTEL ANGIOGRAPHY ANGIOGRAM SECOND HALS HWS CSP LSP TSP CSPINE "
+    "NON NECT CECT NONIONIC IONIC GIVEN ML CCS MLS CONTRASTED KONTRASTMITTEL ANGIOGRAPHY ANGIOGRAM SECOND HALS HWS CSP LSP TSP CSPINE "
     "LSPINE TSPINE THORAX SHOULDER CAROTID CAROTIDS CERVIX BONEPLUS VMI VNC VNCA VIRTUAL NONCONTRAST IODIN IODINE IOD "
-    "IODWATER IODMAP IODE JOD JODKARTE JODBILD JODDICHTE YODO CASUPP CA SUPP URIC ACID KEV MONO MONOE MONOPLUS MONOCHROMATIC ZEFF EFF EFFECTIVE ATOMIC NUMBER NUM ELECTRON DENSITY "
+    "IODWATER IODMAP IODKARTE IODBILD IODDICHTE IODE JOD JODKARTE JODBILD JODDICHTE YODO CASUPP CA SUPP URIC ACID KEV MONO MONOE MONOPLUS MONOCHROMATIC ZEFF EFF EFFECTIVE ATOMIC NUMBER NUM ELECTRON DENSITY "
     "ELECTRONDENSITY ELEKTRONENDICHTE ELECTRONIQUE ELECTRONICA RHO RHOZ MATERIAL DECOMPOSITION MAP MAPS MAT SPECIFIC REMOVED FRACTIONAL VALUE BASED MODIFIED",
     # contrast agents
-    "IOMERON IOPAMIDOL IOPAMIRO ISOVUE OMNIPAQUE IOHEXOL ULTRAVIST IOPROMIDE VISIPAQUE IODIXANOL XENETIX IOBITRIDOL "
-    "IMERON IOVERSOL OPTIRAY AGENT BOLUS VOR AVANT NACH INJ PORTAL VENOS VENOES VENOSE VENOESE VENOSA VEINEUX OP "
+    "IOPAMIDOL IOPAMIRO IOPAMIRON IOPROMIDE IOXAGLATE AGENT BOLUS VOR AVANT NACH INJ PORTAL VENOS VENOES VENOSE VENOESE VENOSA VEINEUX OP "
+    "CON CONT CONTR CE MDC MDK CIV UTAN UDEN UTEN BEZ ILMAN NATIF DELAYED LATE VUE IODIO PURE CALCIUM LUMEN WATER PER SECONDS SECS "
     "KEIN KEINS KEINE KEINEM KEINEN KEINER KEINES KEINERLEI NICHT NEIN PAS SEM ZONDER GEEN VOOR BEFORE ANTES PRIMA PRA PRAE APRES AFTER FASE",
     # makers and their machines
     "GE GEMS MEDICAL SYSTEMS SYSTEM SIEMENS HEALTHINEERS HEALTHCARE PHILIPS TOSHIBA CANON HITACHI FUJIFILM NEUSOFT UNITED "
@@ -46,7 +47,7 @@ _LISTS = (
 )
 _STEMS = (
     "ANGIO CONTRAST KONTRAST INJECT INJEKT INYECT INIETT ARTERI PORTALVEN CRANI CEREBR NEURO CAROTID BONE VIRTUAL VIRTUEL "
-    "IODINE DENSIT MONOENERG MONOCHROM IONI OPERAT THROMB MALFORM FISTUL INFAR"
+    "IODINE DENSIT MONOENERG MONOCHROM IONI OPERAT THROMB MALFORM FISTUL INFAR VNC " + AGENTS.replace("|", " ")
 )
 _EXACT = frozenset(w for text in (*_LISTS, _STEMS) for w in text.split())
 _INGEST = frozenset(
@@ -67,16 +68,25 @@ _GAP = r"[^A-Z0-9+/-]"
 _SPELT = tuple(
     (re.compile(sign, re.IGNORECASE), spelt)
     for sign, spelt in (
-        (r"(?<![A-Z0-9])W ?/ ?O(?![A-Z0-9])", "WO"),
+        (r"(?<![A-Z0-9])W(?: ?[/.-]? ?O(?:UT)?|/0)(?![A-Z0-9])", "WO"),
+        (r"(?<![A-Z0-9])S/C(?!-?[A-Z])", "SIN CONTRAST"),
+        (r"(?<![A-Z0-9])[WC]/C(?![A-Z0-9-])", "CON CONTRAST"),
         (rf"(?<![A-Z0-9])(C|{_MEDIUM}){_GAP}*\+/-", r" WO \1 "),
         (rf"\+/-{_GAP}*(?={_MEDIUM})", " WO "),
         (r"(?<![A-Z0-9])C-(?![A-Z0-9])", "NO C"),
+        (r"(?<![A-Z0-9])IV?-(?![A-Z0-9])", "NO IV "),
+        (r"(?<![A-Z0-9])I\+(?![A-Z])", "IV+"),
+        (r"(?<![A-Z0-9])I[ -]NO[ -]WATER(?![A-Z0-9])", "IODINE"),
+        (rf"(?<![A-Z0-9])(ART|VEN|PORTAL){_GAP}*[ -]+(?=(?:PHASE|FASE)(?![A-Z0-9]))", "arterial "),
         (r"(?<![A-Z0-9])C\+(?=\w)", "C+ "),
         (rf"(?<![A-Z0-9])I{_GAP}+V(?![A-Z0-9])", "IV"),
         (r"(?<![A-Z0-9])O[^A-Z0-9+]+(?=(?:IV[^A-Z0-9+/]+)?(?:KM(?![A-Z0-9])|KONTRAST))", "ohne "),
         (rf"(?<![A-Z0-9+-])-+(?={_MEDIUM})", " ohne "),
         (rf"(?<![A-Z0-9])({_MEDIUM})(?:-(?![A-Z0-9])|{_GAP}+-{_GAP}*$)", r"ohne \1 "),
-        (r"(?<=\d)( ?(?:CC|ML)) ?/? ?S(?:EC(?:OND)?)?(?![A-Z0-9])", r"\1 sec"),
+        (
+            r"(?<=\d)( ?(?:CC|ML))S? ?(?:(?:/|PER) ?(?:\d{1,2} ?)?S(?:ECS?|ECONDS?)?|SECS?|SECONDS?)(?![A-Z0-9])",
+            r"\1 sec",
+        ),
     )
 )
 _PHILIPS_KERNELS = frozenset({"A", "B", "C", "D", "E", "L", "UA", "UB", "UC", "YA", "YB", "YC", "YD", "EB", "EC"})
@@ -112,6 +122,7 @@ def clean(text: str, own: frozenset[str] = frozenset(), kernel: bool = False) ->
         kernel: single letters and makers' kernel names may stay too.
     """
     text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    text = ALLERGY.sub(" ", text)
     for sign, spelt in _SPELT:
         text = sign.sub(spelt, text)
     kept: list[str] = []
@@ -131,11 +142,11 @@ def _kept_of(word: str, own: frozenset[str], kernel: bool) -> str:
         return ""
     if is_known(word, kernel):
         return unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
-    if (parts := [part for part in _SIGNS.split(word) if part]) != [
-        word
-    ]:  # the ingest parts words at any sign; numbers may be a date, and go
-        said = (part for part in parts if not part.strip("+").isdigit())
-        return " ".join(filter(None, (_kept_of(part, own, kernel) for part in said)))
+    # The ingest parts words at any sign, and where they are written together; numbers may be a date, and go.
+    for parts in (_SIGNS.split(word), [part for part in parted(word).split() if len(part) > 1 or part in "Zz"]):
+        said = (part for part in parts if part and part != word and not part.strip("+").isdigit())
+        if kept := " ".join(filter(None, (_kept_of(part, own, kernel) for part in said))):
+            return kept
     stem = _STEM.match(folded)
     return "" if stem is None or stem[0] in own else stem[0]
 

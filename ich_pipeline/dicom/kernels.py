@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from ich_pipeline.dicom.spelling import parted
+
 Sharpness = Literal["soft", "bone", "unknown"]
 
 _SIEMENS = re.compile(r"^[A-Z][A-Z]?(\d\d)[A-Z]?(?:\b|_|$)")
@@ -33,7 +35,7 @@ def sharpness(kernel: str, description: str = "") -> Sharpness:
         if known != "unknown":
             return known
     if not kernel.strip():
-        return _words(description.upper().replace("_", " "))
+        return _words(f"{description} {parted(description)}".upper().replace("_", " "))
     return "unknown"
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from ich_pipeline.dicom import fields
-from ich_pipeline.dicom.contrast_header import named_by_header, plain
+from ich_pipeline.dicom.contrast_header import named_by_header, told
 from ich_pipeline.dicom.geometry import axial_normal, is_orthonormal
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.kernels import sharpness
@@ -44,9 +44,10 @@ NEVER_READ = frozenset({Reason.CONTRAST, Reason.BONE_KERNEL})  # whatever else i
 _VALUES = frozenset({"VMI", "EFF_ATOMIC_NUM", "ELECTRON_DENSITY"})
 _MATERIAL = "MAT_"
 _WORDS = re.compile(
-    r"\b(VMI|VNC|VNCA|VIRTU[AE]L\w*|IODINE?|IODE|IOD(WATER|MAP)?|JOD(KARTE|BILD|DICHTE)?|YODO|\d*KEV"
-    r"|MONO[ -]?(E|\+|PLUS|\d+|ENERG\w*|CHROM\w*)?|Z ?-?EFF\w*|EFF\w*[ -]?(Z|ATOMIC\w*)|ATOMIC NUMBER|ELECTRON[ -]?DENS\w*"
-    r"|ELEKTRONENDICHTE|DENSIT\w* ELECTRON\w*|CA ?SUPP|URIC ACID|RHO ?/? ?Z|MATERIAL[ -]?(DENS\w*|DECOMP\w*|MAP)|IODINE\w+)(?![\w])"
+    r"\b(VMI|VNC\w*|VUE(?! (AX|COR|SAG|DE|DU|EN)|S)|VIRTU[AE]L\w*|IODINE?|IODE|IODIO|[IJ]OD(WATER|MAP|KARTE|BILD|DICHTE)?|YODO|\d*KEV"
+    r"|MONO[ -]?(E|\+|PLUS|\d+|ENERG\w*|CHROM\w*)?|Z ?-?EFF\w*|EFF\w*[ -]?(Z|ATOMIC\w*)|ATOMIC NUM\w*|ELECTRON[ -]?DENS\w*"
+    r"|ELEKTRONENDICHTE|DENSIT\w* ELECTRON\w*|CA ?SUPP|URIC ?ACID|RHO ?/? ?Z|MATERIAL[ -]?(DENS\w*|DECOMP\w*|MAP)|IODINE\w+"
+    r"|I[ -]NO[ -]WATER|PURE ?(CALCIUM|LUMEN))(?![\w])"
 )
 
 
@@ -61,9 +62,9 @@ def named_virtual(image_type: Sequence[str], description: str) -> str:
     further = image_type[2:]
     if any(value in _VALUES or value.startswith(_MATERIAL) for value in further):
         return said
-    if any(_WORDS.search(plain(value)) for value in further):
+    if any(_WORDS.search(told(value)) for value in further):
         return said
-    if _WORDS.search(plain(description)):
+    if _WORDS.search(told(description)):
         return f"{said}, and SeriesDescription names a virtual or material image"
     return ""
 
@@ -137,14 +138,14 @@ def _computed(image_type: list[str], header: Header) -> Verdict | None:
     # VOLUME, in an enhanced object or an original slice, says that slices are evenly spaced; else that one was rendered.
     if image_type[0] == "DERIVED" and "VOLUME" in image_type[2:] and not header.frame:
         return Verdict(Reason.REFORMATTED, said)
-    if image_type[0] != "ORIGINAL" and REFORMATTED_VALUES & _words(header.series_description.upper()):
+    if image_type[0] != "ORIGINAL" and REFORMATTED_VALUES & _words(told(header.series_description)):
         return Verdict(Reason.REFORMATTED, f"{said}, and SeriesDescription names what was computed")
     return None
 
 
 def _projected(image_type: list[str], header: Header) -> bool:
     """Does anything name a projection, a rendering or a map, whose values are not those of a slice?"""
-    said = _words(*image_type[2:], header.series_description.upper() if image_type[0] != "ORIGINAL" else "")
+    said = _words(*image_type[2:], told(header.series_description) if image_type[0] != "ORIGINAL" else "")
     rendered = image_type[0] == "DERIVED" and "VOLUME" in image_type[2:] and not header.frame
     return rendered or bool(said & (REFORMATTED_VALUES - RESAMPLED_VALUES))
 

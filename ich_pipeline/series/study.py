@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ich_pipeline.config import IngestParams
-from ich_pipeline.dicom.contrast_header import plain
+from ich_pipeline.dicom.contrast_header import told, volume_named
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.reasons import Reason
 from ich_pipeline.series.cautions import with_cautions
@@ -33,10 +33,10 @@ _OTHER = re.compile(
 
 def named_elsewhere(header: Header) -> str:
     """The field that names another part of the body, where none names the head; empty where none does."""
-    said = {"BodyPartExamined": plain(header.body_part), "SeriesDescription": plain(header.series_description)}
+    said = {"BodyPartExamined": told(header.body_part), "SeriesDescription": told(header.series_description)}
     if any(_HEAD.search(text) for text in said.values()):
         return ""
-    return next((f"{keyword} {text}" for keyword, text in said.items() if _OTHER.search(text)), "")
+    return next((f"{keyword} {text.splitlines()[0]}" for keyword, text in said.items() if _OTHER.search(text)), "")
 
 
 @dataclass(frozen=True)
@@ -209,6 +209,8 @@ def _cautions(group: Group, volume: Volume) -> tuple[str, ...]:
     kernels = list(dict.fromkeys(h.kernel for h in volume.headers))
     if len(kernels) > 1:
         found.append(f"reconstructed with {len(kernels)} kernels: {', '.join(k or 'one not named' for k in kernels)}")
+    if named := next(filter(None, (volume_named(h.series_description) for h in volume.headers)), ""):
+        found.append(f"SeriesDescription names a volume ({named}): if of contrast agent, this series is not to be read")
     if no_skull(volume.hu, volume.positions_mm, volume.spacing_mm):
         found.append("no slice shows brain inside a closed skull: is it a head?")
     return tuple(found)

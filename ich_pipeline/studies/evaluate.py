@@ -10,7 +10,7 @@ from typing import Any
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import atomic_dir, sha256_of, write_json, write_text
 from ich_pipeline.core.lock import output_locked
-from ich_pipeline.core.outputs import check_apart, check_output
+from ich_pipeline.core.outputs import check_apart, check_output, json_with
 from ich_pipeline.core.progress import Track, quiet
 from ich_pipeline.studies.against import compare_systems
 from ich_pipeline.studies.match import match_tables
@@ -22,7 +22,8 @@ from ich_pipeline.tables.text_tables import as_number
 LEVELS = ("slice", "case")
 MEMORY = 4_000_000_000  # bytes that the bootstrap may take
 FIGURES = 25  # of a finding, each with its replicates
-OWN_FILES = ("metrics.json", "metrics.md", "index.html", "roc.png", "roc.svg", "failures.csv")
+METRICS = "metrics.json"
+OWN_FILES = (METRICS, "metrics.md", "index.html", "roc.png", "roc.svg", "failures.csv")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _evaluate(request: Request, track: Track) -> tuple[Study, dict[str, Any]]:
         failures = failures.drop(columns="name")
     with atomic_dir(request.out) as folder:
         single = draw_study(study, results, folder, track)
-        write_json(folder / "metrics.json", results)
+        write_json(folder / METRICS, results)
         write_text(folder / "metrics.md", study_markdown(results, study))
         write_text(folder / "failures.csv", table_text(failures))
         write_text(folder / "index.html", study_page(results, study, failures, single))
@@ -148,6 +149,12 @@ def _check(request: Request) -> None:
         raise InputError(
             f"--out {request.out} holds other files ({strangers[0]}): name a new folder, since this one is replaced."
         )
+    if request.out.exists() and any(request.out.iterdir()):
+        ours = json_with("about", "excluded")
+        if not (request.out / METRICS).is_file() or not ours((request.out / METRICS).read_bytes()):
+            raise InputError(
+                f"--out {request.out} holds files and no {METRICS} of an evaluation: name a new folder, since this one is replaced."
+            )
 
 
 def _check_memory(replicates: int, patients: int, findings: int) -> None:

@@ -7,7 +7,7 @@ Forms that are recognised: one column a finding (ours, or any other), the two-co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.studies.against_tables import account_other, other_system
-from ich_pipeline.studies.cells import lacking, probabilities, rows_by_name, zero_or_one
+from ich_pipeline.studies.cells import lacking, probabilities, rows_by_name, suspicion, zero_or_one
 from ich_pipeline.studies.columns import (
     challenge_form,
     choose_level,
@@ -28,7 +28,6 @@ from ich_pipeline.studies.columns import (
 from ich_pipeline.studies.groups import Cases, Joined, cases_of, patients_of
 from ich_pipeline.studies.matched import Choices, Excluded, Matched, Other
 from ich_pipeline.studies.names import ANY, IDS, MEAN, key_of
-from ich_pipeline.tables.identifiers import spoilt
 from ich_pipeline.tables.reader_tables import (
     MISSING,
     Reads,
@@ -88,7 +87,7 @@ def other_readers(
     if not places or (strangers and not choices.allow_missing):
         raise InputError(
             f"{path} names {strangers:,} cases that are not among those evaluated: remove them, or add --allow-missing to "
-            "leave them out and have them counted."
+            f"leave them out and have them counted{suspicion((path, row_of))}."
         )
     wanted = {key: k for k, (_, key) in enumerate(labels)} | {name: k for k, (name, _) in enumerate(labels)}
     columns = [
@@ -251,29 +250,25 @@ def _join(
         raise InputError(
             f"no {left} of {predicted.path} is a {right} of {labelled.path} (the first are "
             f"{next(iter(mine))!r} and {next(iter(theirs))!r}): name the columns with --id PREDICTIONS_COLUMN=LABELS_COLUMN"
-            f"{_suspicion((predicted, mine), (labelled, theirs))}."
+            f"{suspicion((predicted.path, mine), (labelled.path, theirs))}."
         )
     few = min(len(mine), len(theirs))
     if len(both) < few * LEAST_SHARE:
         raise InputError(
             f"only {len(both):,} of {few:,} rows find their like: {left} of {predicted.path} and {right} of {labelled.path} hardly fit "
             "together, and what does fit may be another's row, so nothing is measured (--allow-missing or not): mend the names"
-            f"{_suspicion((predicted, mine), (labelled, theirs))}."
+            f"{suspicion((predicted.path, mine), (labelled.path, theirs))}."
         )
     excluded = []
+    said = suspicion((predicted.path.name, mine), (labelled.path.name, theirs))
     for here, there, table, other, what in (
         (mine, theirs, predicted, labelled, "rows of the predictions without labels"),
         (theirs, mine, labelled, predicted, "rows of the labels without a prediction"),
     ):
         alone = lacking(here, table, there, other, allow_missing)
         if alone:
-            excluded.append(Excluded(what, len(alone)))
+            excluded.append(Excluded(f"{what}{said}", len(alone)))
     return np.array([(mine[name], theirs[name]) for name in both], dtype=np.int64), excluded
-
-
-def _suspicion(*tables: tuple[TextTable, Mapping[str, int]]) -> str:
-    """The tables whose identifiers look as a spreadsheet leaves them, as a further part of a sentence."""
-    return "".join(f"; {table.path} {found}" for table, names in tables if (found := spoilt(names)))
 
 
 def _check_read(table: TextTable, reads: Reads, allow_missing: bool) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ich_pipeline.core.errors import InputError
-from ich_pipeline.core.files import write_text
-from ich_pipeline.core.outputs import check_output
+from ich_pipeline.core.files import read_json, sha256_of, write_json, write_text
+from ich_pipeline.core.outputs import check_output, json_with, refuse_foreign
 from ich_pipeline.deidentify.key import Key
 from ich_pipeline.dicom.identity import case_id
 from ich_pipeline.evaluation.proportions import wilson
@@ -25,7 +26,8 @@ from ich_pipeline.watch.record import KEY, Served, key, locked, place, read
 CONFIDENCE = 0.95
 STUDY, CASE, ACCESSION = "StudyInstanceUID", "case_id", "AccessionNumber"
 READER, DATE = "reader", "date"
-LABELS, PREDICTIONS = "labels.csv", "predictions.csv"
+LABELS, PREDICTIONS = TABLES = "labels.csv", "predictions.csv"
+WRITTEN = "feedback.json"  # SHA-256 of both: by it a later run knows them from a user's own
 RATES = ("sensitivity", "specificity", "PPV", "NPV")
 
 
@@ -73,6 +75,9 @@ def feedback(table: Path, labels: Labels, out: Path) -> Feedback:
         InputError: the table lacks a column or has an unknown one, there is no record, or no row counts.
     """
     check_output(out, "--out", replaced=False)
+    refuse_foreign(out, "--out", {WRITTEN: json_with(*TABLES)})
+    known_bytes = read_json(out / WRITTEN) if (out / WRITTEN).is_file() else {}
+    refuse_foreign(out, "--out", {t: lambda b, t=t: sha256(b).hexdigest() == known_bytes.get(t) for t in TABLES})
     log, known = read(), _key()
     verdicts, named, findings, refused = _verdicts(read_text_table(table), labels, log.lines, known)
     if not verdicts:
@@ -90,6 +95,7 @@ def feedback(table: Path, labels: Labels, out: Path) -> Feedback:
     newest = {line.case: line for lines in by_version.values() for line in lines if line.scores}
     scores = ([names[c], *((line.scores or {}).get(f) for f in findings)] for c, line in newest.items())
     write_text(out / PREDICTIONS, csv_text([named, *findings], scores))
+    write_json(out / WRITTEN, {name: sha256_of(out / name) for name in TABLES})
     return Feedback(tuple(rows), tuple(notes), tuple(refused))
 
 

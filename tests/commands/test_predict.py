@@ -18,6 +18,7 @@ from ich_pipeline.cli.main import app
 from ich_pipeline.commands.predict import TABLES
 from ich_pipeline.config import Params
 from ich_pipeline.core.lock import output_locked
+from ich_pipeline.dicom.identity import case_id
 from ich_pipeline.registry import store, versions
 from tests.sources.s3_server import KEY, SECRET, rclone
 
@@ -229,6 +230,11 @@ def test_what_a_killed_run_left_is_gone_and_counts_for_nothing(studies, tmp_path
         shutil.copyfile(studies.files[1][0], out / name)
     for number, path in enumerate(studies.files[0]):
         shutil.copyfile(path, source / str(number))
+    before = everything(out)
+    status, _, err = ich("predict", source, "--out", out)  # no lock: they may be the user's own
+    assert (status, err.count("\n")) == (2, 1) and ".members, where a run works" in err
+    assert everything(out) == before
+    (out / ".lock").write_text("4711")
     status, said, err = ich("predict", source, "--out", out)
     assert status == 0 and "Left aside" not in said, said + err
     (row,) = csv.DictReader((out / "predictions.csv").open())
@@ -248,6 +254,27 @@ def test_the_worklist_links_every_page_and_never_replaces_a_page_of_the_users_ow
     status, _, err = ich("predict", *studies.files[0], "--out", out)
     assert (status, err.count("\n")) == (2, 1) and "index.html that is no worklist" in err
     assert (out / "index.html").read_text() == "<html>mine</html>"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", [*TABLES, "the page", ".members/a", ".unfinished/a.html", ".lock"])
+@pytest.mark.parametrize("content", [b"case,any\nA,0.5\n", b"{}"])
+def test_a_file_of_the_user_s_own_under_a_name_of_ours_stays(
+    studies, tmp_path: Path, name: str, content: bytes
+) -> None:
+    out = tmp_path / "out"
+    place = out / (
+        f"{case_id(str(pydicom.dcmread(studies.files[0][0]).StudyInstanceUID))}.html" if name == "the page" else name
+    )
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    before = everything(out)
+    status, _, err = ich("predict", *studies.files[0], "--out", out)
+    assert (status, err.count("\n")) == (2, 1), err
+    assert everything(out) == before
 
 
 def test_an_unknown_model_is_one_sentence(studies, tmp_path: Path) -> None:

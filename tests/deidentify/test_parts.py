@@ -124,7 +124,8 @@ def test_shifts_stay_in_their_range(patient):
         ("CCT nativ, Müller 12.03.1950", "CCT nativ"),
         ("Schädel ohne KM", "Schadel ohne KM"),
         ("call 5550199 at ward 7b", "at"),
-        ("HeadRoutine_Adult", "Adult"),
+        ("HeadRoutine_Adult", "Head Routine_Adult"),
+        ("HeadSmith_McDonald7", "Head"),
         ("", ""),
     ],
 )

@@ -230,7 +230,7 @@ GIVEN = [
         ("", None, "HEAD C+", True), ("", None, "Head w/o contrast", False), ("", None, "HEAD W/WO CONTRAST", False),
         ("", None, "Post contrast 5mm", True), ("", None, "Nativ", False), ("", None, "C-SPINE", False),
         ("", None, "UNENHANCED", False), ("", None, "non-enhanced", False), ("", None, "Angio 0.6", True),
-        ("", None, "4cc sec 150cc", True), ("", None, "Head 3.5 ml/s", True), ("", None, "100ML 5mm", True),
+        ("", None, "4cc sec 150cc", True), ("", None, "Head 3.5 ml/s", True), ("", None, "100ML 5mm", False),
         ("", None, "Kopf KM portalvenös", True), ("", None, "nach KM", True), ("", None, "vor KM", False),
         ("", None, "après injection", True), ("", None, "crâne sans injection", False), ("", None, "venöse Phase", True),
         ("", None, "fase arterial", True), ("", None, "CTA pre-op", True), ("", None, "CTA vor OP", True),
