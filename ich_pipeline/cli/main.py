@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ich_pipeline.cli.backup import backup, restore
 from ich_pipeline.cli.cohort import cohort_app
 from ich_pipeline.cli.deidentify import deidentify
 from ich_pipeline.cli.evaluate import evaluate
@@ -293,7 +294,7 @@ app.command()(watch)
 app.command()(feedback)
 
 
-for command in (promote, rollback, history):
+for command in (promote, rollback, history, backup, restore):
     app.command()(command)
 app.add_typer(models_app, name="models")
 app.add_typer(tests_app, name="tests")
