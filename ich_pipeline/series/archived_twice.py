@@ -57,7 +57,7 @@ def _archives(headers: Iterable[Header]) -> tuple[dict[str, _Whole], dict[tuple[
     """The studies that stay, of those that share slices; and what each slice of a copy becomes, by study and SOPInstanceUID."""
     studies: dict[str, _Slices] = defaultdict(dict)
     owners: dict[str, set[str]] = defaultdict(set)
-    for header in sorted(filter(_counts, headers), key=lambda h: (h.reason is not None, h.name)):
+    for header in sorted(filter(_counts, headers), key=_order):
         studies[header.study_uid].setdefault(header.sop_instance_uid, header)
         owners[header.sop_instance_uid].add(header.study_uid)
     shared = {study for uids in owners.values() if len(uids) > 1 for study in uids}
@@ -75,6 +75,11 @@ def _archives(headers: Iterable[Header]) -> tuple[dict[str, _Whole], dict[tuple[
 
 def _counts(header: Header) -> bool:
     return header.may_be_read and header.is_ct_image and bool(header.patient_id)
+
+
+def _order(header: Header) -> tuple:
+    """A candidate before a last resort; then by what a file holds, for names decide nothing."""
+    return header.reason is not None, header.position or (), header.series_uid, header.rows, header.columns
 
 
 def _same_study(whole: _Slices, part: _Slices) -> bool:
