@@ -15,8 +15,8 @@ from ich_pipeline.core.stopping import STOPPING, not_between, stop_on_signals
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     before = {one: signal.getsignal(one) for one in STOPPING}
-    for one in STOPPING[1:]:  # the tests' own caller may ignore one (nohup)
-        signal.signal(one, signal.SIG_DFL)
+    for one in STOPPING:  # the tests' own caller may ignore one (nohup, a job in the background)
+        signal.signal(one, signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL)
     yield
     for one, handler in before.items():
         signal.signal(one, handler)

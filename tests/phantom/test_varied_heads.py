@@ -91,7 +91,10 @@ def test_a_wanted_bleed_is_seen_and_lies_in_the_head(kind: str, number: int, var
     slices, _ = varied_patient(_plan(number, (kind,), slices=4, size=64), variation)
     assert {k for s in slices for k in s.masks} == {kind}
     largest = max(slices, key=lambda s: np.count_nonzero(s.masks.get(kind, 0)))
-    assert np.median(largest.hu[largest.masks[kind]]) > 33  # blood, though thin or pale
+    blood = largest.hu[largest.masks[kind]]
+    assert np.median(blood) > (
+        33 if len(blood) >= 8 else 25
+    )  # though thin or pale; a few pixels are half cerebrospinal fluid
 
 
 @settings(max_examples=8, deadline=None)
