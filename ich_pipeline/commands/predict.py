@@ -142,15 +142,9 @@ def predict(
 def _check_places(sources: Sequence[Path | str], out: Path, remote: Remote | None) -> None:
     check_output(out, "--out", replaced=False)
     check_cache(remote, out, "--out ")
-    for name in TABLES:
-        if os.path.lexists(out / name) and not (out / name).is_file():
-            raise InputError(f"--out {out} holds {name}, which is no file: name another folder.")
-    if os.path.lexists(out / WORKLIST):
-        from ich_pipeline.report.worklist import is_worklist
+    from ich_pipeline.report.worklist import is_worklist
 
-        if not is_worklist(out / WORKLIST):
-            raise InputError(f"--out {out} holds an {WORKLIST} that is no worklist of a run: name another folder.")
-    refuse_foreign(out, "--out", _OURS)
+    refuse_foreign(out, "--out", {**_OURS, WORKLIST: is_worklist})
     whole = out.resolve()
     for source in map(named, sources):
         if isinstance(source, Path):

@@ -35,6 +35,7 @@ from ich_pipeline.dicom import delimiter, fields, multiframe
 from ich_pipeline.dicom.decode import read_hu
 from ich_pipeline.dicom.reader import looks_like_dicom
 from ich_pipeline.dicom.stored import PixelError, transfer_syntax
+from ich_pipeline.phantom.scanners import is_synthetic
 
 OWN_WORDS = ("PatientName", "PatientID", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName", "AccessionNumber")
 METHOD = f"ich_pipeline; PS3.15 {table.EDITION} by {table.LIBRARY}"
@@ -131,7 +132,9 @@ def _clean(
     for element in getattr(ds, "file_meta", ()):
         if element.keyword not in ("FileMetaInformationGroupLength", "FileMetaInformationVersion", *_KEPT_META):
             tally[f"({element.tag.group:04X},{element.tag.element:04X})", element.keyword or "unknown", "removed"] += 1
-    HeaderCleaner(key, options, Person(*owner, _own_words(ds)), tally).clean(ds)
+    own = _own_words(ds)
+    HeaderCleaner(key, options, Person(*owner, own), tally).clean(ds)
+    _keep_the_phantoms_mark(original, ds, own)
     _declare(ds, options)
     written = _write(ds, syntax)
     telling = scan.identifiers(original, [code for code, _ in options.codes]) - _said_in_every_file(options)
@@ -154,6 +157,13 @@ def _own_words(ds: Dataset) -> frozenset[str]:
         if keyword in ds:
             found.update(*(words.words_of(str(value)) for value in listed(ds[keyword].value)))
     return frozenset(found)
+
+
+def _keep_the_phantoms_mark(original: Dataset, ds: Dataset, own: frozenset[str]) -> None:
+    """Leave it to be seen that a head is synthetic, or a model of such heads passes for one of patients."""
+    mark = tuple(fields.text(original, keyword) for keyword in ("Manufacturer", "ConvolutionKernel"))
+    if is_synthetic(*mark) and not words.words_of(" ".join(mark)) & own:
+        ds.Manufacturer, ds.ConvolutionKernel = mark
 
 
 def _look_at_pixels(data: bytes, ds: Dataset, syntax: UID, tally: Tally, ocr: bool) -> tuple[str, ...]:

@@ -44,6 +44,13 @@ SCANNERS = (
             "Axial brain", "Axial bone", 130, False, True, "", 4.8),
 )  # fmt: skip
 
+_MARKS = frozenset((s.manufacturer, kernel) for s in SCANNERS for kernel in (s.kernel, s.bone_kernel))
+
+
+def is_synthetic(manufacturer: str, kernel: str) -> bool:
+    """Whether a series is one of the phantom's, by its Manufacturer and ConvolutionKernel: no real scanner has such a pair."""
+    return (manufacturer.strip(), kernel.strip()) in _MARKS
+
 
 _SHARES = (0, 0, 0, 1, 1, 1, 2, 2, 3, 3)  # of ten patients in a row, so that a small cohort holds every scanner too
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 
@@ -141,7 +140,6 @@ def worklist(
     )
 
 
-def is_worklist(path: Path) -> bool:
-    """Is this file a worklist of an earlier run?"""
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(1000)
+def is_worklist(content: bytes) -> bool:
+    """Is a file of this content a worklist of an earlier run?"""
+    return MARK.encode() in content[:1000]

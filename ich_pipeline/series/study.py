@@ -129,8 +129,8 @@ def read_study(
         verdicts |= {n: why for n, why in broken.items() if n in verdicts and verdicts[n][0] is Reason.NOT_CHOSEN}
         cautions = _cautions(groups[chosen], volume) + unread
         reasons[chosen] = (Reason.USED, with_cautions(reasons[chosen][1], cautions))
-    told = tuple(reasons[i] for i in range(len(groups)))
-    return StudyReading(tuple(groups), parted, volume, chosen, told, tuple(places), verdicts, cautions)
+    fates = tuple(reasons[i] for i in range(len(groups)))
+    return StudyReading(tuple(groups), parted, volume, chosen, fates, tuple(places), verdicts, cautions)
 
 
 def _order(groups: Sequence[Group], look: Look, ingest: IngestParams) -> tuple[list[int], dict[int, Standing]]:

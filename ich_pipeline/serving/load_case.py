@@ -32,10 +32,10 @@ from ich_pipeline.ingest.tables import (
     series_row,
     volume_facts,
 )
+from ich_pipeline.phantom.scanners import is_synthetic
 from ich_pipeline.series.archived_twice import homes
 from ich_pipeline.series.group_volume import Volume
 from ich_pipeline.series.study import StudyReading, read_study
-from ich_pipeline.serving.origin import is_synthetic
 from ich_pipeline.sources.listing import Listing
 from ich_pipeline.sources.opened import in_words, not_read
 from ich_pipeline.workers.child import watching

@@ -4,8 +4,7 @@ A network that has seen synthetic heads alone reads a patient with full certaint
 nothing there. So a model carries its origin, and one of synthetic heads has no answer for anything else.
 
 A file is of a synthetic head where its Manufacturer and ConvolutionKernel are those of one of the phantom's scanners, which
-exist nowhere. ``ich deidentify`` keeps known words alone and so takes the mark away: such a file, like an array in HU, is
-unknown, and what is unknown may be a patient.
+exist nowhere; ``ich deidentify`` keeps such a pair. An array in HU is unknown, and what is unknown may be a patient.
 """
 
 from __future__ import annotations
@@ -15,9 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, read_table
-from ich_pipeline.phantom.scanners import SCANNERS
+from ich_pipeline.phantom.scanners import is_synthetic
 from ich_pipeline.tables.cohort_mark import PHANTOM, SYNTHETIC, cohort_kind
 from ich_pipeline.tables.cohort_names import TRAIN, VALIDATION
 from ich_pipeline.tables.schemas import SERIES_TABLE
@@ -27,12 +28,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "origin/1"
 NO_ANSWER = "trained on synthetic heads: no answer for a patient"
-_MARKS = frozenset((s.manufacturer, kernel) for s in SCANNERS for kernel in (s.kernel, s.bone_kernel))
-
-
-def is_synthetic(manufacturer: str, kernel: str) -> bool:
-    """Whether a series is one of the phantom's, by its Manufacturer and ConvolutionKernel."""
-    return (manufacturer.strip(), kernel.strip()) in _MARKS
+FEWEST_PATIENTS = 10  # beside synthetic heads: of fewer real ones no network learns what a patient looks like
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class Origin:
     """What the networks learned from.
 
     Attributes:
-        data: ``synthetic`` where every head was, else ``patients``.
+        data: ``synthetic`` where every head was, or all but those of fewer than :data:`FEWEST_PATIENTS`; else ``patients``.
         cohort: the kind of ``data/`` (:func:`~ich_pipeline.tables.cohort_mark.cohort_kind`).
         patients, cases, slices: that they learned from; slices of the cases' series.
         synthetic_cases: how many of the cases are the phantom's.
@@ -123,16 +119,19 @@ def origin_of(data: Path, series: pd.DataFrame, learners: Collection[str], netwo
         raise InputError(
             "work/ingest/series.parquet holds none of the training cases: run `dvc repro`, which makes both."
         )
-    marked = [is_synthetic(*pair) for pair in zip(rows["Manufacturer"], rows["ConvolutionKernel"], strict=True)]
+    marked = np.array(
+        [is_synthetic(*pair) for pair in zip(rows["Manufacturer"], rows["ConvolutionKernel"], strict=True)]
+    )
+    few = rows.loc[~marked, "patient_key"].nunique() < FEWEST_PATIENTS
     kind = cohort_kind(data) or "unknown"
     thickness = rows["SliceThickness"].dropna()
     return Origin(
-        data="synthetic" if kind == PHANTOM or all(marked) else "patients",
+        data="synthetic" if kind == PHANTOM or (marked.any() and few) else "patients",
         cohort=kind,
         patients=int(rows["patient_key"].nunique()),
         cases=int(rows["case_id"].nunique()),
         slices=int(rows["slices"].sum()),
-        synthetic_cases=len(rows) if kind == PHANTOM else sum(marked),
+        synthetic_cases=len(rows) if kind == PHANTOM else int(marked.sum()),
         manufacturers=tuple(sorted(set(rows["Manufacturer"]) - {""})),
         thickness_mm=(float(thickness.min()), float(thickness.max())) if len(thickness) else None,
         pictures=tuple(sorted({(int(r), int(c)) for r, c in zip(rows["Rows"], rows["Columns"], strict=True)})),

@@ -27,9 +27,10 @@ from ich_pipeline.deidentify.key import Key, load_key, new_key
 from ich_pipeline.dicom.header import Header
 from ich_pipeline.dicom.identity import patient_key
 from ich_pipeline.dicom.makers import maker
+from ich_pipeline.phantom.scanners import is_synthetic
 from ich_pipeline.registry import store
 from ich_pipeline.registry.remembered import Version
-from ich_pipeline.serving.origin import Origin, is_synthetic
+from ich_pipeline.serving.origin import Origin
 from ich_pipeline.tables.cohort_mark import SYNTHETIC
 
 if TYPE_CHECKING:

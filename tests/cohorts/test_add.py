@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,11 +18,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flows import arrivals
 from ich_pipeline.cohorts.add import add
 from ich_pipeline.cohorts.bring import bring
 from ich_pipeline.commands.cohort import add as commands_add
-from ich_pipeline.config import IncomingParams, Params
+from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.dicom.identity import case_id, patient_key
 from ich_pipeline.ingest.scan import read_headers
@@ -43,47 +41,7 @@ from ich_pipeline.splits.frozen import (
 from ich_pipeline.splits.patient_cohorts import split_cases
 from ich_pipeline.tables.cohort_names import PROSPECTIVE, RETROSPECTIVE
 from ich_pipeline.tables.label_tables import UID, read_labels
-
-WriteExport = Callable[[Path, Sequence[Mapping[str, object]]], Path]
-
-
-def export(write_export: WriteExport, root: Path, patients: Sequence[int]) -> Path:
-    """Three slices of each patient; the same patient gives the same bytes."""
-    for number in patients:
-        write_export(
-            root / f"p{number}",
-            [
-                {
-                    UID: f"2.25.{100 * number + n}",
-                    "PatientID": f"ID{number}",
-                    "StudyInstanceUID": f"2.25.{9000 + number}",
-                    "SeriesInstanceUID": f"2.25.{8000 + number}",
-                    "InstanceNumber": n,
-                }
-                for n in range(3)
-            ],
-        )
-    return root
-
-
-def table(path: Path, params: Params, patients: Sequence[int], **columns: int) -> Path:
-    uids = [f"2.25.{100 * number + n}" for number in patients for n in range(3)]
-    pd.DataFrame({UID: uids} | {name: columns.get(name, 0) for name in params.labels.subtypes}).to_csv(
-        path, index=False
-    )
-    return path
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-@pytest.fixture
-def data(tmp_path: Path, params: Params, write_export: WriteExport) -> Path:
-    """A cohort of patients 1 and 2."""
-    source = export(write_export, tmp_path / "first", [1, 2])
-    bring("folder", source, table(tmp_path / "first.csv", params, [1, 2]), tmp_path / "data", params)
-    return tmp_path / "data"
+from tests.made.arriving import WriteExport, contents, export, table
 
 
 def test_only_what_is_new_is_copied(tmp_path: Path, params: Params, write_export: WriteExport, data: Path) -> None:
@@ -209,25 +167,6 @@ def test_a_mark_made_by_hand_is_no_fault(tmp_path: Path, params: Params, write_e
     assert (mark["kind"], mark["settings"]["files"]) == ("folder", 9)
 
 
-def test_a_watched_folder_is_added_once_it_is_quiet(
-    tmp_path: Path, params: Params, write_export: WriteExport, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = export(write_export, tmp_path / "second", [3])
-    labels = table(tmp_path / "second.csv", params, [3])
-    incoming = IncomingParams(source=str(source), labels=str(labels), quiet_minutes=30)
-    params = params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": incoming})})
-    before, now = contents(data), time.time()
-    with pytest.raises(arrivals.NotYet, match=r"a file came into retrain\.incoming\.source within 30 minutes"):
-        arrivals.bring(params, now + 60)
-    assert contents(data) == before
-    assert arrivals.bring(params, now + 3600).startswith("3 of 3 files copied")
-    assert len(contents(data)) == len(before) + 3
-    assert arrivals.bring(params, now + 3600) == ""
-    unwatched = params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": None})})
-    assert arrivals.bring(unwatched, now) == ""
-
-
 def copies(write_export: WriteExport, root: Path, number: int, key: str | None) -> Path:
     """Like what ``ich deidentify`` writes of a patient: dicom/ and a report beside it."""
     rows = [{UID: f"2.25.{100 * number + n}", "PatientID": f"ICH{number:016x}", "InstanceNumber": n} for n in range(3)]
@@ -334,57 +273,6 @@ def cases_of(data: Path, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
     slices = pd.DataFrame(rows).sort_values(["case_id", UID], ignore_index=True)
     cases = slices.drop(columns=UID).drop_duplicates("case_id", ignore_index=True)
     return cases.assign(person=cases["patient_key"], **dict.fromkeys(params.label_set.columns, 0)), slices
-
-
-def watching(params: Params, source: Path, labels: Path, minutes: float) -> Params:
-    incoming = IncomingParams(source=str(source), labels=str(labels), quiet_minutes=minutes)
-    return params.model_copy(update={"retrain": params.retrain.model_copy(update={"incoming": incoming})})
-
-
-def test_what_a_copy_says_of_its_age_is_not_believed(
-    tmp_path: Path, params: Params, write_export: WriteExport, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = export(write_export, tmp_path / "second", [3])
-    params = watching(params, source, table(tmp_path / "second.csv", params, [3]), 30)
-    now = time.time()
-    (source / "nowhere").symlink_to("none")
-    for path in (tmp_path / "second.csv", source, *source.rglob("*")):
-        os.utime(path, (0, 0), follow_symlinks=False)
-    with pytest.raises(arrivals.NotYet):
-        arrivals.bring(params, now + 60)
-    assert arrivals.last_change(source / "vanished", now) == now
-    (source / "nowhere").unlink()
-    for path in (source, *source.rglob("*")):
-        os.utime(path, (now + 1e8, now + 1e8))
-    assert arrivals.bring(params, now + 3600).startswith("3 of 3 files copied")
-
-
-@pytest.mark.parametrize("archive", [False, True])
-def test_folders_and_an_archive_are_looked_at_too(
-    tmp_path: Path,
-    params: Params,
-    write_export: WriteExport,
-    data: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    archive: bool,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = export(write_export, tmp_path / "second", [3])
-    gone = source / "part.tmp"
-    gone.touch()
-    if archive:
-        source = gone = Path(shutil.make_archive(str(tmp_path / "second"), "zip", source))
-    params = watching(params, source, table(tmp_path / "second.csv", params, [3]), 0.02)
-    time.sleep(1.5)
-    if archive:
-        gone.touch()
-    else:
-        gone.unlink()  # a file that vanished changes its folder alone
-    with pytest.raises(arrivals.NotYet):
-        arrivals.bring(params, time.time())
-    time.sleep(1.5)
-    assert arrivals.bring(params, time.time())
 
 
 @pytest.mark.long

@@ -252,7 +252,7 @@ def test_the_worklist_links_every_page_and_never_replaces_a_page_of_the_users_ow
     assert "study date" not in (out / "index.html").read_text()
     (out / "index.html").write_text("<html>mine</html>")
     status, _, err = ich("predict", *studies.files[0], "--out", out)
-    assert (status, err.count("\n")) == (2, 1) and "index.html that is no worklist" in err
+    assert (status, err.count("\n")) == (2, 1) and "holds index.html, which is not of an earlier run" in err
     assert (out / "index.html").read_text() == "<html>mine</html>"
 
 

@@ -13,7 +13,8 @@ import pytest
 from pydicom import dcmread
 
 from tests.made.mutations import damaged
-from tests.made.system import SLICES, head, write_study
+from tests.made.stages import SLICES
+from tests.made.system import head, write_study
 
 COUNT = 2000  # files; a few go through the server in every run of the tests (tests/service/test_serve.py)
 

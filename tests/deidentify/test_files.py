@@ -35,6 +35,7 @@ from ich_pipeline.deidentify.options import Options
 from ich_pipeline.deidentify.reasons import Outcome
 from ich_pipeline.deidentify.text import text_rows
 from ich_pipeline.dicom.decode import read_hu
+from ich_pipeline.phantom.scanners import SCANNERS, is_synthetic
 
 
 def clean(data: bytes, key, options=None):
@@ -66,6 +67,23 @@ def test_what_is_recorded_and_kept(make_ct, to_bytes, from_bytes, key):
     assert done.tally["(0010,0010)", "PatientName", "replaced"] == 1
     assert done.tally["(0008,0020)", "StudyDate", "date_shifted"] == 1
     assert "Jane" not in repr(done)
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+def test_a_synthetic_head_is_still_known_as_one(make_ct, to_bytes, from_bytes, key, scanner):
+    for kernel in (scanner.kernel, scanner.bone_kernel):
+        marked = {"Manufacturer": scanner.manufacturer, "ConvolutionKernel": kernel}
+        found = from_bytes(clean(to_bytes(make_ct(**marked)), key).data)
+        assert is_synthetic(found.Manufacturer, found.ConvolutionKernel)
+        for other in (
+            {**marked, "ConvolutionKernel": "H99"},
+            {**marked, "Manufacturer": f"{scanner.manufacturer} Jane"},
+        ):
+            found = from_bytes(clean(to_bytes(make_ct(**other)), key).data)
+            assert not is_synthetic(found.get("Manufacturer", ""), found.get("ConvolutionKernel", ""))
+    name = scanner.manufacturer.split()[0]
+    namesake = clean(to_bytes(make_ct(**{**marked, "PatientName": f"{name}^Jane"})), key)
+    assert name.upper() not in str(from_bytes(namesake.data)).upper(), "a person's name stays nowhere"
 
 
 def test_dates_removed(make_ct, to_bytes, from_bytes, key):

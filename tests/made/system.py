@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from ich_pipeline.precedent.model import FILE as PRECEDENT
 from ich_pipeline.report.cautions import cautions
 from ich_pipeline.serving.bundle import Parts
 from ich_pipeline.serving.origin import Origin
+from tests.made.stages import SLICES, write_learners, write_tests, write_validation
 
 if TYPE_CHECKING:
     from ich_pipeline.ensemble.model import Ensemble
@@ -33,7 +33,6 @@ ARCHITECTURE = "vgg16"  # its features vary from slice to slice without training
 CUT = "block3_pool"  # a small graph is exported in a third of the time of a whole one
 SIZE = 32
 HEAD_SPREAD = 0.2  # of the head's random weights: scores neither equal nor all 0 and 1
-SLICES = 6
 NAMES: tuple[str, ...] = ("high_sensitivity", "balanced", "high_specificity")
 PATIENT_ID = "HOSP-4711-PLANTED"
 PATIENT_NAME = "PLANTED^PATIENT"
@@ -224,98 +223,6 @@ def small_precedent(network: Network) -> Precedent:
 
     seen = Seen(ARCHITECTURE, SIZE, *ends, 3)
     return fit_precedent(seen, scans(range(1, 9)), scans(range(9, 17)), 0.1)
-
-
-def write_learners(root: Path, manufacturers: Sequence[str], kernel: str, kind: str) -> None:
-    """The tables of ingest and split that say what the networks learned from: one training case a manufacturer."""
-    from ich_pipeline.core.files import write_json, write_table
-    from ich_pipeline.tables.schemas import COHORTS_TABLE, FOLDS_TABLE
-
-    for name in ("data", "work/ingest", "work/split"):
-        (root / name).mkdir(parents=True, exist_ok=True)
-    count = len(manufacturers) + 1  # the last is of a test
-    names = [f"C{number}" for number in range(count)]
-    series = pd.DataFrame(
-        {
-            "patient_key": [f"P{number}" for number in range(count)],
-            "case_id": names,
-            "Manufacturer": [*manufacturers, "Of a test"],
-            "ConvolutionKernel": kernel,
-            "kernel_class": "soft",
-            "SliceThickness": [5.0 - 0.5 * number for number in range(count)],
-            "Rows": 64,
-            "Columns": 64,
-            "slices": SLICES,
-            "chosen": True,
-            "PatientSex": "F",
-            "PatientAge": "050Y",
-            "row_spacing_mm": 3.0,
-            "column_spacing_mm": 3.0,
-            "spacing_mm": 5.0,
-        }
-    )
-    cohorts = pd.DataFrame({"case_id": names, "cohort": ["train"] * (count - 1) + ["test_prospective"]})
-    write_table(root / "work/ingest/series.parquet", series, "series/3")
-    write_table(root / "work/split/cohorts.parquet", cohorts, COHORTS_TABLE)
-    write_table(root / "work/split/folds.parquet", pd.DataFrame({"patient_key": [], "fold": []}), FOLDS_TABLE)
-    write_json(root / "data/cohort.json", {"kind": kind})
-
-
-def write_validation(root: Path, params: Params) -> None:
-    """What calibrate, window and ingest leave of the cases to compare served ones with: sixty, of two slices."""
-    from ich_pipeline.core.files import write_table, write_text
-    from ich_pipeline.ingest.tables import ACCOUNT_COLUMNS
-    from ich_pipeline.tables.schemas import VALIDATION_SCORES, WINDOW_INDEX
-
-    cases = np.repeat([f"C{number}" for number in range(60)], 2)
-    names = pd.DataFrame(
-        {
-            "SOPInstanceUID": [f"2.25.5{k}" for k in range(120)],
-            "case_id": cases,
-            "patient_key": [f"P{case}" for case in cases],
-        }
-    )
-    even = np.arange(120) % 2 == 0
-    rows = {"row": np.arange(120), "cohort": "validation", "position_mm": 5.0 * (np.arange(120) % 2)}
-    beside = {"before": np.where(even, -1, np.arange(120) - 1), "after": np.where(even, np.arange(120) + 1, -1)}
-    write_table(root / "work/window/index.parquet", names.assign(**rows, **beside), WINDOW_INDEX)
-    rng = np.random.default_rng(8)
-    kinds = (f"{kind}_{name}" for kind in ("first", "second", "final") for name in params.label_set.columns)
-    scores = names.assign(**{kind: rng.uniform(0, 0.4, 120) for kind in kinds}, reread=True)
-    write_table(root / "work/calibrate/validation.parquet", scores, VALIDATION_SCORES)
-    write_text(
-        root / "work/ingest/account.csv", ",".join(ACCOUNT_COLUMNS) + "\na.dcm,used,used,,2.25.1,2.25.2,2.25.3,0\n"
-    )
-
-
-def write_tests(root: Path, params: Params) -> None:
-    """What evaluate leaves of each test, as far as register reads it: three cases of two slices."""
-    from ich_pipeline.core.files import write_table, write_text
-    from ich_pipeline.tables.schemas import CASE_PREDICTIONS_TABLE, PREDICTIONS_TABLE
-
-    names = [f"C{number}" for number in range(3)]
-    cases = pd.DataFrame(
-        {
-            "case_id": names,
-            "patient_key": [f"P{number}" for number in range(3)],
-            "final_any": [0.9, 0.2, 0.4],
-            "let_through": [True, False, True],
-            "decision": [True, False, False],
-            "truth_any": np.array([1, 0, 1], np.int8),
-        }
-    )
-    slices = pd.DataFrame(
-        {
-            "SOPInstanceUID": [f"2.25.9{k}" for k in range(6)],
-            "case_id": np.repeat(names, 2),
-            "final_any": [0.9, 0.1, 0.2, 0.1, 0.4, 0.3],
-            "truth_any": np.array([1, 0, 0, 0, 1, 0], np.int8),
-        }
-    )
-    for test in params.tests:
-        write_table(root / "work/evaluate" / test / "cases.parquet", cases, CASE_PREDICTIONS_TABLE)
-        write_table(root / "work/evaluate" / test / "slices.parquet", slices, PREDICTIONS_TABLE)
-        write_text(root / "work/split/sealed" / f"{test}.csv", f"SOPInstanceUID,any\n{test},0\n")
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,9 @@ def test_the_most_suspicious_come_first_and_nobody_is_left_out(params, tmp_path:
     assert page.count("data:image/png") == 4 and "http" not in re.sub(r'xmlns="[^"]*"', "", page)
     assert "study date" not in page and "slice 2 of 3" in page
     (tmp_path / "index.html").write_text(page)
-    assert is_worklist(tmp_path / "index.html")
+    assert is_worklist((tmp_path / "index.html").read_bytes())
     (tmp_path / "own.html").write_text("<html>my own</html>")
-    assert not is_worklist(tmp_path / "own.html")
+    assert not is_worklist((tmp_path / "own.html").read_bytes())
 
 
 def test_a_demonstration_is_no_answer(params) -> None:

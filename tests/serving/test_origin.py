@@ -20,16 +20,16 @@ from ich_pipeline.cli.main import app
 from ich_pipeline.config import Params
 from ich_pipeline.core.errors import InputError
 from ich_pipeline.core.files import read_json, write_json
-from ich_pipeline.deidentify.words import clean
-from ich_pipeline.phantom.scanners import SCANNERS
+from ich_pipeline.phantom.scanners import SCANNERS, is_synthetic
 from ich_pipeline.registry import versions
 from ich_pipeline.registry.register import register
 from ich_pipeline.serving.answer import answer
 from ich_pipeline.serving.bundle import ORIGIN, read_origin
 from ich_pipeline.serving.content import content_of, seal
-from ich_pipeline.serving.origin import NO_ANSWER, Origin, find_origin, is_synthetic, learners_of
+from ich_pipeline.serving.origin import FEWEST_PATIENTS, NO_ANSWER, Origin, find_origin, learners_of
 from ich_pipeline.serving.system import System
-from tests.made.system import write_learners, write_study
+from tests.made.stages import write_learners
+from tests.made.system import write_study
 
 PHANTOM = SCANNERS[2]
 
@@ -48,8 +48,6 @@ def test_the_phantom_is_known_by_its_scanners_and_nobody_else() -> None:
         assert not is_synthetic(scanner.manufacturer, "H99")
         for real in ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips", "TOSHIBA", ""):
             assert not is_synthetic(real, scanner.kernel)
-        # De-identified it is unknown, and so nobody takes it for a synthetic head.
-        assert not is_synthetic(clean(scanner.manufacturer), clean(scanner.kernel, kernel=True))
 
 
 @given(st.text(max_size=20), st.sampled_from([s.kernel for s in SCANNERS]))
@@ -62,7 +60,7 @@ def test_no_other_words_are_the_phantom_s(manufacturer: str, kernel: str) -> Non
     ("manufacturers", "kind", "data", "synthetic_cases"),
     [
         (("SIEMENS", "Philips"), "folder", "patients", 0),
-        (("SIEMENS", PHANTOM.manufacturer), "folder", "patients", 1),
+        (("SIEMENS", PHANTOM.manufacturer), "folder", "synthetic", 1),  # one patient beside synthetic heads
         ((PHANTOM.manufacturer, PHANTOM.manufacturer), "folder", "synthetic", 2),  # the phantom, brought as one's own
         (("renamed", "again"), "phantom", "synthetic", 2),
     ],
@@ -81,6 +79,17 @@ def test_what_it_was_trained_on(tmp_path: Path, manufacturers, kind: str, data: 
     write_json(tmp_path / ORIGIN, found.to_json() | {"schema": "origin/9"})
     with pytest.raises(InputError, match="origin/9"):
         read_origin(tmp_path)
+
+
+@pytest.mark.parametrize(("patients", "synthetic", "data"), [
+    (1, 199, "synthetic"), (FEWEST_PATIENTS - 1, 1, "synthetic"), (FEWEST_PATIENTS, 199, "patients"), (3, 0, "patients"),
+])  # fmt: skip
+def test_a_few_patients_among_synthetic_heads_are_no_training(
+    tmp_path: Path, patients: int, synthetic: int, data: str
+) -> None:
+    makers = ("SIEMENS",) * patients + (PHANTOM.manufacturer,) * synthetic
+    found = made_origin(tmp_path, makers, PHANTOM.kernel, "folder")
+    assert (found.data, found.synthetic_cases, found.cases) == (data, synthetic, patients + synthetic)
 
 
 def test_patients_that_only_validate_learn_too_where_heads_are_cross_fitted() -> None:
