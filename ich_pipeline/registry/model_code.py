@@ -5,10 +5,20 @@ Input: :func:`ich_pipeline.serving.model_input.cases`. Output: a list with one a
 (false): show what a model of synthetic heads makes of an input that it has no answer for.
 """
 
+# ruff: noqa: E402  # what comes first is for the imports
+
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
+
+# Compiled files beside a registered version's code could not be told from planted ones. This file was compiled just now.
+sys.dont_write_bytecode, os.environ["PYTHONDONTWRITEBYTECODE"] = True, "1"
+if Path(__file__).with_name("MLmodel").exists():
+    shutil.rmtree(Path(__file__).with_name("__pycache__"), ignore_errors=True)
 
 import pandas as pd
 from mlflow.exceptions import MlflowException

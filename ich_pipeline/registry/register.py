@@ -146,7 +146,8 @@ def _log_model(run_id: str, folder: Path, params: Params) -> str:
         ),
         params=ParamSchema([ParamSpec("demonstration", DataType.boolean, False)]),
     )
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as made:
+    # MLflow tries the model in a folder that it removes at once, and a process of the model's may still write there.
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as made, store.without_bytecode():
         warnings.simplefilter("ignore", UserWarning)  # it asks for type hints, from which it would infer the signature
         document, golden = Path(made) / DOCUMENT, Path(made) / GOLDEN
         write_text(document, input_document())

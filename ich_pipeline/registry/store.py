@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +112,18 @@ def environment(**values: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def without_bytecode() -> Iterator[None]:
+    """Neither this process nor those that it starts in the block write compiled files beside the code that they run."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        with environment(PYTHONDONTWRITEBYTECODE="1"):
+            yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _quiet() -> None:

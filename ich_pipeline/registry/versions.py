@@ -13,7 +13,7 @@ from ich_pipeline.core.files import atomic_dir
 from ich_pipeline.registry import remembered, signature, store
 from ich_pipeline.registry.remembered import Version
 from ich_pipeline.serving.code import BUNDLE, IN_MODEL, check_code
-from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of
+from ich_pipeline.serving.content import MANIFEST, check_sealed, content_of, refuse_compiled
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -172,6 +172,7 @@ def verified_folder(version: Version) -> Path:
     signature.check(version)
     folder = model_folder(version)
     try:
+        refuse_compiled(folder)
         found = content_of(folder, _ADDED)
         check_sealed(folder / BUNDLE, version.content, found.below(BUNDLE, (MANIFEST,)))
         check_code(folder / BUNDLE, folder / IN_MODEL, found.below(IN_MODEL))

@@ -56,6 +56,16 @@ def content_of(folder: Path, leave: Collection[str] = (MANIFEST,)) -> Content:
     return _content({name: {"sha256": sha256_of(paths[name]), "bytes": paths[name].stat().st_size} for name in counted})
 
 
+def refuse_compiled(folder: Path) -> None:
+    """Refuse compiled Python in a registered version: it runs in place of the code beside it, and nobody registered it.
+
+    Raises:
+        InputError: there is some.
+    """
+    if found := next(folder.rglob(_COMPILED), None):
+        raise InputError(f"{found} holds compiled code, which would run in place of what was registered: remove it.")
+
+
 def _content(files: dict[str, dict[str, Any]]) -> Content:
     digest = digest_of({name: one["sha256"] for name, one in files.items()})
     return Content(digest, {name: files[name] for name in sorted(files)})

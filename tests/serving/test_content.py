@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +105,29 @@ def test_a_file_that_is_gone_or_added_is_named(version: versions.Version, tmp_pa
             versions.verified_folder(version)
         added.unlink()
     assert "now version 1" in versions.move(*versions.candidate(version.name))
+
+
+def test_compiled_code_is_neither_left_by_who_runs_a_version_nor_taken_from_anybody(version: versions.Version) -> None:
+    """Python runs a compiled file whose stamp fits, whatever the source beside it says."""
+    folder = versions.verified_folder(version)
+    elsewhere = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")
+    }
+    code = f"import sys, mlflow; mlflow.pyfunc.load_model({str(folder)!r}); print(sys.modules['ich_pipeline'].__file__)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, env=elsewhere, cwd=folder.parent
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert Path(done.stdout.split()[-1]).is_relative_to(folder / "code")
+    assert not list(folder.rglob("*.pyc"))
+    for place in ("__pycache__", "code/ich_pipeline/serving/__pycache__", "artifacts/bundle/__pycache__"):
+        planted = folder / place / "system.cpython-311.pyc"
+        planted.parent.mkdir()
+        planted.write_bytes(b"planted")
+        with pytest.raises(InputError, match="holds compiled code, which would run in place of what was registered"):
+            versions.verified_folder(version)
+        shutil.rmtree(planted.parent)
+    assert versions.verified_folder(version) == folder
 
 
 def test_who_seals_a_changed_bundle_anew_is_found_out(version: versions.Version) -> None:
